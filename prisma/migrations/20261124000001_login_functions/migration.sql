@@ -1,0 +1,395 @@
+-- The decisions of the login, each one statement for its caller and each decided under a lock.
+--
+-- One account, one lock: whatever decides about an account takes its factor_guards row first (lock_account) and reads
+-- the clock after that, so that decisions about one account happen one after another on every replica.
+-- Behind it come sms_budgets in the order of their keys, then sms_totals: always in this order, so nothing deadlocks.
+-- Time is this server's clock. Durations come in as whole seconds. Answers are JSON with an "outcome".
+
+-- Whole seconds from p_now until p_time, at least 1; NULL for a time that never comes.
+CREATE FUNCTION seconds_until(p_time timestamptz, p_now timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN isfinite(p_time) THEN greatest(1, ceil(extract(epoch FROM p_time - p_now)))::integer END
+$$;
+
+CREATE FUNCTION record_event(p_event jsonb, p_user uuid, p_identifier bytea DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO audit_events (type, outcome, user_id, identifier, factor, address, request_id, detail)
+  SELECT p_event->>'type', p_event->>'outcome', p_user, p_identifier, p_event->>'factor', p_event->>'address',
+         p_event->>'request_id', p_event->>'detail'
+$$;
+
+-- The account's row of failed codes, locked until the statement ends; NULL if there is no such user.
+CREATE FUNCTION lock_account(p_user uuid) RETURNS factor_guards LANGUAGE plpgsql AS $$
+DECLARE
+  g factor_guards;
+BEGIN
+  SELECT * INTO g FROM factor_guards WHERE user_id = p_user FOR UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO factor_guards (user_id) SELECT id FROM users WHERE id = p_user
+    ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id
+    RETURNING * INTO g;
+  END IF;
+  RETURN g;
+END $$;
+
+-- Until when the second factor is locked; NULL while it is open. Three limits, of which only the first is lifted by a
+-- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days.
+-- failed_at is in order of time, so "20 in 24 hours" means that the 20th newest is younger than that.
+CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT max(until) FROM (VALUES
+    (CASE WHEN g.streak >= 100 THEN 'infinity'::timestamptz END),
+    (g.locked_until),
+    (g.failed_at[cardinality(g.failed_at) - 19] + interval '24 hours'),
+    (g.failed_at[cardinality(g.failed_at) - 99] + interval '30 days')
+  ) AS limits(until) WHERE until > p_now
+$$;
+
+-- How many codes may still be tried before one of those limits locks the factor.
+CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN factor_locked_until(g, p_now) IS NOT NULL THEN 0 ELSE least(
+    CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
+    20 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '24 hours'),
+    100 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '30 days')
+  )::integer END
+$$;
+
+-- What the holder of a pending token may know about its challenge.
+CREATE FUNCTION challenge_state(c challenges, g factor_guards, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT jsonb_build_object(
+    'challenge_id', c.id,
+    'key_id', c.key_id,
+    'code_expires_in', greatest(0, floor(extract(epoch FROM c.expires_at - p_now)))::integer,
+    'resend_after', CASE
+      WHEN c.sends >= (p_policy->>'max_sends')::integer THEN NULL
+      WHEN c.last_sent_at + (p_policy->>'cooldown')::integer * interval '1 second' >= c.ends_at THEN NULL
+      ELSE greatest(0, ceil(extract(epoch FROM c.last_sent_at - p_now) + (p_policy->>'cooldown')::integer))::integer END,
+    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, factor_tries_left(g, p_now)),
+    'delivery', (SELECT m.delivery FROM sms_messages m WHERE m.challenge_id = c.id ORDER BY m.reserved_at DESC LIMIT 1))
+$$;
+
+-- Charges one text to every budget, or to none: NULL when it is reserved, otherwise which limit refuses and for how long.
+-- p_rules: [{key, cooldown?, hour?, day?, refundable}], sliding windows. p_totals: [{period, max}], UTC hours and days.
+CREATE FUNCTION reserve_sms(p_rules jsonb, p_totals jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  r record;
+  budget sms_budgets;
+  total sms_totals;
+  n integer;
+  cooled_at timestamptz;
+  allowed_at timestamptz;
+  refused_until timestamptz := p_now;
+  refusal text;
+BEGIN
+  FOR r IN SELECT * FROM jsonb_to_recordset(p_rules) AS rule(key text, cooldown integer, hour integer, day integer) ORDER BY key LOOP
+    INSERT INTO sms_budgets (key) VALUES (r.key) ON CONFLICT (key) DO UPDATE SET touched_at = p_now RETURNING * INTO budget;
+    n := cardinality(budget.sent_at);
+    cooled_at := budget.sent_at[n] + r.cooldown * interval '1 second';
+    allowed_at := greatest(budget.sent_at[n - r.hour + 1] + interval '1 hour', budget.sent_at[n - r.day + 1] + interval '24 hours');
+    IF greatest(cooled_at, allowed_at) > refused_until THEN
+      refused_until := greatest(cooled_at, allowed_at);
+      refusal := CASE WHEN allowed_at > p_now THEN 'sms_limit_reached' ELSE 'resend_too_soon' END;
+    END IF;
+  END LOOP;
+  IF refusal IS NOT NULL THEN
+    RETURN jsonb_build_object('outcome', refusal, 'retry_after', seconds_until(refused_until, p_now));
+  END IF;
+
+  FOR r IN SELECT * FROM jsonb_to_recordset(p_totals) AS limits(period text, max integer) ORDER BY period LOOP
+    INSERT INTO sms_totals AS old (period, started_at) VALUES (r.period, date_trunc(r.period, p_now, 'UTC'))
+    ON CONFLICT (period) DO UPDATE SET
+      used = CASE WHEN old.started_at = excluded.started_at THEN old.used ELSE 0 END,
+      started_at = excluded.started_at
+    RETURNING * INTO total;
+    IF total.used >= r.max THEN
+      RETURN jsonb_build_object('outcome', 'sms_unavailable',
+        'retry_after', seconds_until(total.started_at + ('1 ' || r.period)::interval, p_now));
+    END IF;
+  END LOOP;
+
+  UPDATE sms_budgets b SET
+    sent_at = array_append(ARRAY(
+      SELECT old FROM unnest(b.sent_at) old
+      WHERE old > p_now - CASE WHEN rule.day IS NULL THEN interval '1 hour' ELSE interval '24 hours' END ORDER BY old), p_now),
+    touched_at = p_now
+  FROM jsonb_to_recordset(p_rules) AS rule(key text, day integer) WHERE b.key = rule.key;
+  UPDATE sms_totals t SET used = t.used + 1 FROM jsonb_to_recordset(p_totals) AS charged(period text) WHERE t.period = charged.period;
+  RETURN NULL;
+END $$;
+
+-- Writes a reserved text into the ledger, with the budgets that a success gives back.
+CREATE FUNCTION insert_message(p_message uuid, p_user uuid, p_challenge uuid, p_rules jsonb, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO sms_messages (id, user_id, challenge_id, reserved_at, budgets)
+  SELECT p_message, p_user, p_challenge, p_now,
+    ARRAY(SELECT key FROM jsonb_to_recordset(p_rules) AS rule(key text, refundable boolean) WHERE refundable)
+$$;
+
+-- Gives back what an account's own texts used of their budgets.
+CREATE FUNCTION refund_sms(p_user uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  keys text[];
+  own timestamptz[];
+BEGIN
+  SELECT array_agg(budget), array_agg(m.reserved_at) INTO keys, own
+  FROM sms_messages m, unnest(m.budgets) AS budget WHERE m.user_id = p_user;
+  IF keys IS NULL THEN
+    RETURN;
+  END IF;
+  PERFORM FROM sms_budgets WHERE key = ANY (keys) ORDER BY key FOR UPDATE;
+  UPDATE sms_budgets SET sent_at = ARRAY(SELECT s FROM unnest(sent_at) s WHERE s <> ALL (own) ORDER BY s) WHERE key = ANY (keys);
+  UPDATE sms_messages SET budgets = '{}' WHERE user_id = p_user AND budgets <> '{}';
+END $$;
+
+-- The password was right: forget its failures.
+CREATE FUNCTION forgive_password(p_identifier bytea) RETURNS void LANGUAGE sql AS $$
+  UPDATE login_throttles SET failures = 0, locked_until = NULL, in_flight = greatest(in_flight - 1, 0) WHERE identifier = p_identifier
+$$;
+
+-- After a right password: joins the live challenge or opens one, and reserves the text that is due.
+-- p_challenge: {id, purpose, code_mac (hex), key_id, message_id}; p_epoch: the account as the password was checked on.
+-- opened | joined (with the challenge's state, and "send" when a text is due) | stale | locked |
+-- resend_too_soon | sms_limit_reached | sms_unavailable (with retry_after)
+CREATE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_identifier bytea, p_challenge jsonb, p_policy jsonb, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  g factor_guards := lock_account(p_user);
+  t timestamptz := clock_timestamp();
+  code_life interval := (p_policy->>'code_ttl')::integer * interval '1 second';
+  challenge_life interval := (p_policy->>'challenge_ttl')::integer * interval '1 second';
+  cooldown interval := (p_policy->>'cooldown')::integer * interval '1 second';
+  may_send boolean := (p_policy->>'may_send')::boolean;
+  c challenges;
+  is_live boolean;
+  refusal jsonb;
+BEGIN
+  PERFORM forgive_password(p_identifier);
+  IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
+    RETURN jsonb_build_object('outcome', 'stale');
+  END IF;
+  IF factor_locked_until(g, t) IS NOT NULL THEN
+    RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(factor_locked_until(g, t), t));
+  END IF;
+
+  SELECT * INTO c FROM challenges
+  WHERE user_id = p_user AND purpose = p_challenge->>'purpose' AND consumed_at IS NULL AND superseded_at IS NULL;
+  is_live := FOUND AND c.attempts < (p_policy->>'max_attempts')::integer AND c.expires_at > t;
+
+  IF is_live AND (NOT may_send OR c.sends >= (p_policy->>'max_sends')::integer OR c.last_sent_at + cooldown > t) THEN
+    PERFORM record_event(p_event || jsonb_build_object('outcome', 'joined'), p_user);
+    RETURN challenge_state(c, g, p_policy, t) || jsonb_build_object('outcome', 'joined', 'send', false);
+  END IF;
+  IF NOT may_send THEN
+    RETURN jsonb_build_object('outcome', 'sms_unavailable');
+  END IF;
+  refusal := reserve_sms(p_policy->'rules', p_policy->'totals', t);
+  IF refusal IS NOT NULL AND is_live THEN
+    PERFORM record_event(p_event || jsonb_build_object('outcome', 'joined'), p_user);
+    RETURN challenge_state(c, g, p_policy, t) || jsonb_build_object('outcome', 'joined', 'send', false);
+  ELSIF refusal IS NOT NULL THEN
+    RETURN refusal;
+  END IF;
+
+  IF is_live THEN
+    UPDATE challenges SET sends = sends + 1, last_sent_at = t, expires_at = least(t + code_life, ends_at)
+    WHERE id = c.id RETURNING * INTO c;
+  ELSE
+    UPDATE challenges SET superseded_at = t WHERE id = c.id;
+    INSERT INTO challenges (id, user_id, purpose, code_mac, key_id, created_at, last_sent_at, expires_at, ends_at)
+    VALUES ((p_challenge->>'id')::uuid, p_user, p_challenge->>'purpose', decode(p_challenge->>'code_mac', 'hex'),
+            p_challenge->>'key_id', t, t, t + least(code_life, challenge_life), t + challenge_life)
+    RETURNING * INTO c;
+  END IF;
+  PERFORM insert_message((p_challenge->>'message_id')::uuid, p_user, c.id, p_policy->'rules', t);
+  PERFORM record_event(p_event || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END), p_user);
+  RETURN challenge_state(c, g, p_policy, t)
+      || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END, 'send', true);
+END $$;
+
+-- The challenge of a pending token, if the token is still worth anything: not used up, not replaced, not at its end,
+-- and the account not disabled.
+CREATE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_now timestamptz) RETURNS challenges LANGUAGE sql STABLE AS $$
+  SELECT c.* FROM challenges c JOIN users u ON u.id = c.user_id
+  WHERE c.id = p_challenge AND c.user_id = p_user AND c.consumed_at IS NULL AND c.superseded_at IS NULL
+    AND c.ends_at > p_now AND u.disabled_at IS NULL
+$$;
+
+-- How a pending token's challenge stands: found (with its state) | invalid.
+CREATE FUNCTION read_challenge(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
+  c challenges := pending_challenge(p_challenge, p_user, t);
+  g factor_guards;
+BEGIN
+  IF c.id IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'invalid');
+  END IF;
+  SELECT * INTO g FROM factor_guards WHERE user_id = p_user;
+  RETURN challenge_state(c, g, p_policy, t) || jsonb_build_object('outcome', 'found',
+    'phone', (SELECT phone FROM users WHERE id = p_user));
+END $$;
+
+-- Reserves the same code's next text: sent (with the challenge's state) | invalid | locked | exhausted |
+-- resend_too_soon | sms_limit_reached | sms_unavailable. Tries carry over; the life is counted from this send.
+CREATE FUNCTION resend_code(p_challenge uuid, p_user uuid, p_message uuid, p_policy jsonb, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  g factor_guards := lock_account(p_user);
+  t timestamptz := clock_timestamp();
+  c challenges := pending_challenge(p_challenge, p_user, t);
+  free_at timestamptz := c.last_sent_at + (p_policy->>'cooldown')::integer * interval '1 second';
+  refusal jsonb;
+BEGIN
+  IF c.id IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'invalid');
+  ELSIF factor_locked_until(g, t) IS NOT NULL THEN
+    RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(factor_locked_until(g, t), t));
+  ELSIF c.attempts >= (p_policy->>'max_attempts')::integer THEN
+    RETURN jsonb_build_object('outcome', 'exhausted', 'retry_after', seconds_until(free_at, t));
+  ELSIF c.sends >= (p_policy->>'max_sends')::integer THEN
+    RETURN jsonb_build_object('outcome', 'sms_limit_reached', 'retry_after', seconds_until(greatest(c.expires_at, free_at), t));
+  ELSIF free_at > t THEN
+    RETURN jsonb_build_object('outcome', 'resend_too_soon', 'retry_after', seconds_until(free_at, t));
+  ELSIF NOT (p_policy->>'may_send')::boolean THEN
+    RETURN jsonb_build_object('outcome', 'sms_unavailable');
+  END IF;
+  refusal := reserve_sms(p_policy->'rules', p_policy->'totals', t);
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
+  END IF;
+  UPDATE challenges SET sends = sends + 1, last_sent_at = t,
+    expires_at = least(t + (p_policy->>'code_ttl')::integer * interval '1 second', ends_at)
+  WHERE id = c.id RETURNING * INTO c;
+  PERFORM insert_message(p_message, p_user, c.id, p_policy->'rules', t);
+  PERFORM record_event(p_event, p_user);
+  RETURN challenge_state(c, g, p_policy, t) || jsonb_build_object('outcome', 'sent');
+END $$;
+
+-- Counts one try at the code, before anything is compared, on the challenge and on the account.
+-- charged (with what to compare with) | invalid | locked | exhausted | expired
+CREATE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  g factor_guards := lock_account(p_user);
+  t timestamptz := clock_timestamp();
+  c challenges := pending_challenge(p_challenge, p_user, t);
+BEGIN
+  IF c.id IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'invalid');
+  ELSIF factor_locked_until(g, t) IS NOT NULL THEN
+    RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(factor_locked_until(g, t), t));
+  ELSIF c.attempts >= (p_policy->>'max_attempts')::integer THEN
+    RETURN jsonb_build_object('outcome', 'exhausted',
+      'retry_after', seconds_until(c.last_sent_at + (p_policy->>'cooldown')::integer * interval '1 second', t));
+  ELSIF c.expires_at <= t THEN
+    RETURN jsonb_build_object('outcome', 'expired');
+  END IF;
+
+  UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id RETURNING * INTO c;
+  UPDATE factor_guards SET
+    streak = streak + 1,
+    failed_at = array_append(ARRAY(SELECT f FROM unnest(failed_at) f WHERE f > t - interval '30 days' ORDER BY f), t),
+    locked_until = CASE WHEN streak + 1 >= 10 AND (streak + 1) % 5 = 0
+      THEN t + least(interval '15 minutes' * power(2, (streak + 1 - 10) / 5), interval '24 hours')
+      ELSE locked_until END
+  WHERE user_id = p_user RETURNING * INTO g;
+  RETURN jsonb_build_object('outcome', 'charged', 'purpose', c.purpose, 'code_mac', encode(c.code_mac, 'hex'), 'key_id', c.key_id,
+    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, factor_tries_left(g, t)));
+END $$;
+
+CREATE FUNCTION insert_session(p_user uuid, p_session jsonb, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO sessions (id, user_id, amr, acr, remember, user_agent, address, created_at, authenticated_at, expires_at)
+  SELECT (p_session->>'id')::uuid, p_user, ARRAY(SELECT jsonb_array_elements_text(p_session->'amr')), p_session->>'acr',
+    (p_session->>'remember')::boolean, p_session->>'user_agent', p_session->>'address', p_now, p_now,
+    p_now + (p_session->>'ttl')::integer * interval '1 second'
+$$;
+
+-- The code was right. Exactly one caller gets "completed"; with it, in the same transaction, go the refund of its own
+-- charge, the end of the streak, the refund of the texts, the session and the audit row.
+-- completed (authenticated_at, epoch seconds) | invalid
+CREATE FUNCTION complete_challenge(p_challenge uuid, p_user uuid, p_session jsonb, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  g factor_guards := lock_account(p_user);
+  t timestamptz := clock_timestamp();
+BEGIN
+  UPDATE challenges SET consumed_at = t WHERE id = (pending_challenge(p_challenge, p_user, t)).id;
+  IF NOT FOUND THEN
+    RETURN jsonb_build_object('outcome', 'invalid');
+  END IF;
+  UPDATE factor_guards SET streak = 0, locked_until = NULL, failed_at = trim_array(failed_at, least(1, cardinality(failed_at)))
+  WHERE user_id = p_user;
+  PERFORM refund_sms(p_user);
+  PERFORM insert_session(p_user, p_session, t);
+  PERFORM record_event(p_event, p_user);
+  RETURN jsonb_build_object('outcome', 'completed', 'authenticated_at', floor(extract(epoch FROM t))::bigint);
+END $$;
+
+-- The password was right and nothing more is asked: started (authenticated_at) | stale
+CREATE FUNCTION start_session(p_user uuid, p_epoch integer, p_identifier bytea, p_session jsonb, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  g factor_guards := lock_account(p_user);
+  t timestamptz := clock_timestamp();
+BEGIN
+  PERFORM forgive_password(p_identifier);
+  IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
+    RETURN jsonb_build_object('outcome', 'stale');
+  END IF;
+  PERFORM insert_session(p_user, p_session, t);
+  PERFORM record_event(p_event, p_user);
+  RETURN jsonb_build_object('outcome', 'started', 'authenticated_at', floor(extract(epoch FROM t))::bigint);
+END $$;
+
+-- A new account, unless its e-mail is taken or p_phone already serves three: created (id) | email_taken | phone_taken
+CREATE FUNCTION create_user(p_email text, p_phone text, p_password_hash text, p_two_factor text, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  new_id uuid;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('phone:' || p_phone, 0));
+  IF (SELECT count(*) FROM users WHERE phone = p_phone) >= 3 THEN
+    RETURN jsonb_build_object('outcome', 'phone_taken');
+  END IF;
+  INSERT INTO users (email, phone, password_hash, two_factor) VALUES (p_email, p_phone, p_password_hash, p_two_factor)
+  ON CONFLICT (email) DO NOTHING RETURNING id INTO new_id;
+  IF new_id IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'email_taken');
+  END IF;
+  INSERT INTO factor_guards (user_id) VALUES (new_id);
+  PERFORM record_event(p_event, new_id);
+  RETURN jsonb_build_object('outcome', 'created', 'id', new_id);
+END $$;
+
+-- The one place where an account changes, and where everything begun before the change ends with it:
+-- live challenges and sessions. p_change: {password_hash?, phone?, two_factor?, disabled?}. The user's id, or NULL.
+CREATE FUNCTION change_user(p_email text, p_change jsonb, p_event jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+  the_user uuid := (SELECT id FROM users WHERE email = p_email);
+  t timestamptz;
+BEGIN
+  IF the_user IS NULL THEN
+    RETURN NULL;
+  END IF;
+  PERFORM lock_account(the_user);
+  t := clock_timestamp();
+  UPDATE users SET
+    password_hash = coalesce(p_change->>'password_hash', password_hash),
+    phone = coalesce(p_change->>'phone', phone),
+    two_factor = coalesce(p_change->>'two_factor', two_factor),
+    disabled_at = CASE p_change->>'disabled' WHEN 'true' THEN coalesce(disabled_at, t) WHEN 'false' THEN NULL ELSE disabled_at END,
+    epoch = epoch + 1
+  WHERE id = the_user;
+  UPDATE challenges SET superseded_at = t WHERE user_id = the_user AND consumed_at IS NULL AND superseded_at IS NULL;
+  UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
+  PERFORM record_event(p_event, the_user);
+  RETURN the_user;
+END $$;
+
+-- Ends the locks of both steps, not the 24 hour and 30 day budgets. The user's id, or NULL.
+CREATE FUNCTION unlock_user(p_email text, p_identifiers bytea[], p_event jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+  the_user uuid := (SELECT id FROM users WHERE email = p_email);
+BEGIN
+  DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers);
+  UPDATE factor_guards SET streak = 0, locked_until = NULL WHERE user_id = the_user;
+  IF the_user IS NOT NULL THEN
+    PERFORM record_event(p_event, the_user);
+  END IF;
+  RETURN the_user;
+END $$;

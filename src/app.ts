@@ -1,0 +1,50 @@
+import { accountRoutes } from './features/accounts/routes.ts'
+import type { App } from './features/app-type.ts'
+import { developmentRoutes } from './features/development/routes.ts'
+import { healthRoutes } from './features/health/routes.ts'
+import { keyRoutes } from './features/keys/routes.ts'
+import { loginRoutes } from './features/login/routes.ts'
+import { problemRoutes } from './features/problems/routes.ts'
+import { registerBodyRules } from './http/body.ts'
+import { registerGuards } from './http/guards.ts'
+import { registerHeaders } from './http/headers.ts'
+import { registerMethods } from './http/methods.ts'
+import { registerOpenApi } from './http/openapi.ts'
+import { registerProblems } from './http/problems.ts'
+import { registerRateLimit } from './http/rate-limit.ts'
+import { registerRequestLog } from './http/request-log.ts'
+import { createServer } from './http/server.ts'
+import { registerTokens } from './http/tokens.ts'
+import { createTokens } from './security/tokens.ts'
+import type { BaseServices } from './services.ts'
+
+/**
+ * The whole application, in running order: what stands above protects what stands below. main.ts, the CLI and the
+ * tests all call this and nothing else. `isDraining` is true from SIGTERM on.
+ */
+export async function buildApp(base: BaseServices, isDraining: () => boolean = () => false): Promise<App> {
+  const { config, random, log, clock } = base
+  const app = createServer({ config, random, log })
+
+  registerProblems(app, config)
+  registerRequestLog(app, base)
+  await registerHeaders(app, { isDraining, https: config.publicUrl.startsWith('https:') })
+  await registerRateLimit(app, base)
+  const sign = await registerTokens(app, base)
+  const services = { ...base, tokens: createTokens({ config, clock, random, sign }) }
+  registerGuards(app, services)
+  registerBodyRules(app)
+  const refuseOtherMethods = registerMethods(app)
+  await registerOpenApi(app, config)
+
+  loginRoutes(app, services)
+  accountRoutes(app, services)
+  keyRoutes(app, services)
+  healthRoutes(app, { ...services, isDraining })
+  problemRoutes(app, services)
+  if (services.inbox) developmentRoutes(app, services.inbox)
+  refuseOtherMethods()
+
+  await app.ready()
+  return app
+}

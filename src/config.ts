@@ -1,0 +1,134 @@
+import { availableParallelism } from 'node:os'
+import Value from 'typebox/value'
+import { developmentSecretKeys } from './config/development-secrets.ts'
+import { type Environment, readSettings } from './config/read.ts'
+import { brokenRules } from './config/rules.ts'
+import { environment, publicUrlOf, smsOriginOf, type Values } from './config/schema.ts'
+import { clientsOf, keysOf, listOf, withoutSlash } from './config/values.ts'
+import { type Random, systemRandom } from './system.ts'
+
+export { settings } from './config/schema.ts'
+
+/** The settings, grouped and frozen. Times are whole seconds, addresses have no slash at the end. */
+export type Config = ReturnType<typeof toConfig>
+
+/** What `loadConfig` throws: `problems` holds every mistake as `NAME what is wanted`; `name` is `ConfigError`. */
+export type ConfigError = Error & { problems: string[] }
+
+/**
+ * The settings of `env` (contract, section 5). An empty variable counts as unset; a secret may come from the file
+ * that `NAME_FILE` names. In development missing `SECRET_KEYS` are made once and kept in `DATA_DIR`.
+ *
+ * @throws ConfigError which lists every mistake at once, by the name of the variable and never with its value.
+ */
+export function loadConfig(env: Environment, random: Random = systemRandom): Config {
+  const { values, mistakes } = readSettings(env)
+  const isDevelopment = values.NODE_ENV !== 'production' && !mistakes.has('NODE_ENV')
+  if (isDevelopment && !values.SECRET_KEYS && !mistakes.has('SECRET_KEYS')) {
+    const keys = keptKeys(String(values.DATA_DIR), random)
+    if (keys) values.SECRET_KEYS = keys
+    else mistakes.set('DATA_DIR', 'must be a directory in which secrets.env, with SECRET_KEYS, can be read and written')
+  }
+  const problems = [...mistakes].map(([name, wanted]) => `${name} ${wanted}`)
+  // Defaults stand in for what is malformed, so this never throws; it tells the compiler what is known.
+  if (!Value.Check(environment, values)) throw configError(problems)
+  problems.push(...brokenRules(values, mistakes))
+  if (problems.length > 0) throw configError(problems)
+  return frozen(toConfig(values))
+}
+
+/** The keys kept for development, or nothing when they cannot be kept or were spoiled. */
+function keptKeys(dataDir: string, random: Random): string | undefined {
+  try {
+    const keys = developmentSecretKeys(dataDir, random)
+    return Value.Check(environment.properties.SECRET_KEYS, keys) ? keys : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function configError(problems: string[]): ConfigError {
+  const error = new Error(`The settings are not right:\n${problems.map((it) => `  ${it}`).join('\n')}`)
+  return Object.assign(error, { name: 'ConfigError', problems })
+}
+
+function toConfig(values: Values) {
+  const publicUrl = publicUrlOf(values)
+  const countries = values.SMS_ALLOWED_COUNTRIES ?? '*'
+  return {
+    production: values.NODE_ENV === 'production',
+    host: values.HOST,
+    port: values.PORT,
+    publicUrl,
+    issuer: publicUrl,
+    /** Without it: the embedded database in `dataDir`. */
+    databaseUrl: values.DATABASE_URL,
+    dataDir: values.DATA_DIR,
+    databasePoolSize: values.DATABASE_POOL_SIZE,
+    redisUrl: values.REDIS_URL,
+    /** The first makes new things, all verify. */
+    secretKeys: keysOf(values.SECRET_KEYS).map(({ id, key }) => ({ id, key })),
+    tokens: {
+      audience: values.TOKEN_AUDIENCE ?? publicUrl,
+      pendingTtl: values.PENDING_TOKEN_TTL,
+      accessTtl: values.ACCESS_TOKEN_TTL,
+    },
+    code: { ttl: values.CODE_TTL, length: values.CODE_LENGTH },
+    sms: {
+      provider: values.SMS_PROVIDER ?? ('console' as const),
+      twilio: values.SMS_PROVIDER === 'twilio' ? twilioOf(values) : undefined,
+      allowedCountries: countries === '*' ? ('*' as const) : listOf(countries),
+      appName: values.SMS_APP_NAME,
+      origin: smsOriginOf(values),
+      cooldown: values.SMS_COOLDOWN,
+      perUserHour: values.SMS_PER_USER_HOUR,
+      perUserDay: values.SMS_PER_USER_DAY,
+      perAddressHour: values.SMS_PER_ADDRESS_HOUR,
+      perAddressDay: values.SMS_PER_ADDRESS_DAY,
+      perPrefixHour: values.SMS_PER_PREFIX_HOUR,
+      globalHour: values.SMS_GLOBAL_HOUR,
+      globalDay: values.SMS_GLOBAL_DAY,
+    },
+    /** Requests per network address. */
+    rate: {
+      loginMinute: values.RATE_LOGIN_MINUTE,
+      loginHour: values.RATE_LOGIN_HOUR,
+      verifyMinute: values.RATE_VERIFY_MINUTE,
+      resendHour: values.RATE_RESEND_HOUR,
+      refreshMinute: values.RATE_REFRESH_MINUTE,
+      defaultMinute: values.RATE_DEFAULT_MINUTE,
+    },
+    trustProxy: values.TRUST_PROXY ? listOf(values.TRUST_PROXY) : (false as const),
+    argon2: {
+      memoryKib: values.ARGON2_MEMORY_KIB,
+      time: values.ARGON2_TIME,
+      concurrency: values.ARGON2_CONCURRENCY ?? Math.min(availableParallelism(), 64),
+      queue: values.ARGON2_QUEUE,
+    },
+    introspectionClients: clientsOf(values.INTROSPECTION_CLIENTS),
+    metricsPort: values.METRICS_PORT,
+    logLevel: values.LOG_LEVEL,
+  }
+}
+
+/** The rules have seen to it that both identifiers and one sender are there. */
+function twilioOf(values: Values) {
+  const { TWILIO_FROM: from, TWILIO_MESSAGING_SERVICE_SID: messagingServiceSid } = values
+  const sender: { from?: string; messagingServiceSid?: string } = {}
+  if (from) sender.from = from
+  if (messagingServiceSid) sender.messagingServiceSid = messagingServiceSid
+  return {
+    accountSid: values.TWILIO_ACCOUNT_SID ?? '',
+    authToken: values.TWILIO_AUTH_TOKEN ?? '',
+    ...sender,
+    apiBaseUrl: withoutSlash(values.TWILIO_API_BASE_URL),
+  }
+}
+
+/** `value` frozen all the way down, but for bytes, which cannot be. */
+function frozen<T extends object>(value: T): T {
+  for (const part of Object.values(value)) {
+    if (typeof part === 'object' && part !== null && !ArrayBuffer.isView(part)) frozen(part)
+  }
+  return Object.freeze(value)
+}

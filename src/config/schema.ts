@@ -1,0 +1,177 @@
+import Type, { type Static } from 'typebox'
+import {
+  type About,
+  limit,
+  matching,
+  oneOf,
+  optional,
+  optionalWhole,
+  pairs,
+  secret,
+  setting,
+  text,
+  url,
+  whole,
+} from './kinds.ts'
+import { bytesOf, isCountryList, isPlainUrl, isProxyRange, listOf, withoutSlash } from './values.ts'
+
+const plainUrl = 'an http or https address without credentials, query or fragment'
+const withoutLogin = 'Texts not followed by a login per'
+
+/**
+ * Every setting: its form, its default, what it means; documents are checked against this. What depends on other
+ * settings or on production is in `rules.ts`.
+ */
+export const environment = Type.Object({
+  NODE_ENV: oneOf(
+    'development',
+    ['development', 'test', 'production'],
+    '`production` refuses every development convenience',
+  ),
+  HOST: text('127.0.0.1', 'Address to listen on', 'an IP address or a host name', matching(/^[\w.:-]{1,255}$/)),
+  PORT: whole(3000, 0, 65_535, 'Port to listen on; 0 takes any free one'),
+  PUBLIC_URL: optional(
+    'http://localhost:<PORT>',
+    'Address that clients use: issuer, problem types, webhook; https required in production',
+    plainUrl,
+    isPlainUrl,
+  ),
+  DATABASE_URL: secret(
+    'embedded Postgres in DATA_DIR',
+    'Postgres to use; required in production',
+    'a postgres:// or postgresql:// address',
+    url(/^postgres(ql)?:\/\/\S+$/),
+  ),
+  DATA_DIR: text(
+    '.data',
+    'Development only: directory of the embedded database and of generated secrets',
+    'the path of a directory',
+    matching(/./),
+  ),
+  DATABASE_POOL_SIZE: whole(10, 1, 1000, 'Most connections to the database'),
+  REDIS_URL: secret(
+    'address limits in memory',
+    'Redis that shares the address limits between replicas',
+    'a redis:// or rediss:// address',
+    url(/^rediss?:\/\/\S+$/),
+  ),
+  SECRET_KEYS: secret(
+    'generated into DATA_DIR in development',
+    'Master keys `kid:base64,…`, each at least 32 random bytes; the first is used, all verify',
+    'kid:base64,… with every kid once, of 1 to 32 letters, digits, _ and -',
+    pairs((value) => bytesOf(value) !== undefined),
+  ),
+  TOKEN_AUDIENCE: optional(
+    'PUBLIC_URL',
+    'The `aud` of access tokens',
+    '1 to 255 characters without spaces',
+    matching(/^\S{1,255}$/),
+  ),
+  PENDING_TOKEN_TTL: whole(600, 1, 3600, 'Seconds to finish a login in'),
+  ACCESS_TOKEN_TTL: whole(600, 1, 86_400, 'Seconds that an access token lives'),
+  CODE_TTL: whole(300, 1, 600, 'Seconds that a code lives after it was last sent'),
+  CODE_LENGTH: whole(6, 6, 10, 'Digits of a code'),
+  SMS_PROVIDER: setting(Type.Optional(Type.Enum(['console', 'twilio'])), {
+    unset: 'console in development',
+    description: 'Who sends texts: `twilio`, or `console` (keeps them to read at /dev/sms); required in production',
+    wanted: 'one of console, twilio',
+  }),
+  TWILIO_ACCOUNT_SID: secret('', 'Twilio account SID', 'AC and 32 hex digits', matching(/^AC[0-9a-fA-F]{32}$/)),
+  TWILIO_AUTH_TOKEN: secret(
+    '',
+    'Twilio auth token: signs in to it and checks its webhooks',
+    'the auth token, without spaces',
+    matching(/^[!-~]+$/),
+  ),
+  TWILIO_FROM: optional(
+    '',
+    'Twilio sender: a phone number or a name. Either this or TWILIO_MESSAGING_SERVICE_SID',
+    'an E.164 number, a short code, or a sender name of up to 11 letters, digits and spaces with a letter in it',
+    matching(/^(\+[1-9]\d{6,14}|\d{5,6}|(?=.{0,10}[A-Za-z])[A-Za-z0-9 _-]{1,11})$/),
+  ),
+  TWILIO_MESSAGING_SERVICE_SID: optional(
+    '',
+    'Twilio sender: a messaging service',
+    'MG and 32 hex digits',
+    matching(/^MG[0-9a-fA-F]{32}$/),
+  ),
+  TWILIO_API_BASE_URL: text(
+    'https://api.twilio.com',
+    'Where the Twilio API is; tests put a local server here',
+    plainUrl,
+    isPlainUrl,
+  ),
+  SMS_ALLOWED_COUNTRIES: optional(
+    '* in development',
+    'Countries that texts may go to, as ISO codes `GB,DE`; required in production',
+    '* or two-letter ISO country codes in capitals',
+    isCountryList,
+  ),
+  SMS_APP_NAME: text(
+    'Doorstep',
+    'Name of the service in the text',
+    '1 to 40 characters without control characters',
+    matching(/^[^\p{C}\p{Zl}\p{Zp}]{1,40}$/u),
+  ),
+  SMS_ORIGIN: optional(
+    'host of PUBLIC_URL',
+    'Host in the last line of the text, `@host #code`, by which browsers offer the code',
+    'a host name without a port',
+    matching(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/),
+  ),
+  SMS_COOLDOWN: whole(60, 1, 3600, 'Seconds between two texts to one user or phone'),
+  SMS_PER_USER_HOUR: limit(5, `${withoutLogin} user and per phone in an hour`),
+  SMS_PER_USER_DAY: limit(10, `${withoutLogin} user and per phone in a day`),
+  SMS_PER_ADDRESS_HOUR: limit(10, `${withoutLogin} network address in an hour`),
+  SMS_PER_ADDRESS_DAY: limit(20, `${withoutLogin} network address in a day`),
+  SMS_PER_PREFIX_HOUR: limit(30, `${withoutLogin} number prefix (number less its last 4 digits) in an hour`),
+  SMS_GLOBAL_HOUR: limit(200, 'Texts of the whole service in an hour'),
+  SMS_GLOBAL_DAY: limit(2000, 'Texts of the whole service in a day'),
+  RATE_LOGIN_MINUTE: limit(10, 'Logins per network address in a minute'),
+  RATE_LOGIN_HOUR: limit(100, 'Logins per network address in an hour'),
+  RATE_VERIFY_MINUTE: limit(20, 'Codes tried per network address in a minute'),
+  RATE_RESEND_HOUR: limit(10, 'Resends asked for per network address in an hour'),
+  RATE_REFRESH_MINUTE: limit(30, 'Refreshes per network address in a minute'),
+  RATE_DEFAULT_MINUTE: limit(300, 'Other requests per network address in a minute'),
+  TRUST_PROXY: optional(
+    'no proxy is trusted',
+    'Proxies whose X-Forwarded-For is believed: a list of addresses and CIDR ranges',
+    'IP addresses and CIDR ranges, none wider than /8 (IPv4) or /7 (IPv6); not true, a number or a name',
+    (value) => listOf(value).every(isProxyRange),
+  ),
+  ARGON2_MEMORY_KIB: whole(19_456, 8, 4_194_304, 'Password hashing: memory in KiB'),
+  ARGON2_TIME: whole(2, 1, 20, 'Password hashing: passes over the memory'),
+  ARGON2_CONCURRENCY: optionalWhole('number of cores', 1, 64, 'Password hashes at one time'),
+  ARGON2_QUEUE: whole(32, 0, 1000, 'Logins that may wait for password hashing; more are told `busy`'),
+  INTROSPECTION_CLIENTS: secret(
+    '',
+    'Backends that may ask about tokens: `id:secret,…`, in production each secret at least 32 characters',
+    'id:secret,… with every id once, of 1 to 32 letters, digits, _ and -, and secrets of 8 or more characters',
+    pairs(matching(/^[!-~]{8,}$/)),
+  ),
+  METRICS_PORT: optionalWhole('no such port', 0, 65_535, 'Port to read /metrics from; 0 takes any free one'),
+  LOG_LEVEL: oneOf(
+    'info',
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    'Least important log lines to write',
+  ),
+})
+
+/** The settings one by one: each of the right form, defaults filled in, not yet grouped. */
+export type Values = Static<typeof environment>
+export type Name = keyof Values
+
+/** The address that clients use. */
+export const publicUrlOf = (values: Values) => withoutSlash(values.PUBLIC_URL ?? `http://localhost:${values.PORT}`)
+
+/** The host in the last line of a text. */
+export const smsOriginOf = (values: Values) => values.SMS_ORIGIN?.toLowerCase() ?? new URL(publicUrlOf(values)).hostname
+
+/** Every setting for documents: the default as text (`constant`: it can be written as the value), and the meaning. */
+export const settings = Object.entries(environment.properties).map(([name, schema]: [string, About]) => ({
+  name,
+  default: String(schema.default ?? schema.unset ?? ''),
+  constant: schema.default !== undefined,
+  description: schema.description,
+  secret: schema.secret === true,
+}))

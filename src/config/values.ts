@@ -1,0 +1,89 @@
+import ipaddr from 'ipaddr.js'
+import { getCountries } from 'libphonenumber-js'
+
+/** The parts of a comma list; spaces around the commas do not count. */
+export const listOf = (text: string): string[] => text.split(',').map((part) => part.trim())
+
+/** `id:value` pairs of a comma list. A part without a colon gives an empty value. */
+export function pairsOf(text: string): { id: string; value: string }[] {
+  return listOf(text).map((part) => {
+    const [id = '', ...rest] = part.split(':')
+    return { id, value: rest.join(':') }
+  })
+}
+
+/** The bytes of base64 or base64url text, with or without padding; nothing for any other text. */
+export function bytesOf(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64')
+  const plain = text
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replace(/={1,2}$/, '')
+  return plain !== '' && bytes.toString('base64url') === plain ? bytes : undefined
+}
+
+/** The master keys of a well-formed `SECRET_KEYS`, each also as it is written. */
+export function keysOf(list: string | undefined): { id: string; key: Buffer; text: string }[] {
+  if (!list) return []
+  return pairsOf(list).flatMap(({ id, value }) => {
+    const key = bytesOf(value)
+    return key ? [{ id, key, text: value }] : []
+  })
+}
+
+/** The clients of a well-formed `INTROSPECTION_CLIENTS`. */
+export const clientsOf = (list: string | undefined): { id: string; secret: string }[] =>
+  list ? pairsOf(list).map(({ id, value }) => ({ id, secret: value })) : []
+
+export const isUniqueList = (list: readonly string[]): boolean => new Set(list).size === list.length
+
+/**
+ * False for bytes that no random source gives: fewer than 8 different values, a pattern that repeats, or equal steps
+ * (all the same, counting up or down). 32 random bytes fail this once in more than 10^30.
+ */
+export function looksRandom(bytes: Uint8Array): boolean {
+  const repeats = (period: number) => bytes.every((byte, at) => at < period || byte === bytes[at - period])
+  const periods = Array.from({ length: Math.floor(bytes.length / 2) }, (_, at) => at + 1)
+  const steps = new Set(bytes.slice(1).map((byte, at) => byte - (bytes[at] ?? 0)))
+  return new Set(bytes).size >= 8 && steps.size > 1 && !periods.some(repeats)
+}
+
+/** An http or https address with nothing but a host, perhaps a port and a path. */
+export function isPlainUrl(text: string): boolean {
+  return /^https?:\/\/[^\s/?#@\\]+(\/[^\s?#\\]*)?$/i.test(text) && URL.canParse(text)
+}
+
+/** The address in its usual spelling, without slashes at the end. */
+export const withoutSlash = (url: string): string => new URL(url).href.replace(/\/+$/, '')
+
+export const isHttps = (url: string): boolean => new URL(url).protocol === 'https:'
+
+/** True when the address can only be this machine. */
+export function isLoopbackUrl(url: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
+}
+
+/** The password inside a connection URL, or empty. */
+export const passwordIn = (url: string | undefined): string => (url ? new URL(url).password : '')
+
+const countries: ReadonlySet<string> = new Set(getCountries())
+
+/** `*`, or ISO 3166 alpha-2 codes whose phone numbers are known. */
+export const isCountryList = (text: string): boolean => text === '*' || listOf(text).every((it) => countries.has(it))
+
+/**
+ * One address or CIDR range of proxies, not so wide that strangers fall into it: /8 or narrower for IPv4 (also when
+ * written inside IPv6), /7 or narrower for IPv6.
+ */
+export function isProxyRange(text: string): boolean {
+  const [address = '', prefix, ...rest] = text.split('/')
+  if (rest.length > 0 || !/^[0-9a-f:.]+$/i.test(address)) return false
+  const four = ipaddr.IPv4.isValidFourPartDecimal(address)
+  if (!four && !(address.includes(':') && ipaddr.IPv6.isValid(address))) return false
+  if (prefix === undefined) return true
+  if (!/^(0|[1-9]\d{0,2})$/.test(prefix)) return false
+  const bits = Number(prefix)
+  if (four) return bits >= 8 && bits <= 32
+  const coversMapped = bits <= 104 && ipaddr.parse('::ffff:0:0').match(ipaddr.parse(address), Math.min(bits, 96))
+  return bits >= (coversMapped ? 104 : 7) && bits <= 128
+}

@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs'
+
+/** Reads `.env` of the working directory, in development only; what is set already stays as it is. */
+export function readDotEnv(): void {
+  if (process.env.NODE_ENV !== 'production' && existsSync('.env')) process.loadEnvFile('.env')
+}
+
+/** What a person reads when the service cannot start: one clear line, or the list of mistaken settings. */
+export function explainStartError(error: unknown): string {
+  const { name, code, message, port, path } = error as Error & { code?: string; port?: number; path?: string }
+  if (name === 'ConfigError') return message
+  if (code === 'EADDRINUSE') return `Port ${port} is taken. Set PORT to another one, or stop what listens there.`
+  if (code === 'EACCES' && port !== undefined)
+    return `Port ${port} may not be used by this user. Set PORT to one above 1023.`
+  if (code === 'EADDRNOTAVAIL') return 'This machine does not have the address in HOST.'
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+    return `${path ?? 'DATA_DIR'} is not writable. Set DATA_DIR to a folder that is.`
+  if (code === 'ECONNREFUSED' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return 'The database in DATABASE_URL cannot be reached.'
+  if (code === '28P01' || code === '28000' || code === '3D000')
+    return 'The database in DATABASE_URL refuses the login, or does not exist.'
+  return `Doorstep could not start: ${message}`
+}
+
+/** What a newcomer sees: where to read, and three lines that complete a login. */
+export function welcome(address: string, user: { email: string; password: string }): string {
+  const body = (value: object): string => `-H 'content-type: application/json' -d '${JSON.stringify(value)}'`
+  const read = (name: string): string => `node -pe 'JSON.parse(require("fs").readFileSync(0)).${name}'`
+  return `
+Doorstep is ready. Docs: ${address}/docs   Texts: ${address}/dev/sms
+
+Sign in as the demo user (copy these three lines):
+
+  PENDING=$(curl -s ${address}/login ${body(user)} | ${read('pending_token')})
+  CODE=$(curl -s ${address}/dev/sms | ${read('messages[0].body.match(/#(\\d+)/)[1]')})
+  curl -s ${address}/me -H "authorization: Bearer $(curl -s ${address}/login/2fa -H "authorization: Bearer $PENDING" -H 'content-type: application/json' -d "{\\"code\\":\\"$CODE\\"}" | ${read('access_token')})"
+`
+}

@@ -1,0 +1,33 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify'
+import type { ProblemCode } from '../errors.ts'
+
+/** The Fastify instance that features add their routes to: schemas give the types of request and reply. */
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+/** Who may call a route. A route that does not say so stops the start. */
+export type Access = 'public' | 'pending' | 'access'
+
+/** The address limits by name; their numbers are settings. */
+export type LimitName = 'loginMinute' | 'loginHour' | 'verifyMinute' | 'resendHour' | 'refreshMinute' | 'default'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: Access
+    limits?: LimitName[]
+    /** Problem codes this route answers with, besides those that every route has. */
+    problems?: ProblemCode[]
+  }
+}

@@ -1,0 +1,38 @@
+import type { Services } from '../../services.ts'
+
+/** How long one look at the database serves all who ask. */
+const cacheMs = 1_000
+
+export type Readiness = {
+  status: 'ready' | 'not_ready'
+  database: 'ok' | 'not_migrated' | 'unreachable'
+  sms: 'ok' | 'unavailable'
+  sms_budget: 'ok' | 'low' | 'exhausted' | 'unknown'
+}
+
+/** Looks whether logins can be served, at most once a second whoever asks. */
+export function createReadiness(
+  services: Pick<Services, 'store' | 'sms' | 'clock' | 'config'> & { isDraining: () => boolean },
+): () => Promise<Readiness> {
+  const { store, sms, clock, config, isDraining } = services
+  let looked: { atMs: number; found: Promise<Pick<Readiness, 'database' | 'sms_budget'>> } | null = null
+
+  const look = async (): Promise<Pick<Readiness, 'database' | 'sms_budget'>> => {
+    try {
+      if (!(await store.health.isMigrated())) return { database: 'not_migrated', sms_budget: 'unknown' }
+      const used = await store.health.smsUsed()
+      const share = Math.max(used.hour / config.sms.globalHour, used.day / config.sms.globalDay)
+      return { database: 'ok', sms_budget: share >= 1 ? 'exhausted' : share >= 0.8 ? 'low' : 'ok' }
+    } catch {
+      return { database: 'unreachable', sms_budget: 'unknown' }
+    }
+  }
+
+  return async () => {
+    const now = clock.nowMs()
+    if (looked === null || now - looked.atMs >= cacheMs || now < looked.atMs) looked = { atMs: now, found: look() }
+    const found = await looked.found
+    const isReady = found.database === 'ok' && !isDraining()
+    return { status: isReady ? 'ready' : 'not_ready', ...found, sms: sms.isAvailable() ? 'ok' : 'unavailable' }
+  }
+}

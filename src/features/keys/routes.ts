@@ -1,0 +1,38 @@
+import Type from 'typebox'
+import type { Services } from '../../services.ts'
+import type { App } from '../app-type.ts'
+
+const JwksSchema = Type.Object({
+  keys: Type.Array(
+    Type.Object({
+      kty: Type.Literal('EC'),
+      crv: Type.Literal('P-256'),
+      x: Type.String(),
+      y: Type.String(),
+      kid: Type.String(),
+      alg: Type.Literal('ES256'),
+      use: Type.Literal('sig'),
+    }),
+  ),
+})
+
+/** The keys that verify access tokens (RFC 7517). */
+export function keyRoutes(app: App, { keyRing }: Pick<Services, 'keyRing'>): void {
+  app.get(
+    '/.well-known/jwks.json',
+    {
+      config: { access: 'public', limits: ['default'], problems: [] },
+      schema: {
+        operationId: 'readJwks',
+        tags: ['keys'],
+        summary: 'Public keys of access tokens',
+        description: 'Cache them for five minutes; fetch again when a token names a key that you do not have.',
+        response: { 200: JwksSchema },
+      },
+    },
+    async (_request, reply) => {
+      reply.header('Cache-Control', 'public, max-age=300')
+      return keyRing.jwks()
+    },
+  )
+}

@@ -1,0 +1,60 @@
+import { Problem } from '../../errors.ts'
+import type { Caller, Event } from '../../events.ts'
+import { smsLevel } from '../../security/assurance.ts'
+import { maxAttempts, problemOf } from '../../security/challenge.ts'
+import type { PendingClaims } from '../../security/tokens.ts'
+import type { Services } from '../../services.ts'
+import type { Authenticated } from '../sessions/schemas.ts'
+import { describeSession, newSession } from '../sessions/start-session.ts'
+import { challengeStatus } from './challenge-status.ts'
+
+/**
+ * The second step: pending token and code. The try is counted before the code is looked at, and the access token is
+ * made only after exactly one caller has used the challenge up. Throws `invalid_token`, `invalid_request` (which costs
+ * no try), `code_expired`, `invalid_code`, `code_attempts_exhausted`, `second_factor_locked`.
+ */
+export async function finishLogin(
+  services: Pick<
+    Services,
+    'oneTimeCodes' | 'challengeRules' | 'store' | 'events' | 'random' | 'tokens' | 'phoneNumbers'
+  >,
+  pending: PendingClaims,
+  { code: typed, caller }: { code: string; caller: Caller },
+): Promise<Authenticated> {
+  const { oneTimeCodes, challengeRules, store, events } = services
+  const { cid, sub: userId } = pending
+  const event = (type: Event['type'], outcome: string): Event => ({ type, outcome, factor: 'sms', userId, caller })
+
+  const code = oneTimeCodes.read(typed)
+  if (code === null) {
+    await challengeStatus(services, pending)
+    throw notACode(oneTimeCodes.length)
+  }
+
+  const charge = await store.challenges.charge(cid, userId, challengeRules.limits)
+  if (charge.outcome !== 'charged') {
+    await events.record(event(charge.outcome === 'locked' ? 'factor.locked' : 'code.refused', charge.outcome))
+    throw problemOf(charge)
+  }
+  const stored = { mac: Buffer.from(charge.code_mac, 'hex'), keyId: charge.key_id }
+  if (!oneTimeCodes.matches({ challengeId: cid, userId, purpose: charge.purpose }, code, stored)) {
+    await events.record(event('code.failed', `${charge.attempts_remaining} of ${maxAttempts} left`))
+    throw new Problem('invalid_code', { attemptsRemaining: charge.attempts_remaining })
+  }
+
+  const session = newSession(services, { level: smsLevel, remember: pending.remember_me === true, caller })
+  const succeeded = event('login.succeeded', session.acr)
+  const completed = await store.challenges.complete(cid, userId, session, succeeded)
+  if (completed.outcome !== 'completed') throw problemOf(completed)
+  events.announce(succeeded)
+  return describeSession(services, {
+    userId,
+    session,
+    authenticatedAt: completed.authenticated_at,
+    returnTo: pending.return_to,
+  })
+}
+
+function notACode(length: number): Problem {
+  return new Problem('invalid_request', { errors: [{ pointer: '/code', message: `must be ${length} digits` }] })
+}

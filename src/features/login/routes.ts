@@ -1,0 +1,105 @@
+import type { Services } from '../../services.ts'
+import type { App } from '../app-type.ts'
+import { callerOf, pendingOf } from '../request.ts'
+import { AuthenticatedSchema } from '../sessions/schemas.ts'
+import { challengeStatus } from './challenge-status.ts'
+import { finishLogin } from './finish-login.ts'
+import { resendCode } from './resend-code.ts'
+import { ChallengeAnswerSchema, CodeBody, LoginAnswerSchema, LoginBody, ResendBody } from './schemas.ts'
+import { startLogin } from './start-login.ts'
+
+/** The two steps of a login, and what lies between them. */
+export function loginRoutes(app: App, services: Services): void {
+  app.post(
+    '/login',
+    {
+      bodyLimit: 4_096,
+      config: {
+        access: 'public',
+        limits: ['loginMinute', 'loginHour'],
+        problems: [
+          ...(['invalid_credentials', 'login_locked', 'second_factor_locked', 'resend_too_soon'] as const),
+          ...(['sms_limit_reached', 'phone_unreachable', 'phone_not_allowed', 'sms_unavailable', 'busy'] as const),
+        ],
+      },
+      schema: {
+        operationId: 'startLogin',
+        tags: ['login'],
+        summary: 'First step: e-mail and password',
+        description:
+          'Sends a code by SMS and returns a pending token, or the tokens at once where no second factor is asked. ' +
+          'An unknown e-mail, a wrong password and a disabled account are not to be told apart.',
+        body: LoginBody,
+        response: { 200: LoginAnswerSchema },
+      },
+    },
+    async (request) => {
+      const { email, password, remember_me: rememberMe = false, return_to: returnTo } = request.body
+      return startLogin(services, { email, password, rememberMe, returnTo, caller: callerOf(request) })
+    },
+  )
+
+  app.post(
+    '/login/2fa',
+    {
+      bodyLimit: 4_096,
+      attachValidation: true,
+      config: {
+        access: 'pending',
+        limits: ['verifyMinute'],
+        problems: ['code_expired', 'invalid_code', 'code_attempts_exhausted', 'second_factor_locked'],
+      },
+      schema: {
+        operationId: 'finishLogin',
+        tags: ['login'],
+        summary: 'Second step: the code',
+        description:
+          'Exchanges the pending token and the code for an access token. A code is good for five tries and one success.',
+        body: CodeBody,
+        response: { 200: AuthenticatedSchema },
+      },
+    },
+    async (request) =>
+      finishLogin(services, pendingOf(request), { code: request.body.code, caller: callerOf(request) }),
+  )
+
+  app.post(
+    '/login/2fa/resend',
+    {
+      bodyLimit: 4_096,
+      attachValidation: true,
+      config: {
+        access: 'pending',
+        limits: ['resendHour'],
+        problems: [
+          ...(['resend_too_soon', 'sms_limit_reached', 'code_attempts_exhausted', 'second_factor_locked'] as const),
+          ...(['phone_unreachable', 'phone_not_allowed', 'sms_unavailable'] as const),
+        ],
+      },
+      schema: {
+        operationId: 'resendCode',
+        tags: ['login'],
+        summary: 'Send the code again',
+        description: 'Sends the same code once more, at most three texts per login. Tries that were used stay used.',
+        body: ResendBody,
+        response: { 200: ChallengeAnswerSchema },
+      },
+    },
+    async (request) => resendCode(services, pendingOf(request), { caller: callerOf(request) }),
+  )
+
+  app.get(
+    '/login/2fa',
+    {
+      config: { access: 'pending', limits: ['default'], problems: [] },
+      schema: {
+        operationId: 'readChallenge',
+        tags: ['login'],
+        summary: 'How the login stands',
+        description: 'Delivery of the text, and the time and tries that are left.',
+        response: { 200: ChallengeAnswerSchema },
+      },
+    },
+    async (request) => challengeStatus(services, pendingOf(request)),
+  )
+}

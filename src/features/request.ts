@@ -1,0 +1,38 @@
+import type { FastifyRequest } from 'fastify'
+import type { Caller } from '../events.ts'
+import { addressKey } from '../security/client-address.ts'
+import type { PendingClaims } from '../security/tokens.ts'
+import type { LiveSession } from '../store/sessions.ts'
+
+/** Who is calling, as the guard of the route found out. */
+export type Auth =
+  | { kind: 'public' }
+  | { kind: 'pending'; claims: PendingClaims }
+  | { kind: 'access'; session: LiveSession }
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    auth: Auth
+  }
+}
+
+/** Where the request comes from, for budgets and records. */
+export function callerOf(request: FastifyRequest): Caller {
+  return {
+    requestId: request.id,
+    address: addressKey(request.ip),
+    userAgent: request.headers['user-agent']?.slice(0, 256) ?? null,
+  }
+}
+
+/** The pending token's claims on a route with `access: 'pending'`. */
+export function pendingOf({ auth }: FastifyRequest): PendingClaims {
+  if (auth.kind !== 'pending') throw new Error('This route has no pending guard')
+  return auth.claims
+}
+
+/** The session on a route with `access: 'access'`. */
+export function sessionOf({ auth }: FastifyRequest): LiveSession {
+  if (auth.kind !== 'access') throw new Error('This route has no access guard')
+  return auth.session
+}

@@ -1,0 +1,11 @@
+import Type from 'typebox'
+
+export const AuthenticatedSchema = Type.Object({
+  status: Type.Literal('authenticated'),
+  access_token: Type.String({ description: 'A JWT (RFC 9068); verify it with the JWKS.', examples: ['eyJhbGciOi…'] }),
+  token_type: Type.Literal('Bearer'),
+  expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
+  return_to: Type.Optional(Type.String({ examples: ['/orders/7'] })),
+})
+
+export type Authenticated = Type.Static<typeof AuthenticatedSchema>

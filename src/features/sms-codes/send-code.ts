@@ -1,0 +1,73 @@
+import { Problem } from '../../errors.ts'
+import type { Caller } from '../../events.ts'
+import type { Services } from '../../services.ts'
+import type { Delivery, SmsResult } from '../../sms/index.ts'
+import { composeText } from '../../sms/message.ts'
+import type { ChallengeState, Purpose } from '../../store/challenges.ts'
+
+/** How long a provider may keep a reply waiting; a slower one is heard in the background. */
+const patienceMs = 3_000
+
+/** A text that is reserved and committed, about to be sent. */
+export type DueText = {
+  messageId: string
+  userId: string
+  phone: string
+  challenge: ChallengeState
+  purpose: Purpose
+  caller: Caller
+}
+
+/**
+ * Sends the code of a challenge, after the commit and outside any transaction, since a text cannot be rolled back.
+ * Returns what is known of the delivery after 3 s at most. Throws `phone_not_allowed`, `phone_unreachable` or
+ * `sms_unavailable` when it was certainly not sent; the challenge stays, and so does the charge to the budgets.
+ */
+export async function sendCode(
+  services: Pick<Services, 'oneTimeCodes' | 'phoneNumbers' | 'sms' | 'store' | 'events' | 'background' | 'config'>,
+  text: DueText,
+): Promise<Delivery> {
+  const { oneTimeCodes, phoneNumbers, sms, background, config } = services
+  const { challenge, userId, purpose, phone } = text
+  const code = oneTimeCodes.again({ challengeId: challenge.challenge_id, userId, purpose }, challenge.key_id)
+  if (code === null) throw new Error(`The key "${challenge.key_id}" of a live code is not in SECRET_KEYS`)
+  phoneNumbers.assertAllowed(phone)
+
+  const lifeSeconds = challenge.code_expires_in
+  const body = composeText({ appName: config.sms.appName, origin: config.sms.origin, code, lifeSeconds })
+  const answered = sms
+    .send({ to: phone, body, validForSeconds: Math.max(1, lifeSeconds) })
+    .then((answer) => recordAnswer(services, text, answer))
+  const answer = await background.within(patienceMs, answered)
+  if (answer?.outcome === 'sent') return 'sent'
+  if (answer?.outcome !== 'refused') return 'queued'
+  throw answer.reason === 'phone'
+    ? new Problem('phone_unreachable')
+    : new Problem('sms_unavailable', { retryAfter: 30 })
+}
+
+/** Writes down what the provider answered. A text that has gone is not undone by a database that cannot note it. */
+async function recordAnswer(
+  { store, events }: Pick<Services, 'store' | 'events'>,
+  { messageId, userId, caller }: DueText,
+  answer: SmsResult,
+): Promise<SmsResult> {
+  const delivery = { sent: 'sent', unknown: 'queued', refused: 'failed' } as const
+  const error = answer.outcome === 'sent' ? null : answer.error
+  events.announce({
+    type: 'sms.delivery',
+    outcome: answer.outcome === 'refused' ? answer.reason : answer.outcome,
+    factor: 'sms',
+    userId,
+    caller,
+    ...(error !== null && { detail: error }),
+  })
+  await store.messages
+    .recordAnswer(messageId, {
+      delivery: delivery[answer.outcome],
+      providerId: answer.outcome === 'sent' ? answer.providerId : null,
+      error,
+    })
+    .catch(() => events.announce({ type: 'sms.delivery', outcome: 'not_recorded', userId, caller }))
+  return answer
+}

@@ -1,0 +1,181 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifySchema, RouteOptions } from 'fastify'
+import type { Config } from '../config.ts'
+import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
+import type { Access, App } from '../features/app-type.ts'
+import { problemBody } from './problems.ts'
+
+/** What every operation can answer with. */
+const everywhere: ProblemCode[] = ['rate_limited', 'internal_error', 'unavailable']
+const withBody: ProblemCode[] = ['invalid_request', 'payload_too_large', 'unsupported_media_type']
+
+const problemSchema = {
+  $id: 'Problem',
+  type: 'object',
+  description: 'RFC 9457. `code` is the stable machine value.',
+  required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
+  properties: {
+    type: { type: 'string', format: 'uri' },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    detail: { type: 'string' },
+    instance: { type: 'string', description: 'The id of the request; give it when you report a problem.' },
+    code: { type: 'string', enum: Object.keys(problemCatalogue) },
+    retry_after: { type: 'integer', description: 'Seconds; also the `Retry-After` header.' },
+    attempts_remaining: { type: 'integer' },
+    errors: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['pointer', 'message'],
+        properties: {
+          pointer: { type: 'string', description: 'JSON pointer into the body.' },
+          message: { type: 'string' },
+        },
+      },
+    },
+  },
+}
+
+const securitySchemes = {
+  pending: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description: 'The `pending_token` of `POST /login`; opens nothing but the second step.',
+  },
+  access: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description: 'The `access_token` of a finished login.',
+  },
+} as const
+
+const tags = [
+  { name: 'login', description: 'The two steps of a login.' },
+  { name: 'account', description: 'The signed-in user.' },
+  { name: 'keys', description: 'For backends that verify access tokens.' },
+  { name: 'health', description: 'For load balancers.' },
+  { name: 'problems', description: 'What the error codes mean.' },
+  { name: 'development', description: 'Never in production.' },
+]
+
+/**
+ * The OpenAPI 3.1 document, made from the same schemas that validate: `GET /openapi.json`, and a page to read and try it
+ * at `GET /docs`. Problem answers and security come from each route's `config`, so that nothing is said twice.
+ */
+export async function registerOpenApi(app: App, config: Config): Promise<void> {
+  app.addSchema(problemSchema)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Doorstep',
+        version: '0.1.0',
+        summary: 'Sign-in protected by a code sent by SMS.',
+        description:
+          'Two steps: `POST /login` with e-mail and password, `POST /login/2fa` with the code from the text. Errors are problem ' +
+          'documents (RFC 9457) whose `code` is stable. SMS codes resist neither phishing nor SIM swap: NIST SP 800-63B calls them a ' +
+          'restricted authenticator.',
+        license: { name: 'MIT', identifier: 'MIT' },
+      },
+      servers: [{ url: config.publicUrl }],
+      tags,
+      components: { securitySchemes },
+    },
+    refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
+    transform: ({ schema, url, route }) => ({ url, schema: documented(schema, route, config.publicUrl) }),
+  })
+
+  app.get(
+    '/openapi.json',
+    { config: { access: 'public', limits: ['default'] }, schema: { hide: true } },
+    async (_request, reply) => {
+      reply.header('Cache-Control', 'public, max-age=300')
+      return app.swagger()
+    },
+  )
+  await app.register(async (docs) => {
+    docs.addHook('onRoute', (route) => {
+      route.config = { ...route.config, access: 'public', limits: ['default'] }
+    })
+    docs.addHook('onRequest', async (_request, reply) => {
+      reply.header('Cache-Control', 'public, max-age=300')
+    })
+    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { tryItOutEnabled: true } })
+  })
+}
+
+type Documented = FastifySchema & { security?: Record<string, string[]>[]; response?: Record<string, unknown> }
+
+function documented(schema: FastifySchema | undefined, route: RouteOptions, publicUrl: string): Documented {
+  const { access, problems } = route.config ?? {}
+  const own = (schema ?? {}) as Documented
+  if (own.hide) return own
+  const codes = [
+    ...(problems ?? []),
+    ...(access === 'public' ? [] : (['invalid_token'] as const)),
+    ...(own.body ? withBody : []),
+    ...everywhere,
+  ]
+  return {
+    ...own,
+    security: securityOf(access),
+    response: { ...ownAnswers(own.response), ...problemAnswers([...new Set(codes)], publicUrl, own.response) },
+  }
+}
+
+function securityOf(access: Access | undefined): Record<string, string[]>[] {
+  return access === undefined || access === 'public' ? [] : [{ [access]: [] }]
+}
+
+function ownAnswers(response: Record<string, unknown> = {}): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(response).map(([status, answer]) => [
+      status,
+      { description: status === '200' ? 'Done.' : 'Not now.', ...(answer as object) },
+    ]),
+  )
+}
+
+/** One answer per status; the codes that share a status are its examples. */
+function problemAnswers(
+  codes: ProblemCode[],
+  publicUrl: string,
+  taken: Record<string, unknown> = {},
+): Record<string, unknown> {
+  const answers: Record<
+    string,
+    { description: string; content: Record<string, { schema: object; examples: Record<string, object> }> }
+  > = {}
+  for (const code of codes) {
+    const { status, title } = problemCatalogue[code]
+    if (String(status) in taken) continue
+    const answer = answers[status] ?? {
+      description: '',
+      content: { 'application/problem+json': { schema: { $ref: 'Problem#' }, examples: {} } },
+    }
+    answer.description = [answer.description, `\`${code}\`: ${title}.`].filter(Boolean).join(' ')
+    const example = problemBody(
+      publicUrl,
+      new Problem(code, exampleExtras(code)),
+      '5b1d1c1e-3f6c-4a57-9d5e-0c7a4f1f2a3b',
+    )
+    ;(answer.content['application/problem+json'] as { examples: Record<string, object> }).examples[code] = {
+      value: example,
+    }
+    answers[status] = answer
+  }
+  return answers
+}
+
+function exampleExtras(code: ProblemCode): ConstructorParameters<typeof Problem>[1] {
+  const { status } = problemCatalogue[code]
+  return {
+    ...((status === 429 || status === 503) && { retryAfter: 30 }),
+    ...(code === 'invalid_code' && { attemptsRemaining: 4 }),
+    ...(code === 'invalid_request' && { errors: [{ pointer: '/code', message: 'must be 6 digits' }] }),
+  }
+}

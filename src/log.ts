@@ -1,0 +1,26 @@
+import { type DestinationStream, destination, type Logger as PinoLogger, pino } from 'pino'
+
+export type Logger = PinoLogger
+
+/**
+ * JSON lines on standard output. What is logged is chosen field by field, never a whole request, body or error of a
+ * library: what is not passed in cannot leak (SEC-81). A log that cannot be written stops nothing (SEC-84).
+ */
+export function createLog(level: string, stream?: DestinationStream): Logger {
+  const out = stream ?? ignoringErrors()
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    out,
+  )
+}
+
+function ignoringErrors(): DestinationStream {
+  const stdout = destination({ fd: 1, sync: true })
+  stdout.on('error', () => {})
+  return stdout
+}

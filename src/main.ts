@@ -1,0 +1,64 @@
+import { buildApp } from './app.ts'
+import { loadConfig } from './config.ts'
+import { explainStartError, readDotEnv, welcome } from './console.ts'
+import { createDemoUser } from './features/accounts/demo-user.ts'
+import { startMetricsServer } from './http/metrics-server.ts'
+import { createLog } from './log.ts'
+import { startMaintenance } from './maintenance.ts'
+import { createServices } from './services.ts'
+import { bringUpToDate, openDatabase } from './store/open.ts'
+import { systemClock, systemRandom } from './system.ts'
+
+/** Milliseconds that requests in flight get after SIGTERM, before the process leaves all the same. */
+const drainMs = 10_000
+
+/** config → database → services → app → listen; on SIGTERM and SIGINT all of it closes in reverse. */
+async function main(): Promise<void> {
+  readDotEnv()
+  const config = loadConfig(process.env)
+  const say = (line: string): void => void process.stderr.write(`${line}\n`)
+  const log = createLog(config.logLevel)
+  const open: (() => Promise<unknown>)[] = []
+  let draining = false
+  const shutDown = async (): Promise<void> => {
+    for (const close of open.reverse()) await close()
+  }
+
+  const stop = async (signal: string): Promise<void> => {
+    if (draining) return
+    draining = true
+    log.info({ signal }, 'stopping')
+    setTimeout(() => process.exit(0), drainMs).unref()
+    await shutDown()
+    log.info('stopped')
+    process.exit(0)
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+
+  const database = await openDatabase(config, say)
+  open.push(database.close)
+  await bringUpToDate(database.url, say)
+  const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log, show: say })
+  open.push(services.close)
+  const app = await buildApp(services, () => draining)
+  open.push(() => app.close())
+  open.push(startMaintenance(services))
+  if (config.metricsPort !== undefined) open.push(await startMetricsServer(services, config.metricsPort))
+
+  const demoUser = config.production || config.databaseUrl !== undefined ? null : await createDemoUser(services)
+  const address = await app.listen({ host: config.host, port: config.port })
+  log.info({ address }, 'listening')
+  if (demoUser) say(welcome(address, demoUser))
+}
+
+process.on('unhandledRejection', (error) => {
+  process.stderr.write(
+    `${JSON.stringify({ level: 'error', msg: 'unhandled rejection', name: (error as Error)?.name })}\n`,
+  )
+})
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${explainStartError(error)}\n`)
+  process.exit(1)
+})

@@ -1,0 +1,50 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import type { Secrets } from './secrets.ts'
+
+/** What a code is bound to: a code of one challenge, user or purpose is wrong for every other (SEC-46). */
+export type CodeBinding = { challengeId: string; userId: string; purpose: string }
+
+export type OneTimeCodes = ReturnType<typeof createOneTimeCodes>
+
+/**
+ * Codes that are derived, never stored. The code is HMAC-SHA-256 of the random challenge id, reduced to `length`
+ * digits (256 bits modulo 10^n: uniform to 1 in 2^220), so that it can be sent again; the database keeps only a keyed
+ * hash of it. Both keys are outside the database: a dump cannot be searched for codes (SEC-28, SEC-32).
+ */
+export function createOneTimeCodes({ secrets, length }: { secrets: Secrets; length: number }) {
+  const derive = (key: Buffer, { challengeId }: CodeBinding): string => {
+    const digest = createHmac('sha256', key).update(`otp-code:v1|${challengeId}`).digest('hex')
+    return (BigInt(`0x${digest}`) % 10n ** BigInt(length)).toString().padStart(length, '0')
+  }
+  const macOf = (key: Buffer, { challengeId, userId, purpose }: CodeBinding, code: string): Buffer =>
+    createHmac('sha256', key).update(`otp:v1|${challengeId}|${userId}|${purpose}|${code}`).digest()
+
+  return {
+    length,
+
+    /** The code for a new challenge, its keyed hash, and the id of the key for both. */
+    issue: (binding: CodeBinding): { code: string; mac: Buffer; keyId: string } => {
+      const { id, key } = secrets.current('code')
+      const code = derive(key, binding)
+      return { code, mac: macOf(secrets.current('code-mac').key, binding, code), keyId: id }
+    },
+
+    /** The code of a challenge that was issued before; null when its key is gone. */
+    again: (binding: CodeBinding, keyId: string): string | null => {
+      const key = secrets.find('code', keyId)
+      return key ? derive(key, binding) : null
+    },
+
+    /** Whether `code` is the one behind `mac`, in constant time (ASVS 11.2.4). */
+    matches: (binding: CodeBinding, code: string, stored: { mac: Buffer; keyId: string }): boolean => {
+      const key = secrets.find('code-mac', stored.keyId)
+      return key !== undefined && timingSafeEqual(macOf(key, binding, code), stored.mac)
+    },
+
+    /** Drops spaces and hyphens; null unless exactly `length` ASCII digits remain. */
+    read: (typed: string): string | null => {
+      const digits = typed.replace(/[ -]/g, '')
+      return digits.length === length && /^[0-9]+$/.test(digits) ? digits : null
+    },
+  }
+}

@@ -1,0 +1,104 @@
+import type { Config } from '../config.ts'
+import type { Clock, Random } from '../system.ts'
+
+/** Seconds by which two honest clocks may differ. */
+export const leewaySeconds = 30
+
+/** Longer tokens are refused before anything is computed on them. */
+export const maxTokenLength = 4_096
+
+/**
+ * The kinds of JWT. They differ in key, `typ` and `aud`, so that one is never accepted in another's place (RFC 8725
+ * 3.11, 3.12); algorithm and required claims are fixed per kind (RFC 8725 3.1, RFC 9068 4).
+ */
+export const tokenKinds = {
+  pending: {
+    algorithm: 'HS256',
+    typ: '2fa-pending+jwt',
+    required: ['iss', 'aud', 'sub', 'cid', 'jti', 'iat', 'exp', 'amr'],
+  },
+  access: {
+    algorithm: 'ES256',
+    typ: 'at+jwt',
+    required: [
+      ...['iss', 'aud', 'sub', 'client_id', 'sid', 'jti', 'iat', 'exp'],
+      ...['auth_time', 'amr', 'acr', 'scope'],
+    ],
+  },
+} as const
+
+export type TokenKind = keyof typeof tokenKinds
+
+/** Who a token of this kind is for. */
+export function audienceOf(kind: TokenKind, config: Pick<Config, 'issuer' | 'tokens'>): string {
+  return kind === 'pending' ? `${config.issuer}/login/2fa` : config.tokens.audience
+}
+
+type CommonClaims = { iss: string; aud: string; sub: string; jti: string; iat: number; exp: number; amr: string[] }
+
+/** `cid` is the challenge; `remember_me` and `return_to` wait here until the login is done. */
+export type PendingClaims = CommonClaims & { cid: string; remember_me?: true; return_to?: string }
+
+/** RFC 9068 access token; `amr` as RFC 8176, `acr` is aal1 or aal2. */
+export type AccessClaims = CommonClaims & {
+  client_id: string
+  sid: string
+  auth_time: number
+  acr: string
+  scope: string
+}
+
+/** Signs claims with the key of their kind; http/tokens.ts binds it to @fastify/jwt. */
+export type Signers = { pending(claims: PendingClaims): string; access(claims: AccessClaims): string }
+
+export type Tokens = ReturnType<typeof createTokens>
+
+/** Makes tokens. All times in whole seconds. */
+export function createTokens(parts: {
+  config: Pick<Config, 'issuer' | 'tokens'>
+  clock: Clock
+  random: Random
+  sign: Signers
+}) {
+  const { config, clock, random, sign } = parts
+  const common = (kind: TokenKind, userId: string, ttl: number, amr: string[]): CommonClaims => {
+    const iat = Math.floor(clock.nowMs() / 1_000)
+    return {
+      iss: config.issuer,
+      aud: audienceOf(kind, config),
+      sub: userId,
+      jti: random.uuid(),
+      iat,
+      exp: iat + ttl,
+      amr,
+    }
+  }
+
+  return {
+    /** Proof of the password, good for nothing but finishing this login. */
+    pending: (login: { userId: string; challengeId: string; rememberMe: boolean; returnTo: string | undefined }) => ({
+      pending_token: sign.pending({
+        ...common('pending', login.userId, config.tokens.pendingTtl, ['pwd']),
+        cid: login.challengeId,
+        ...(login.rememberMe && { remember_me: true as const }),
+        ...(login.returnTo !== undefined && { return_to: login.returnTo }),
+      }),
+      token_type: 'Bearer' as const,
+      expires_in: config.tokens.pendingTtl,
+    }),
+
+    /** What resource servers accept. Only ever called after the session is committed. */
+    access: (session: { id: string; userId: string; authenticatedAt: number; amr: string[]; acr: string }) => ({
+      access_token: sign.access({
+        ...common('access', session.userId, config.tokens.accessTtl, session.amr),
+        client_id: 'doorstep',
+        sid: session.id,
+        auth_time: session.authenticatedAt,
+        acr: session.acr,
+        scope: 'account',
+      }),
+      token_type: 'Bearer' as const,
+      expires_in: config.tokens.accessTtl,
+    }),
+  }
+}

@@ -1,0 +1,99 @@
+import { type Background, createBackground } from './background.ts'
+import type { Config } from './config.ts'
+import { createEvents, type Events } from './events.ts'
+import type { Logger } from './log.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+import { type ChallengeRules, createChallengeRules } from './security/challenge.ts'
+import { createKeyRing, type KeyRing } from './security/key-ring.ts'
+import { createLoginThrottle, type LoginThrottle } from './security/login-throttle.ts'
+import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.ts'
+import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
+import { createPhoneNumbers, type PhoneNumbers } from './security/phone-number.ts'
+import { createSecrets, type Secrets } from './security/secrets.ts'
+import type { Tokens } from './security/tokens.ts'
+import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
+import type { SmsSender } from './sms/index.ts'
+import { createTwilioSender } from './sms/twilio.ts'
+import { createDatabase } from './store/client.ts'
+import { createStore, type Store } from './store/index.ts'
+import type { OpenDatabase } from './store/open.ts'
+import type { Clock, Random } from './system.ts'
+
+/** Everything a use case may ask for. It names what it needs of it: `Pick<Services, …>`. */
+export type Services = BaseServices & { tokens: Tokens }
+
+/** The services before there is an HTTP server; app.ts adds the tokens, which @fastify/jwt signs. */
+export type BaseServices = {
+  config: Config
+  clock: Clock
+  random: Random
+  log: Logger
+  metrics: Metrics
+  events: Events
+  background: Background
+  store: Store
+  secrets: Secrets
+  keyRing: KeyRing
+  passwordHash: PasswordHash
+  loginThrottle: LoginThrottle
+  oneTimeCodes: OneTimeCodes
+  challengeRules: ChallengeRules
+  phoneNumbers: PhoneNumbers
+  sms: SmsSender
+  /** The texts of the console sender; null with a real provider. */
+  inbox: ConsoleSender | null
+  close(): Promise<void>
+}
+
+/** Chooses the adapters, binds the rules to them. `database` is a Postgres that is migrated. */
+export async function createServices(parts: {
+  config: Config
+  database: Pick<OpenDatabase, 'url' | 'connections'>
+  clock: Clock
+  random: Random
+  log: Logger
+  /** Shows a person what the console sender "sends". */
+  show?: (line: string) => void
+}): Promise<BaseServices> {
+  const { config, database, clock, random, log, show = () => {} } = parts
+  const db = createDatabase({
+    url: database.url,
+    poolSize: Math.min(config.databasePoolSize, database.connections ?? config.databasePoolSize),
+    prepared: database.connections === null,
+    onError: (error) =>
+      log.warn({ reason: (error as { code?: string }).code ?? error.name }, 'database connection lost'),
+  })
+  const store = createStore(db)
+  const metrics = createMetrics()
+  const events = createEvents({ saveRow: store.audit.record, log, count: metrics.countEvent })
+  const secrets = createSecrets(config.secretKeys)
+  const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
+  const sms = inbox ?? createTwilio(config, clock, log)
+  const background = createBackground()
+  const passwordHash = await createPasswordHash(config.argon2)
+  metrics.watch({ hashing: passwordHash.load, smsAvailable: sms.isAvailable })
+
+  return {
+    ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
+    keyRing: await createKeyRing({ store, secrets, random, events }),
+    loginThrottle: createLoginThrottle({ store, secrets }),
+    oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
+    challengeRules: createChallengeRules(config),
+    phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),
+    close: async () => {
+      await background.drain()
+      sms.close()
+      await db.$disconnect()
+    },
+  }
+}
+
+function createTwilio(config: Config, clock: Clock, log: Logger): SmsSender {
+  if (config.sms.twilio === undefined) throw new Error('SMS_PROVIDER=twilio without its settings')
+  return createTwilioSender({
+    ...config.sms.twilio,
+    statusCallbackUrl: `${config.publicUrl}/webhooks/twilio/status`,
+    clock,
+    log: (level, fields, message) => log[level](fields, message),
+  })
+}

@@ -1,0 +1,80 @@
+import { auditRow, type Event } from '../events.ts'
+import type { Database } from './client.ts'
+
+export type TwoFactor = 'sms' | 'off'
+
+/** A user as the login sees it. `epoch` goes up with every change that ends what was begun before it. */
+export type Account = {
+  id: string
+  email: string
+  phone: string
+  passwordHash: string
+  twoFactor: TwoFactor
+  epoch: number
+  disabled: boolean
+}
+
+/** What an operator sees of a user. */
+export type AccountSummary = Omit<Account, 'passwordHash' | 'epoch'> & { createdAt: Date }
+
+export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean }
+
+export function createAccounts(db: Database) {
+  return {
+    /** By its canonical e-mail. */
+    findByEmail: async (email: string): Promise<Account | null> => {
+      const rows = await db.$queryRaw<Account[]>`
+        SELECT id, email, phone, password_hash AS "passwordHash", two_factor AS "twoFactor", epoch,
+               disabled_at IS NOT NULL AS disabled
+        FROM users WHERE email = ${email}`
+      return rows[0] ?? null
+    },
+
+    create: async (
+      user: { email: string; phone: string; passwordHash: string; twoFactor: TwoFactor },
+      event: Event,
+    ): Promise<{ outcome: 'created'; id: string } | { outcome: 'email_taken' | 'phone_taken' }> => {
+      const [row] = await db.$queryRaw<
+        [{ result: { outcome: 'created'; id: string } | { outcome: 'email_taken' | 'phone_taken' } }]
+      >`
+        SELECT create_user(${user.email}, ${user.phone}, ${user.passwordHash}, ${user.twoFactor}, ${auditRow(event)}::jsonb) AS result`
+      return row.result
+    },
+
+    /** Changes an account and ends everything begun before the change. The user's id, or null if there is none. */
+    change: async (email: string, change: AccountChange, event: Event): Promise<string | null> => {
+      const [row] = await db.$queryRaw<[{ id: string | null }]>`
+        SELECT change_user(${email}, ${JSON.stringify(change)}::jsonb, ${auditRow(event)}::jsonb) AS id`
+      return row.id
+    },
+
+    /** Replaces a hash made with old parameters; false if the password was changed in the meantime. */
+    rehash: async (id: string, oldHash: string, newHash: string): Promise<boolean> => {
+      const { count } = await db.user.updateMany({
+        where: { id, passwordHash: oldHash },
+        data: { passwordHash: newHash },
+      })
+      return count === 1
+    },
+
+    /** Ends the locks of both steps. The user's id, or null if there is none. */
+    unlock: async (email: string, identifiers: Uint8Array[], event: Event): Promise<string | null> => {
+      const [row] = await db.$queryRaw<[{ id: string | null }]>`
+        SELECT unlock_user(${email}, ${identifiers}::bytea[], ${auditRow(event)}::jsonb) AS id`
+      return row.id
+    },
+
+    /** Oldest first. */
+    list: async (limit: number): Promise<AccountSummary[]> => {
+      const users = await db.user.findMany({ orderBy: [{ createdAt: 'asc' }, { id: 'asc' }], take: limit })
+      return users.map((user) => ({
+        id: user.id,
+        email: user.email,
+        phone: user.phone,
+        twoFactor: user.twoFactor as TwoFactor,
+        disabled: user.disabledAt !== null,
+        createdAt: user.createdAt,
+      }))
+    },
+  }
+}

@@ -1,0 +1,121 @@
+import { auditRow, type Event } from '../events.ts'
+import type { Delivery } from '../sms/index.ts'
+import type { Database } from './client.ts'
+import type { NewSession } from './sessions.ts'
+
+export type Purpose = 'login'
+
+/** A challenge as its holder may know it. Seconds; `resend_after` is null when no further text can be had. */
+export type ChallengeState = {
+  challenge_id: string
+  key_id: string
+  code_expires_in: number
+  resend_after: number | null
+  attempts_remaining: number
+  delivery: Delivery
+}
+
+/** The limits a statement decides by; made in security/challenge.ts. */
+export type ChallengePolicy = {
+  code_ttl: number
+  challenge_ttl: number
+  max_attempts: number
+  max_sends: number
+  cooldown: number
+  may_send?: boolean
+  rules?: BudgetRule[]
+  totals?: { period: 'hour' | 'day'; max: number }[]
+}
+
+/** One budget of texts: `cooldown` in seconds, `hour` and `day` as counts; `refundable`: a success gives it back. */
+export type BudgetRule = { key: string; cooldown?: number; hour?: number; day?: number; refundable: boolean }
+
+/** Why no code can be sent or tried. `retry_after` in seconds, absent where waiting does not help. */
+export type Refusal =
+  | { outcome: 'invalid' | 'stale' | 'expired' }
+  | {
+      outcome: 'locked' | 'exhausted' | 'resend_too_soon' | 'sms_limit_reached' | 'sms_unavailable'
+      retry_after?: number | null
+    }
+
+export type Opened = ChallengeState & { outcome: 'opened' | 'joined'; send: boolean }
+export type Charged = {
+  outcome: 'charged'
+  purpose: Purpose
+  code_mac: string
+  key_id: string
+  attempts_remaining: number
+}
+export type Completed = { outcome: 'completed'; authenticated_at: number }
+
+type Result<T> = [{ result: T }]
+
+export function createChallenges(db: Database) {
+  return {
+    /** After a right password: joins the live challenge or opens one, and reserves the text that is due. */
+    open: async (
+      account: { id: string; epoch: number },
+      identifier: Uint8Array,
+      challenge: { id: string; purpose: Purpose; code_mac: string; key_id: string; message_id: string },
+      policy: ChallengePolicy,
+      event: Event,
+    ): Promise<Opened | Refusal> => {
+      const [row] = await db.$queryRaw<Result<Opened | Refusal>>`
+        SELECT open_challenge(${account.id}::uuid, ${account.epoch}::integer, ${identifier}::bytea,
+          ${JSON.stringify(challenge)}::jsonb, ${JSON.stringify(policy)}::jsonb, ${auditRow(event)}::jsonb) AS result`
+      return row.result
+    },
+
+    read: async (
+      id: string,
+      userId: string,
+      policy: ChallengePolicy,
+    ): Promise<(ChallengeState & { outcome: 'found'; phone: string }) | { outcome: 'invalid' }> => {
+      const [row] = await db.$queryRaw<
+        Result<(ChallengeState & { outcome: 'found'; phone: string }) | { outcome: 'invalid' }>
+      >`
+        SELECT read_challenge(${id}::uuid, ${userId}::uuid, ${JSON.stringify(policy)}::jsonb) AS result`
+      return row.result
+    },
+
+    /** Whether a pending token is still worth anything. */
+    isAlive: async (id: string, userId: string): Promise<boolean> => {
+      const [row] = await db.$queryRaw<[{ alive: boolean }]>`
+        SELECT (pending_challenge(${id}::uuid, ${userId}::uuid, clock_timestamp())).id IS NOT NULL AS alive`
+      return row.alive
+    },
+
+    /** Reserves one more text with the same code. */
+    resend: async (
+      id: string,
+      userId: string,
+      messageId: string,
+      policy: ChallengePolicy,
+      event: Event,
+    ): Promise<(ChallengeState & { outcome: 'sent' }) | Refusal> => {
+      const [row] = await db.$queryRaw<Result<(ChallengeState & { outcome: 'sent' }) | Refusal>>`
+        SELECT resend_code(${id}::uuid, ${userId}::uuid, ${messageId}::uuid, ${JSON.stringify(policy)}::jsonb,
+          ${auditRow(event)}::jsonb) AS result`
+      return row.result
+    },
+
+    /** Counts one try at the code, on the challenge and on the account, before anything is compared. */
+    charge: async (id: string, userId: string, policy: ChallengePolicy): Promise<Charged | Refusal> => {
+      const [row] = await db.$queryRaw<Result<Charged | Refusal>>`
+        SELECT charge_code(${id}::uuid, ${userId}::uuid, ${JSON.stringify(policy)}::jsonb) AS result`
+      return row.result
+    },
+
+    /** Uses the challenge up: exactly one caller gets `completed`, and with it the session. */
+    complete: async (
+      id: string,
+      userId: string,
+      session: NewSession,
+      event: Event,
+    ): Promise<Completed | { outcome: 'invalid' }> => {
+      const [row] = await db.$queryRaw<Result<Completed | { outcome: 'invalid' }>>`
+        SELECT complete_challenge(${id}::uuid, ${userId}::uuid, ${JSON.stringify(session)}::jsonb, ${auditRow(event)}::jsonb) AS result`
+      return row.result
+    },
+  }
+}

@@ -1,0 +1,460 @@
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { looksRandom } from '../../src/config/values.ts'
+import { type ConfigError, loadConfig, settings } from '../../src/config.ts'
+import { systemRandom } from '../../src/system.ts'
+
+type Environment = Record<string, string | undefined>
+
+const base64Key = (bytes = 32) => systemRandom.bytes(bytes).toString('base64')
+const sid = (prefix: string) => `${prefix}${'0123456789abcdef'.repeat(2)}`
+
+/** Right in production; each test spoils it. */
+const production: Environment = {
+  NODE_ENV: 'production',
+  PUBLIC_URL: 'https://login.example.com',
+  DATABASE_URL: 'postgres://doorstep@db.internal/doorstep',
+  SECRET_KEYS: `k1:${base64Key()}`,
+  SMS_PROVIDER: 'twilio',
+  SMS_ALLOWED_COUNTRIES: 'GB,DE',
+  TWILIO_ACCOUNT_SID: sid('AC'),
+  TWILIO_AUTH_TOKEN: systemRandom.bytes(16).toString('hex'),
+  TWILIO_FROM: '+15005550006',
+}
+const development: Environment = { SECRET_KEYS: `k1:${base64Key()}` }
+
+function mistakesOf(env: Environment): string[] {
+  try {
+    loadConfig(env)
+    return []
+  } catch (error) {
+    const { name, problems } = error as ConfigError
+    if (name !== 'ConfigError' || problems.length === 0) throw error
+    return problems
+  }
+}
+
+/** The environment is refused for exactly one mistake, which starts with the name of the variable. */
+function refuses(t: Test, base: Environment, change: Environment, name = Object.keys(change)[0]): void {
+  const problems = mistakesOf({ ...base, ...change })
+  const shown = Object.entries(change).map(([key, value]) => `${key}=${value}`)
+  t.same(
+    problems.map((problem) => problem.split(' ')[0]),
+    [name],
+    `${shown.join(' ')} → ${problems.join('; ')}`,
+  )
+}
+
+const accepts = (t: Test, base: Environment, change: Environment) =>
+  t.same(mistakesOf({ ...base, ...change }), [], `${JSON.stringify(change)} is taken`)
+
+t.test('the defaults are those of the contract', (t) => {
+  const dataDir = t.testdir()
+  const { secretKeys, ...config } = loadConfig({ DATA_DIR: dataDir })
+  t.equal(secretKeys.length, 1)
+  t.same(config, {
+    production: false,
+    host: '127.0.0.1',
+    port: 3000,
+    publicUrl: 'http://localhost:3000',
+    issuer: 'http://localhost:3000',
+    databaseUrl: undefined,
+    dataDir,
+    databasePoolSize: 10,
+    redisUrl: undefined,
+    tokens: { audience: 'http://localhost:3000', pendingTtl: 600, accessTtl: 600 },
+    code: { ttl: 300, length: 6 },
+    sms: {
+      provider: 'console',
+      twilio: undefined,
+      allowedCountries: '*',
+      appName: 'Doorstep',
+      origin: 'localhost',
+      cooldown: 60,
+      perUserHour: 5,
+      perUserDay: 10,
+      perAddressHour: 10,
+      perAddressDay: 20,
+      perPrefixHour: 30,
+      globalHour: 200,
+      globalDay: 2000,
+    },
+    rate: {
+      loginMinute: 10,
+      loginHour: 100,
+      verifyMinute: 20,
+      resendHour: 10,
+      refreshMinute: 30,
+      defaultMinute: 300,
+    },
+    trustProxy: false,
+    argon2: { memoryKib: 19456, time: 2, concurrency: Math.min(availableParallelism(), 64), queue: 32 },
+    introspectionClients: [],
+    metricsPort: undefined,
+    logLevel: 'info',
+  })
+  t.equal(settings.find(({ name }) => name === 'DATA_DIR')?.default, '.data')
+  t.same(loadConfig({ ...development, HOST: '', PORT: '', LOG_LEVEL: '' }).host, '127.0.0.1', 'empty is unset')
+  t.end()
+})
+
+t.test('everything that is set arrives, grouped', (t) => {
+  const secret = systemRandom.bytes(24).toString('hex')
+  const key = systemRandom.bytes(40)
+  const config = loadConfig({
+    ...production,
+    PUBLIC_URL: 'https://Login.Example.com/door/',
+    SECRET_KEYS: `${production.SECRET_KEYS}, old_2:${key.toString('base64url')}`,
+    REDIS_URL: 'rediss://cache:6380/1',
+    TRUST_PROXY: '10.0.0.0/8, 192.0.2.7,fd00::/8',
+    INTROSPECTION_CLIENTS: `orders:${secret}`,
+    METRICS_PORT: '9100',
+    PORT: '0',
+  })
+  t.match(config, { production: true, port: 0, metricsPort: 9100, redisUrl: 'rediss://cache:6380/1' })
+  t.equal(config.publicUrl, 'https://login.example.com/door')
+  t.equal(config.issuer, config.publicUrl)
+  t.equal(config.tokens.audience, config.publicUrl)
+  t.same(config.secretKeys[1], { id: 'old_2', key })
+  t.same(config.trustProxy, ['10.0.0.0/8', '192.0.2.7', 'fd00::/8'])
+  t.same(config.introspectionClients, [{ id: 'orders', secret }])
+  t.same(config.sms.twilio, {
+    accountSid: production.TWILIO_ACCOUNT_SID,
+    authToken: production.TWILIO_AUTH_TOKEN,
+    from: '+15005550006',
+    apiBaseUrl: 'https://api.twilio.com',
+  })
+  t.match(config.sms, { provider: 'twilio', allowedCountries: ['GB', 'DE'], origin: 'login.example.com' })
+  for (const part of [config, config.tokens, config.sms, config.sms.twilio, config.secretKeys, config.secretKeys[0]]) {
+    t.ok(Object.isFrozen(part))
+  }
+  t.end()
+})
+
+t.test('malformed settings are refused, each by its own name', (t) => {
+  const bad: Environment[] = [
+    { NODE_ENV: 'prod' },
+    ...['-1', '65536', '1e3', '0x50', '03000', ' 3000', '3000.0', 'http', '+1'].map((PORT) => ({ PORT })),
+    { HOST: 'a b' },
+    ...[
+      'ftp://a.example',
+      'a.example',
+      'https://',
+      'https://a.example/?x',
+      'https://a.example/#x',
+      'https://a b.example',
+    ]
+      .concat('https://user:pass@a.example', 'https://a.example\\b', 'https://a.example?', 'http://[::1')
+      .map((PUBLIC_URL) => ({ PUBLIC_URL })),
+    ...['mysql://db/x', 'db', 'postgres:// db'].map((DATABASE_URL) => ({ DATABASE_URL })),
+    { DATABASE_POOL_SIZE: '0' },
+    { REDIS_URL: 'http://cache' },
+    { TOKEN_AUDIENCE: 'two words' },
+    ...['0', '3601'].map((PENDING_TOKEN_TTL) => ({ PENDING_TOKEN_TTL })),
+    { ACCESS_TOKEN_TTL: '0' },
+    ...['0', '601', '3.5'].map((CODE_TTL) => ({ CODE_TTL })),
+    ...['5', '11'].map((CODE_LENGTH) => ({ CODE_LENGTH })),
+    { SMS_PROVIDER: 'Twilio' },
+    { TWILIO_ACCOUNT_SID: sid('MG') },
+    { TWILIO_AUTH_TOKEN: 'a b' },
+    ...['15005550006', '+0123456789', 'Doorstep Sign-in', '1234', '1234567'].map((TWILIO_FROM) => ({ TWILIO_FROM })),
+    { TWILIO_MESSAGING_SERVICE_SID: sid('AC') },
+    { TWILIO_API_BASE_URL: 'api.twilio.com' },
+    ...['UK', 'gb', 'GB,*', 'GB,', 'Germany'].map((SMS_ALLOWED_COUNTRIES) => ({ SMS_ALLOWED_COUNTRIES })),
+    ...['a\nb', 'x'.repeat(41), '木の扉', 'https://a.example', 'name@host', 'x'.repeat(40)].map((SMS_APP_NAME) => ({
+      SMS_APP_NAME,
+      ...(SMS_APP_NAME.length === 40 && { SMS_ORIGIN: `${'long.'.repeat(10)}example` }),
+    })),
+    ...['https://a.example', 'a.example:80', '-a.example'].map((SMS_ORIGIN) => ({ SMS_ORIGIN })),
+    ...settings.filter(({ name }) => /^(RATE|SMS_(PER|GLOBAL|COOL))/.test(name)).map(({ name }) => ({ [name]: '0' })),
+    { ARGON2_MEMORY_KIB: '7' },
+    { ARGON2_TIME: '0' },
+    ...['0', '65'].map((ARGON2_CONCURRENCY) => ({ ARGON2_CONCURRENCY })),
+    { ARGON2_QUEUE: '1001' },
+    { METRICS_PORT: '3000' },
+    { LOG_LEVEL: 'verbose' },
+  ]
+  for (const change of bad) refuses(t, development, change)
+  t.ok(bad.length >= 25)
+  t.end()
+})
+
+t.test('TRUST_PROXY: whoever it covers can write any address, so it must name proxies and nothing wider', (t) => {
+  const bad = [
+    'true',
+    '1',
+    'loopback',
+    'proxy.internal',
+    '*',
+    '0.0.0.0/0',
+    '::/0',
+    '10.0.0.0/7',
+    '10.0.0.0/33',
+    '10.0/8',
+  ]
+    .concat('::ffff:0:0/96', '::/8', '2000::/3', '10.0.0.0/08', '10.0.0.0/8/8', '010.0.0.1', '0x7f000001', '10.0.0.1,')
+    .concat('fe80::1%eth0', '10.0.0.0/', '127.0.0.1:80', '::ffff:10.0.0.0/64')
+  for (const TRUST_PROXY of bad) refuses(t, development, { TRUST_PROXY })
+  for (const TRUST_PROXY of ['127.0.0.1', '::1', '10.0.0.0/8', 'fc00::/7', '::ffff:10.0.0.0/104', '2001:db8::/32']) {
+    accepts(t, development, { TRUST_PROXY })
+  }
+  t.end()
+})
+
+t.test('SECRET_KEYS: malformed, short, repeated or plainly not random keys are refused', (t) => {
+  const key = base64Key()
+  const bad = [
+    'x',
+    key,
+    `:${key}`,
+    `a b:${key}`,
+    `${'k'.repeat(33)}:${key}`,
+    'k1:',
+    'k1:not base64!',
+    `k1:${key},`,
+  ].concat(`k1:${key},k1:${base64Key()}`, `k1:${key},k2:${key}`, `k1:${base64Key(31)}`, `k1:${key},k2:${base64Key(16)}`)
+  for (const SECRET_KEYS of bad) refuses(t, development, { SECRET_KEYS })
+
+  const weak = {
+    'one byte': Buffer.alloc(32, 0x61),
+    'a short pattern': Buffer.from('doorstep-'.repeat(4)),
+    'half a key twice': Buffer.concat([Buffer.from('0123456789abcdef'), Buffer.from('0123456789abcdef')]),
+    'counting up': Buffer.from(Array.from({ length: 32 }, (_, at) => at + 5)),
+    'counting down': Buffer.from(Array.from({ length: 32 }, (_, at) => 200 - at * 3)),
+    'seven values': Buffer.from('abcdefgabdcfegagfedcbaacbdfegbda'),
+  }
+  for (const [name, bytes] of Object.entries(weak)) {
+    t.equal(looksRandom(bytes), false, name)
+    refuses(t, development, { SECRET_KEYS: `k1:${bytes.toString('base64')}` })
+  }
+  const random = Array.from({ length: 2000 }, () => systemRandom.bytes(32))
+  t.ok(random.every(looksRandom), 'no random key is taken for a weak one')
+  t.end()
+})
+
+t.test('one secret never serves two purposes', (t) => {
+  const shared = systemRandom.bytes(24).toString('hex')
+  const name = 'SECRET_KEYS'
+  refuses(t, production, { TWILIO_AUTH_TOKEN: shared, INTROSPECTION_CLIENTS: `a:${shared}` }, name)
+  refuses(t, production, { INTROSPECTION_CLIENTS: `a:${shared},b:${shared}` }, name)
+  refuses(t, production, { SECRET_KEYS: `k:${base64Of(shared)}`, INTROSPECTION_CLIENTS: `a:${shared}` }, name)
+  refuses(t, production, { SECRET_KEYS: `k:${shared}`, TWILIO_AUTH_TOKEN: shared }, name)
+  refuses(t, production, { DATABASE_URL: `postgres://u:${shared}@db/x`, TWILIO_AUTH_TOKEN: shared }, name)
+  accepts(t, development, { DATABASE_URL: 'postgres://u:postgres@db/x', REDIS_URL: 'redis://:postgres@cache' })
+  t.end()
+})
+const base64Of = (text: string) => Buffer.from(text).toString('base64')
+
+t.test('INTROSPECTION_CLIENTS', (t) => {
+  const secret = systemRandom.bytes(20).toString('hex')
+  for (const INTROSPECTION_CLIENTS of [
+    'orders',
+    'orders:short',
+    `:${secret}`,
+    `a:${secret},a:${secret}x`,
+    'a:12345678 9',
+  ]) {
+    refuses(t, development, { INTROSPECTION_CLIENTS })
+  }
+  accepts(t, development, { INTROSPECTION_CLIENTS: 'orders:12345678' })
+  refuses(t, production, { INTROSPECTION_CLIENTS: `a:${secret.slice(0, 31)}` })
+  refuses(t, production, { INTROSPECTION_CLIENTS: `a:${'x'.repeat(40)}` })
+  accepts(t, production, { INTROSPECTION_CLIENTS: `a:${secret},b:with:colons:${secret}` })
+  t.end()
+})
+
+t.test('Twilio needs its account, its token and exactly one sender', (t) => {
+  for (const base of [{ ...production, NODE_ENV: 'test' }, production]) {
+    refuses(t, base, { TWILIO_ACCOUNT_SID: undefined })
+    refuses(t, base, { TWILIO_AUTH_TOKEN: undefined })
+    refuses(t, base, { TWILIO_FROM: undefined })
+    refuses(t, base, { TWILIO_MESSAGING_SERVICE_SID: sid('MG') }, 'TWILIO_FROM')
+    accepts(t, base, { TWILIO_FROM: '', TWILIO_MESSAGING_SERVICE_SID: sid('MG') })
+    accepts(t, base, { TWILIO_FROM: 'Door Step 2' })
+  }
+  t.end()
+})
+
+t.test('production has floors and refuses every development convenience', (t) => {
+  accepts(t, production, {})
+  const bad: Environment[] = [
+    ...['SECRET_KEYS', 'DATABASE_URL', 'PUBLIC_URL', 'SMS_PROVIDER', 'SMS_ALLOWED_COUNTRIES'].map((it) => ({
+      [it]: '',
+    })),
+    { PUBLIC_URL: 'http://login.example.com' },
+    { PUBLIC_URL: 'http://localhost' },
+    { SMS_PROVIDER: 'console' },
+    { SMS_ALLOWED_COUNTRIES: '*' },
+    { TWILIO_API_BASE_URL: 'http://twilio.example.com' },
+    { TWILIO_API_BASE_URL: 'http://127.0.0.1.example.com' },
+    { PENDING_TOKEN_TTL: '59', CODE_TTL: '59' },
+    { PENDING_TOKEN_TTL: '601' },
+    { ACCESS_TOKEN_TTL: '59' },
+    { ACCESS_TOKEN_TTL: '3601' },
+    { CODE_TTL: '59' },
+    { SMS_COOLDOWN: '29' },
+    { ARGON2_MEMORY_KIB: '19455' },
+    { ARGON2_MEMORY_KIB: '47103', ARGON2_TIME: '1' },
+  ]
+  for (const change of bad) {
+    const names = mistakesOf({ ...production, ...change }).map((problem) => problem.split(' ')[0])
+    t.ok(names.length > 0 && names.every((name) => name && name in change), `${Object.keys(change)} → ${names}`)
+  }
+  for (const base of ['http://localhost:4010', 'http://127.0.0.1:4010/', 'http://[::1]:4010']) {
+    accepts(t, production, { TWILIO_API_BASE_URL: base })
+  }
+  accepts(t, production, { PENDING_TOKEN_TTL: '60', CODE_TTL: '60', ACCESS_TOKEN_TTL: '3600', SMS_COOLDOWN: '30' })
+  accepts(t, production, { ARGON2_MEMORY_KIB: '47104', ARGON2_TIME: '1' })
+  accepts(t, development, { CODE_TTL: '3', PENDING_TOKEN_TTL: '3', ARGON2_MEMORY_KIB: '8', ARGON2_TIME: '1' })
+  refuses(t, production, { PENDING_TOKEN_TTL: '299' })
+  accepts(t, development, { PORT: '0', METRICS_PORT: '0' })
+  t.end()
+})
+
+t.test('every mistake is listed at once, once, and nothing follows from a mistake already listed', (t) => {
+  const numbers = settings
+    .filter(({ constant, default: text }) => constant && /^\d+$/.test(text))
+    .map(({ name }) => name)
+  const problems = mistakesOf({
+    ...production,
+    ...Object.fromEntries(numbers.map((name) => [name, 'many'])),
+    PUBLIC_URL: 'http://login.example.com',
+    SMS_PROVIDER: 'console',
+    SECRET_KEYS: undefined,
+    LOG_LEVEL: 'loud',
+  })
+  const names = problems.map((problem) => problem.split(' ')[0])
+  t.same(new Set(names), new Set([...numbers, 'PUBLIC_URL', 'SMS_PROVIDER', 'SECRET_KEYS', 'LOG_LEVEL']))
+  t.equal(names.length, new Set(names).size)
+  t.throws(() => loadConfig({ ...development, PORT: 'x', LOG_LEVEL: 'x' }), {
+    name: 'ConfigError',
+    message: /^The settings are not right:\n {2}PORT must be .+\n {2}LOG_LEVEL must be one of .+$/,
+  })
+  t.end()
+})
+
+t.test('no message tells a value', (t) => {
+  const canary = 'cAnArY'
+  const directory = t.testdir({ [`${canary}-file`]: `k1:${canary}${canary}` })
+  const malformed = Object.fromEntries(settings.map(({ name }) => [name, `${canary}!@ ${name}`]))
+  const broken: Environment = {
+    ...production,
+    SECRET_KEYS: `${canary}:${base64Of(`${canary}-${canary}-`.repeat(3))}`,
+    TWILIO_AUTH_TOKEN: canary.repeat(6),
+    INTROSPECTION_CLIENTS: `${canary}:${canary.repeat(6)}`,
+    PUBLIC_URL: `http://${canary}.example`,
+    SMS_APP_NAME: `${canary}木`,
+  }
+  const fromFile = { ...production, SECRET_KEYS: '', SECRET_KEYS_FILE: join(directory, `${canary}-file`) }
+  const missing = { ...fromFile, SECRET_KEYS_FILE: `/nowhere/${canary}` }
+  const unwritable = { DATA_DIR: join(directory, `${canary}-file`, canary) }
+  for (const env of [malformed, broken, fromFile, missing, unwritable]) {
+    try {
+      loadConfig(env)
+      t.fail('must be refused')
+    } catch (error) {
+      const { message, problems, stack, ...rest } = error as ConfigError
+      const told = JSON.stringify([message, problems, stack, rest, (error as Error).cause])
+      t.notMatch(told.toLowerCase(), canary.toLowerCase())
+      t.notMatch(told, base64Of(canary).slice(0, 7))
+      t.ok(problems.length > 0)
+    }
+  }
+  t.end()
+})
+
+t.test('a secret can come from a file', (t) => {
+  const secrets = settings.filter(({ secret }) => secret).map(({ name }) => name)
+  t.same(secrets.sort(), [
+    'DATABASE_URL',
+    'INTROSPECTION_CLIENTS',
+    'REDIS_URL',
+    'SECRET_KEYS',
+    'TWILIO_ACCOUNT_SID',
+    'TWILIO_AUTH_TOKEN',
+  ])
+  const all: Environment = {
+    ...production,
+    REDIS_URL: 'redis://cache',
+    INTROSPECTION_CLIENTS: `a:${systemRandom.bytes(16).toString('hex')}`,
+  }
+  const directory = t.testdir(Object.fromEntries(secrets.map((name) => [name, `${all[name]}\n`])))
+  const byFile = Object.fromEntries(
+    secrets.flatMap((it) => [
+      [it, ''],
+      [`${it}_FILE`, join(directory, it)],
+    ]),
+  )
+  t.same(loadConfig({ ...all, ...byFile }), loadConfig(all))
+
+  refuses(t, all, { SECRET_KEYS_FILE: join(directory, 'SECRET_KEYS') }, 'SECRET_KEYS')
+  refuses(t, all, { SECRET_KEYS: '', SECRET_KEYS_FILE: join(directory, 'missing') }, 'SECRET_KEYS')
+  refuses(t, all, { SECRET_KEYS: '', SECRET_KEYS_FILE: directory }, 'SECRET_KEYS')
+  writeFileSync(join(directory, 'empty'), '\n')
+  refuses(t, all, { TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: join(directory, 'empty') }, 'TWILIO_AUTH_TOKEN')
+  writeFileSync(join(directory, 'two'), `${all.TWILIO_AUTH_TOKEN}\n\n`)
+  refuses(t, all, { TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: join(directory, 'two') }, 'TWILIO_AUTH_TOKEN')
+  writeFileSync(join(directory, 'windows'), `${all.TWILIO_AUTH_TOKEN}\r\n`)
+  accepts(t, all, { TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: join(directory, 'windows') })
+  t.end()
+})
+
+t.test('development secrets are made once, for their owner only, and used again', (t) => {
+  const dataDir = join(t.testdir(), 'deep', 'data')
+  const first = loadConfig({ DATA_DIR: dataDir })
+  t.match(first.secretKeys, [{ id: /^k[0-9a-f]{8}$/ }])
+  t.equal(first.secretKeys[0]?.key.length, 32)
+  t.same(readdirSync(dataDir), ['secrets.env'], 'no draft stays behind')
+  t.equal(statSync(dataDir).mode & 0o777, 0o700)
+  t.equal(statSync(join(dataDir, 'secrets.env')).mode & 0o777, 0o600)
+  t.same(loadConfig({ DATA_DIR: dataDir, NODE_ENV: 'test' }).secretKeys, first.secretKeys)
+
+  t.not(loadConfig({ ...development, DATA_DIR: dataDir }).secretKeys[0]?.id, first.secretKeys[0]?.id, 'a set key wins')
+  const other = join(t.testdir(), 'other')
+  t.not(loadConfig({ DATA_DIR: other }).secretKeys[0]?.id, first.secretKeys[0]?.id)
+  t.end()
+})
+
+t.test('two first starts at once: the slower one takes the keys of the other and overwrites nothing', (t) => {
+  const dataDir = t.testdir()
+  const winner = `k1:${base64Key()}`
+  const uuid = () => {
+    writeFileSync(join(dataDir, 'secrets.env'), `SECRET_KEYS=${winner}\n`)
+    return systemRandom.uuid()
+  }
+  const { secretKeys } = loadConfig({ DATA_DIR: dataDir }, { ...systemRandom, uuid })
+  t.same(secretKeys, loadConfig({ SECRET_KEYS: winner }).secretKeys)
+  t.same(readdirSync(dataDir), ['secrets.env'])
+  t.end()
+})
+
+t.test('development secrets are never made in production or beside a malformed key', (t) => {
+  const dataDir = join(t.testdir({}), 'data')
+  for (const change of [{ ...production, SECRET_KEYS: '' }, { SECRET_KEYS: 'x' }, { NODE_ENV: 'prod' }]) {
+    t.not(mistakesOf({ ...change, DATA_DIR: dataDir }).length, 0)
+    t.throws(() => statSync(dataDir), { code: 'ENOENT' })
+  }
+  t.end()
+})
+
+t.test('a DATA_DIR that cannot hold the development secrets is a listed mistake', (t) => {
+  const directory = t.testdir({
+    file: '',
+    'no-keys': { 'secrets.env': 'OTHER=1\n' },
+    bad: { 'secrets.env': 'SECRET_KEYS=x\n' },
+    folder: { 'secrets.env': {} },
+  })
+  refuses(t, {}, { DATA_DIR: join(directory, 'file') })
+  refuses(t, {}, { DATA_DIR: join(directory, 'no-keys') })
+  refuses(t, {}, { DATA_DIR: join(directory, 'bad') })
+  refuses(t, {}, { DATA_DIR: join(directory, 'folder') })
+  t.same(mistakesOf({ DATA_DIR: join(directory, 'file'), PORT: 'x' }).length, 2, 'beside other mistakes')
+  t.equal(readFileSync(join(directory, 'no-keys', 'secrets.env'), 'utf8'), 'OTHER=1\n', 'nothing is overwritten')
+  const locked = join(directory, 'locked')
+  mkdirSync(locked)
+  chmodSync(locked, 0o500)
+  if (process.getuid?.() !== 0) refuses(t, {}, { DATA_DIR: locked })
+  t.end()
+})
