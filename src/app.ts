@@ -1,10 +1,12 @@
 import { accountRoutes } from './features/accounts/routes.ts'
 import type { App } from './features/app-type.ts'
 import { developmentRoutes } from './features/development/routes.ts'
+import { deviceRoutes } from './features/devices/routes.ts'
 import { healthRoutes } from './features/health/routes.ts'
 import { keyRoutes } from './features/keys/routes.ts'
 import { loginRoutes } from './features/login/routes.ts'
 import { problemRoutes } from './features/problems/routes.ts'
+import { sessionRoutes } from './features/sessions/routes.ts'
 import { registerBodyRules } from './http/body.ts'
 import { registerGuards } from './http/guards.ts'
 import { registerHeaders } from './http/headers.ts'
@@ -38,6 +40,8 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   await registerOpenApi(app, config)
 
   loginRoutes(app, services)
+  sessionRoutes(app, services)
+  deviceRoutes(app, services)
   accountRoutes(app, services)
   keyRoutes(app, services)
   healthRoutes(app, { ...services, isDraining })

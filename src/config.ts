@@ -73,6 +73,7 @@ function toConfig(values: Values) {
       pendingTtl: values.PENDING_TOKEN_TTL,
       accessTtl: values.ACCESS_TOKEN_TTL,
     },
+    signingKeyDays: values.SIGNING_KEY_DAYS,
     code: { ttl: values.CODE_TTL, length: values.CODE_LENGTH },
     sms: {
       provider: values.SMS_PROVIDER ?? ('console' as const),

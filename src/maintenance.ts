@@ -1,19 +1,28 @@
+import { ringMaxAge } from './security/key-ring.ts'
 import type { Services } from './services.ts'
 
-const everyMs = 60_000
+const everyMs = ringMaxAge * 1_000
 
 /**
- * Deletes what has run out once a minute, in small batches; every replica may do so at the same time. Returns what
- * stops it. A failure is logged and tried again a minute later.
+ * Once a minute, on every replica: deletes what has run out, in small batches, and keeps the signing keys fresh. Returns
+ * what stops it. A failure is logged and tried again a minute later.
  */
-export function startMaintenance({ store, log }: Pick<Services, 'store' | 'log'>): () => Promise<void> {
+export function startMaintenance({
+  store,
+  keyRing,
+  log,
+}: Pick<Services, 'store' | 'keyRing' | 'log'>): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
-  const run = async (): Promise<void> => {
+  const attempt = async (name: string, work: () => Promise<object | void>): Promise<void> => {
     try {
-      log.debug(await store.purge.expired(), 'purged')
+      log.debug({ work: name, ...(await work()) }, 'maintained')
     } catch (error) {
-      log.warn({ name: (error as Error).name }, 'purge failed')
+      log.warn({ work: name, name: (error as Error).name }, 'maintenance failed')
     }
+  }
+  const run = async (): Promise<void> => {
+    await attempt('keys', keyRing.maintain)
+    await attempt('purge', store.purge.expired)
   }
   const timer = setInterval(() => {
     running = running.then(run)

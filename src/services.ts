@@ -9,6 +9,7 @@ import { createLoginThrottle, type LoginThrottle } from './security/login-thrott
 import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.ts'
 import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
 import { createPhoneNumbers, type PhoneNumbers } from './security/phone-number.ts'
+import { createRefreshTokens, type RefreshTokens } from './security/refresh-token.ts'
 import { createSecrets, type Secrets } from './security/secrets.ts'
 import type { Tokens } from './security/tokens.ts'
 import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
@@ -34,6 +35,7 @@ export type BaseServices = {
   store: Store
   secrets: Secrets
   keyRing: KeyRing
+  refreshTokens: RefreshTokens
   passwordHash: PasswordHash
   loginThrottle: LoginThrottle
   oneTimeCodes: OneTimeCodes
@@ -75,7 +77,8 @@ export async function createServices(parts: {
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
-    keyRing: await createKeyRing({ store, secrets, random, events }),
+    keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
+    refreshTokens: createRefreshTokens({ secrets }),
     loginThrottle: createLoginThrottle({ store, secrets }),
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
     challengeRules: createChallengeRules(config),

@@ -68,6 +68,7 @@ export const environment = Type.Object({
     matching(/^\S{1,255}$/),
   ),
   PENDING_TOKEN_TTL: whole(600, 1, 3600, 'Seconds to finish a login in'),
+  SIGNING_KEY_DAYS: whole(30, 1, 3650, 'Days after which the key that signs access tokens is replaced by itself'),
   ACCESS_TOKEN_TTL: whole(600, 1, 86_400, 'Seconds that an access token lives'),
   CODE_TTL: whole(300, 1, 600, 'Seconds that a code lives after it was last sent'),
   CODE_LENGTH: whole(6, 6, 10, 'Digits of a code'),

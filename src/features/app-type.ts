@@ -18,7 +18,10 @@ export type App = FastifyInstance<
 >
 
 /** Who may call a route. A route that does not say so stops the start. */
-export type Access = 'public' | 'pending' | 'access'
+export type Access = 'public' | 'pending' | 'access' | 'client'
+
+/** How strong and how fresh (whole seconds) the sign-in of an access token must be for a route (RFC 9470). */
+export type Assurance = { acr: 'aal2'; maxAgeSeconds: number }
 
 /** The address limits by name; their numbers are settings. */
 export type LimitName = 'loginMinute' | 'loginHour' | 'verifyMinute' | 'resendHour' | 'refreshMinute' | 'default'
@@ -26,6 +29,7 @@ export type LimitName = 'loginMinute' | 'loginHour' | 'verifyMinute' | 'resendHo
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
+    assurance?: Assurance
     limits?: LimitName[]
     /** Problem codes this route answers with, besides those that every route has. */
     problems?: ProblemCode[]

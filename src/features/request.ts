@@ -9,6 +9,7 @@ export type Auth =
   | { kind: 'public' }
   | { kind: 'pending'; claims: PendingClaims }
   | { kind: 'access'; session: LiveSession }
+  | { kind: 'client'; id: string }
 
 declare module 'fastify' {
   interface FastifyRequest {

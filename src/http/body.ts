@@ -13,7 +13,10 @@ export function registerBodyRules(app: App): void {
       throw new Problem('unsupported_media_type')
     }
   })
-  app.addHook('preValidation', async ({ body }) => {
+  app.addHook('preValidation', async (request) => {
+    // No body at all is an empty one: what is missing is then told by name.
+    if (request.body === undefined && request.method === 'POST') request.body = {}
+    const { body } = request
     const pointer = findBadText(body, '')
     if (pointer !== null) {
       throw new Problem('invalid_request', {

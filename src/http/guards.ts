@@ -1,26 +1,18 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest, RouteOptions } from 'fastify'
-import Type from 'typebox'
-import Value from 'typebox/value'
+import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
-import type { App } from '../features/app-type.ts'
+import type { Access, App, Assurance } from '../features/app-type.ts'
 import { type Auth, callerOf } from '../features/request.ts'
-import { type AccessClaims, leewaySeconds, maxTokenLength, type PendingClaims } from '../security/tokens.ts'
+import { isAccess, isPending, maxTokenLength, type PendingClaims } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
-
-const common = { sub: Type.String({ format: 'uuid' }), jti: Type.String(), iat: Type.Integer(), exp: Type.Integer() }
-const PendingShape = Type.Object({
-  ...common,
-  cid: Type.String({ format: 'uuid' }),
-  remember_me: Type.Optional(Type.Literal(true)),
-  return_to: Type.Optional(Type.String()),
-})
-const AccessShape = Type.Object({ ...common, sid: Type.String({ format: 'uuid' }), auth_time: Type.Integer() })
+import type { LiveSession } from '../store/sessions.ts'
 
 /**
  * One gate for every route. Each route says in its `config.access` who may call it, or the service does not start.
  * The credential is judged before the body is read.
  */
-export function registerGuards(app: App, services: Pick<Services, 'store' | 'events' | 'clock'>): void {
+export function registerGuards(app: App, services: Pick<Services, 'store' | 'events' | 'clock' | 'config'>): void {
   const routes: RouteOptions[] = []
   app.addHook('onRoute', (route) => void routes.push(route))
   app.addHook('onReady', async () => {
@@ -43,10 +35,11 @@ export function registerGuards(app: App, services: Pick<Services, 'store' | 'eve
 }
 
 async function judge(
-  services: Pick<Services, 'store' | 'events' | 'clock'>,
+  services: Pick<Services, 'store' | 'events' | 'clock' | 'config'>,
   request: FastifyRequest,
-  access: 'pending' | 'access',
+  access: Exclude<Access, 'public'>,
 ): Promise<Auth> {
+  if (access === 'client') return { kind: 'client', id: clientOf(services.config, request) }
   const reject = (outcome: string): Problem => {
     services.events.announce({ type: 'token.rejected', outcome, caller: callerOf(request) })
     return new Problem('invalid_token', outcome === 'missing' ? { headers: { 'WWW-Authenticate': 'Bearer' } } : {})
@@ -57,14 +50,14 @@ async function judge(
 
   if (access === 'pending') {
     const claims = await claimsOf(() => request.pendingJwtVerify())
-    if (!Value.Check(PendingShape, claims) || isFromTheFuture(services, claims)) throw reject('pending')
-    return { kind: 'pending', claims: claims as PendingClaims }
+    if (!isPending(claims, services.clock.nowMs())) throw reject('pending')
+    return { kind: 'pending', claims }
   }
   const claims = await claimsOf(() => request.accessJwtVerify())
-  if (!Value.Check(AccessShape, claims) || isFromTheFuture(services, claims)) throw reject('access')
-  const { sid, sub } = claims as AccessClaims
-  const session = await services.store.sessions.findLive(sid, sub)
+  if (!isAccess(claims, services.clock.nowMs())) throw reject('access')
+  const session = await services.store.sessions.findLive(claims.sid, claims.sub)
   if (session === null) throw reject('ended')
+  assertAssurance(session, request.routeOptions.config.assurance, services.clock.nowMs())
   return { kind: 'access', session }
 }
 
@@ -77,10 +70,39 @@ async function claimsOf(verify: () => Promise<Record<string, unknown>>): Promise
   }
 }
 
-function isFromTheFuture({ clock }: Pick<Services, 'clock'>, { iat }: { iat: number }): boolean {
-  return iat > clock.nowMs() / 1_000 + leewaySeconds
-}
-
 async function assertAlive({ store }: Pick<Services, 'store'>, { cid, sub }: PendingClaims): Promise<void> {
   if (!(await store.challenges.isAlive(cid, sub))) throw new Problem('invalid_token')
+}
+
+/** The backend team behind HTTP Basic credentials (RFC 7617), compared in constant time against every one we know. */
+function clientOf({ introspectionClients }: Pick<Config, 'introspectionClients'>, request: FastifyRequest): string {
+  const [, encoded = ''] = /^Basic ([A-Za-z0-9+/=]{1,1024})$/i.exec(request.headers.authorization ?? '') ?? []
+  const given = digest(Buffer.from(encoded, 'base64'))
+  const matching = introspectionClients.filter(({ id, secret }) =>
+    timingSafeEqual(digest(Buffer.from(`${id}:${secret}`)), given),
+  )
+  const [client] = matching
+  if (client === undefined) {
+    throw new Problem('invalid_credentials', {
+      detail: 'The client id or secret is wrong.',
+      headers: { 'WWW-Authenticate': 'Basic realm="introspection", charset="UTF-8"' },
+    })
+  }
+  return client.id
+}
+
+const digest = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()
+
+/** RFC 9470 3: the token is good, but not enough for this route; the header says what would be. */
+function assertAssurance(session: LiveSession, wanted: Assurance | undefined, nowMs: number): void {
+  if (wanted === undefined) return
+  const ageSeconds = nowMs / 1_000 - session.authenticatedAt.getTime() / 1_000
+  if (session.acr === wanted.acr && ageSeconds <= wanted.maxAgeSeconds) return
+  throw new Problem('insufficient_user_authentication', {
+    headers: {
+      'WWW-Authenticate':
+        'Bearer error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is needed", ' +
+        `acr_values="${wanted.acr}", max_age="${wanted.maxAgeSeconds}"`,
+    },
+  })
 }

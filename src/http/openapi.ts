@@ -51,10 +51,13 @@ const securitySchemes = {
     bearerFormat: 'JWT',
     description: 'The `access_token` of a finished login.',
   },
+  client: { type: 'http', scheme: 'basic', description: 'One of `INTROSPECTION_CLIENTS`.' },
 } as const
 
 const tags = [
   { name: 'login', description: 'The two steps of a login.' },
+  { name: 'sessions', description: 'Staying signed in, and ending it.' },
+  { name: 'devices', description: 'Devices that skip the text.' },
   { name: 'account', description: 'The signed-in user.' },
   { name: 'keys', description: 'For backends that verify access tokens.' },
   { name: 'health', description: 'For load balancers.' },
@@ -116,7 +119,7 @@ function documented(schema: FastifySchema | undefined, route: RouteOptions, publ
   if (own.hide) return own
   const codes = [
     ...(problems ?? []),
-    ...(access === 'public' ? [] : (['invalid_token'] as const)),
+    ...(access === 'pending' || access === 'access' ? (['invalid_token'] as const) : []),
     ...(own.body ? withBody : []),
     ...everywhere,
   ]

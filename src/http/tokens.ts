@@ -71,6 +71,10 @@ export async function registerTokens(app: App, { config, secrets, keyRing }: Tok
       const { kid, privatePem } = keyRing.active()
       return access.sign(claims, { key: privatePem, kid })
     },
+    verifyAccess: (token) => {
+      const { header } = access.decode<Decoded>(token, { complete: true }) ?? refuse()
+      return access.verify(token, { key: keyRing.publicPem(header.kid) ?? refuse() })
+    },
   }
 }
 

@@ -12,7 +12,7 @@ export type OneTimeCodes = ReturnType<typeof createOneTimeCodes>
  * hash of it. Both keys are outside the database: a dump cannot be searched for codes (SEC-28, SEC-32).
  */
 export function createOneTimeCodes({ secrets, length }: { secrets: Secrets; length: number }) {
-  const derive = (key: Buffer, { challengeId }: CodeBinding): string => {
+  const derive = (key: Buffer, challengeId: string): string => {
     const digest = createHmac('sha256', key).update(`otp-code:v1|${challengeId}`).digest('hex')
     return (BigInt(`0x${digest}`) % 10n ** BigInt(length)).toString().padStart(length, '0')
   }
@@ -25,14 +25,14 @@ export function createOneTimeCodes({ secrets, length }: { secrets: Secrets; leng
     /** The code for a new challenge, its keyed hash, and the id of the key for both. */
     issue: (binding: CodeBinding): { code: string; mac: Buffer; keyId: string } => {
       const { id, key } = secrets.current('code')
-      const code = derive(key, binding)
+      const code = derive(key, binding.challengeId)
       return { code, mac: macOf(secrets.current('code-mac').key, binding, code), keyId: id }
     },
 
     /** The code of a challenge that was issued before; null when its key is gone. */
-    again: (binding: CodeBinding, keyId: string): string | null => {
+    again: (challengeId: string, keyId: string): string | null => {
       const key = secrets.find('code', keyId)
-      return key ? derive(key, binding) : null
+      return key ? derive(key, challengeId) : null
     },
 
     /** Whether `code` is the one behind `mac`, in constant time (ASVS 11.2.4). */

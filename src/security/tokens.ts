@@ -1,3 +1,5 @@
+import Type from 'typebox'
+import Value from 'typebox/value'
 import type { Config } from '../config.ts'
 import type { Clock, Random } from '../system.ts'
 
@@ -36,8 +38,8 @@ export function audienceOf(kind: TokenKind, config: Pick<Config, 'issuer' | 'tok
 
 type CommonClaims = { iss: string; aud: string; sub: string; jti: string; iat: number; exp: number; amr: string[] }
 
-/** `cid` is the challenge; `remember_me` and `return_to` wait here until the login is done. */
-export type PendingClaims = CommonClaims & { cid: string; remember_me?: true; return_to?: string }
+/** `cid`: the challenge; `remember_me` and `return_to` wait here for the end of the login; `sid`: a session that steps up. */
+export type PendingClaims = CommonClaims & { cid: string; remember_me?: true; return_to?: string; sid?: string }
 
 /** RFC 9068 access token; `amr` as RFC 8176, `acr` is aal1 or aal2. */
 export type AccessClaims = CommonClaims & {
@@ -48,8 +50,45 @@ export type AccessClaims = CommonClaims & {
   scope: string
 }
 
-/** Signs claims with the key of their kind; http/tokens.ts binds it to @fastify/jwt. */
-export type Signers = { pending(claims: PendingClaims): string; access(claims: AccessClaims): string }
+/** Signs claims with the key of their kind, and verifies them; http/tokens.ts binds it to @fastify/jwt. */
+export type Signers = {
+  pending(claims: PendingClaims): string
+  access(claims: AccessClaims): string
+  /** The claims that the signature, `typ`, issuer, audience and times vouch for; throws for any other token. */
+  verifyAccess(token: string): unknown
+}
+
+const commonShape = {
+  sub: Type.String({ format: 'uuid' }),
+  jti: Type.String(),
+  iat: Type.Integer(),
+  exp: Type.Integer(),
+  amr: Type.Array(Type.String()),
+}
+const PendingShape = Type.Object({
+  ...commonShape,
+  cid: Type.String({ format: 'uuid' }),
+  remember_me: Type.Optional(Type.Literal(true)),
+  return_to: Type.Optional(Type.String()),
+  sid: Type.Optional(Type.String({ format: 'uuid' })),
+})
+const AccessShape = Type.Object({
+  ...commonShape,
+  sid: Type.String({ format: 'uuid' }),
+  auth_time: Type.Integer(),
+  acr: Type.String(),
+  scope: Type.String(),
+})
+
+/** Whether verified claims also have the form that we give them, and are not from the future. */
+export function isPending(claims: unknown, nowMs: number): claims is PendingClaims {
+  return Value.Check(PendingShape, claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
+}
+
+/** The same for an access token. */
+export function isAccess(claims: unknown, nowMs: number): claims is AccessClaims {
+  return Value.Check(AccessShape, claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
+}
 
 export type Tokens = ReturnType<typeof createTokens>
 
@@ -76,16 +115,34 @@ export function createTokens(parts: {
 
   return {
     /** Proof of the password, good for nothing but finishing this login. */
-    pending: (login: { userId: string; challengeId: string; rememberMe: boolean; returnTo: string | undefined }) => ({
+    pending: (login: {
+      userId: string
+      challengeId: string
+      rememberMe: boolean
+      returnTo: string | undefined
+      sessionId: string | undefined
+    }) => ({
       pending_token: sign.pending({
         ...common('pending', login.userId, config.tokens.pendingTtl, ['pwd']),
         cid: login.challengeId,
         ...(login.rememberMe && { remember_me: true as const }),
         ...(login.returnTo !== undefined && { return_to: login.returnTo }),
+        ...(login.sessionId !== undefined && { sid: login.sessionId }),
       }),
       token_type: 'Bearer' as const,
       expires_in: config.tokens.pendingTtl,
     }),
+
+    /** The claims of a valid access token; null for anything else. */
+    readAccess: (token: string): AccessClaims | null => {
+      if (token.length > maxTokenLength) return null
+      try {
+        const claims = sign.verifyAccess(token)
+        return isAccess(claims, clock.nowMs()) ? claims : null
+      } catch {
+        return null
+      }
+    },
 
     /** What resource servers accept. Only ever called after the session is committed. */
     access: (session: { id: string; userId: string; authenticatedAt: number; amr: string[]; acr: string }) => ({

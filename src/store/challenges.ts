@@ -1,9 +1,10 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { Database } from './client.ts'
-import type { NewSession } from './sessions.ts'
+import type { NewDevice } from './devices.ts'
+import type { NewSession, SessionState } from './sessions.ts'
 
-export type Purpose = 'login'
+export type Purpose = 'login' | 'step_up'
 
 /** A challenge as its holder may know it. Seconds; `resend_after` is null when no further text can be had. */
 export type ChallengeState = {
@@ -46,7 +47,7 @@ export type Charged = {
   key_id: string
   attempts_remaining: number
 }
-export type Completed = { outcome: 'completed'; authenticated_at: number }
+export type Completed = { outcome: 'completed' } & SessionState
 
 type Result<T> = [{ result: T }]
 
@@ -55,7 +56,7 @@ export function createChallenges(db: Database) {
     /** After a right password: joins the live challenge or opens one, and reserves the text that is due. */
     open: async (
       account: { id: string; epoch: number },
-      identifier: Uint8Array,
+      identifier: Uint8Array | null,
       challenge: { id: string; purpose: Purpose; code_mac: string; key_id: string; message_id: string },
       policy: ChallengePolicy,
       event: Event,
@@ -106,15 +107,20 @@ export function createChallenges(db: Database) {
       return row.result
     },
 
-    /** Uses the challenge up: exactly one caller gets `completed`, and with it the session. */
+    /**
+     * Uses the challenge up: exactly one caller gets `completed`, and with it the session; a step-up raises the session it
+     * names instead of starting one.
+     */
     complete: async (
       id: string,
       userId: string,
-      session: NewSession,
+      session: NewSession | Pick<NewSession, 'id' | 'amr' | 'acr'>,
+      device: NewDevice | null,
       event: Event,
     ): Promise<Completed | { outcome: 'invalid' }> => {
       const [row] = await db.$queryRaw<Result<Completed | { outcome: 'invalid' }>>`
-        SELECT complete_challenge(${id}::uuid, ${userId}::uuid, ${JSON.stringify(session)}::jsonb, ${auditRow(event)}::jsonb) AS result`
+        SELECT complete_challenge(${id}::uuid, ${userId}::uuid, ${JSON.stringify(session)}::jsonb,
+          ${JSON.stringify(device)}::jsonb, ${auditRow(event)}::jsonb) AS result`
       return row.result
     },
   }

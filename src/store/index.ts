@@ -2,6 +2,7 @@ import { createAccounts } from './accounts.ts'
 import { createAudit } from './audit.ts'
 import { createChallenges } from './challenges.ts'
 import type { Database } from './client.ts'
+import { createDevices } from './devices.ts'
 import { createHealth } from './health.ts'
 import { createMessages } from './messages.ts'
 import { createPurge } from './purge.ts'
@@ -20,6 +21,7 @@ export function createStore(db: Database) {
     accounts: createAccounts(db),
     audit: createAudit(db),
     challenges: createChallenges(db),
+    devices: createDevices(db),
     health: createHealth(db),
     messages: createMessages(db),
     purge: createPurge(db),

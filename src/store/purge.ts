@@ -27,12 +27,16 @@ export function createPurge(db: Database) {
       DELETE FROM sessions WHERE id IN (
         SELECT id FROM sessions WHERE expires_at < now() - interval '1 hour'
         ORDER BY expires_at LIMIT ${batchSize} FOR UPDATE SKIP LOCKED)`,
+    devices: () => db.$executeRaw`
+      DELETE FROM trusted_devices WHERE id IN (
+        SELECT id FROM trusted_devices WHERE expires_at < now() - interval '1 hour'
+        ORDER BY expires_at LIMIT ${batchSize} FOR UPDATE SKIP LOCKED)`,
   }
 
   return {
     /** Deletes everything that has run out, in batches (ASVS 14.2.7). Rows deleted, by table. */
     expired: async (): Promise<Record<keyof typeof batches, number>> => {
-      const deleted = { throttles: 0, challenges: 0, messages: 0, budgets: 0, sessions: 0 }
+      const deleted = { throttles: 0, challenges: 0, messages: 0, budgets: 0, sessions: 0, devices: 0 }
       for (const [table, deleteBatch] of Object.entries(batches) as [keyof typeof batches, () => Promise<number>][]) {
         let count = batchSize
         while (count === batchSize) {

@@ -1,7 +1,7 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Database } from './client.ts'
 
-/** A session to be stored; `ttl` in seconds. */
+/** A session to be stored; the lives in seconds. */
 export type NewSession = {
   id: string
   amr: string[]
@@ -10,6 +10,18 @@ export type NewSession = {
   user_agent: string | null
   address: string
   ttl: number
+  idle_ttl: number
+}
+
+/** A session as an answer needs it: seconds, and epoch seconds for `authenticated_at`. */
+export type SessionState = {
+  id: string
+  user_id: string
+  generation: number
+  amr: string[]
+  acr: string
+  authenticated_at: number
+  refresh_expires_in: number
 }
 
 /** A session that has not ended, with what its owner may see of the account. */
@@ -19,37 +31,84 @@ export type LiveSession = {
   email: string
   phone: string
   twoFactor: string
+  epoch: number
   amr: string[]
   acr: string
   authenticatedAt: Date
 }
 
+/** A session in its owner's list. */
+export type SessionSummary = {
+  id: string
+  createdAt: Date
+  lastUsedAt: Date
+  userAgent: string | null
+  address: string | null
+}
+
+export type LogoutScope = 'local' | 'others' | 'all'
+
+export type Rotation =
+  | ({ outcome: 'rotated' | 'within_grace' } & SessionState)
+  | { outcome: 'reused'; user_id: string }
+  | { outcome: 'ended' }
+
+type Started = ({ outcome: 'started' } & SessionState) | { outcome: 'stale' | 'untrusted' }
+
 export function createSessions(db: Database) {
   return {
-    /** After a right password, when nothing more is asked. `stale`: the account changed since the password was checked. */
+    /**
+     * After a right password, when nothing more is asked. `stale`: the account changed since the password was checked;
+     * `untrusted`: the device that skips the second factor is trusted no longer.
+     */
     start: async (
       account: { id: string; epoch: number },
-      identifier: Uint8Array,
+      proof: { identifier: Uint8Array | null; deviceId: string | null },
       session: NewSession,
       event: Event,
-    ): Promise<{ outcome: 'started'; authenticated_at: number } | { outcome: 'stale' }> => {
-      const [row] = await db.$queryRaw<
-        [{ result: { outcome: 'started'; authenticated_at: number } | { outcome: 'stale' } }]
-      >`
-        SELECT start_session(${account.id}::uuid, ${account.epoch}::integer, ${identifier}::bytea,
-          ${JSON.stringify(session)}::jsonb, ${auditRow(event)}::jsonb) AS result`
+    ): Promise<Started> => {
+      const [row] = await db.$queryRaw<[{ result: Started }]>`
+        SELECT start_session(${account.id}::uuid, ${account.epoch}::integer, ${proof.identifier}::bytea,
+          ${proof.deviceId}::uuid, ${JSON.stringify(session)}::jsonb, ${auditRow(event)}::jsonb) AS result`
+      return row.result
+    },
+
+    /** Uses a refresh token of `generation`; of many who try, one rotates. */
+    rotate: async (
+      id: string,
+      generation: number,
+      limits: { graceSeconds: number; idleSeconds: number },
+      theft: Event,
+    ): Promise<Rotation> => {
+      const [row] = await db.$queryRaw<[{ result: Rotation }]>`
+        SELECT rotate_session(${id}::uuid, ${generation}::integer, ${limits.graceSeconds}::integer,
+          ${limits.idleSeconds}::integer, ${auditRow(theft)}::jsonb) AS result`
       return row.result
     },
 
     /** The session of an access token, unless it or its user has been ended. */
     findLive: async (id: string, userId: string): Promise<LiveSession | null> => {
       const rows = await db.$queryRaw<LiveSession[]>`
-        SELECT s.id, s.user_id AS "userId", u.email, u.phone, u.two_factor AS "twoFactor", s.amr, s.acr,
+        SELECT s.id, s.user_id AS "userId", u.email, u.phone, u.two_factor AS "twoFactor", u.epoch, s.amr, s.acr,
                s.authenticated_at AS "authenticatedAt"
-        FROM sessions s JOIN users u ON u.id = s.user_id
-        WHERE s.id = ${id}::uuid AND s.user_id = ${userId}::uuid AND s.ended_at IS NULL AND s.expires_at > now()
-          AND u.disabled_at IS NULL`
+        FROM live_session(${id}::uuid, ${userId}::uuid, clock_timestamp()) s JOIN users u ON u.id = s.user_id`
       return rows[0] ?? null
+    },
+
+    /** The live sessions of a user, the one used last first. */
+    list: async (userId: string): Promise<SessionSummary[]> => {
+      return await db.$queryRaw<SessionSummary[]>`
+        SELECT id, created_at AS "createdAt", last_used_at AS "lastUsedAt", user_agent AS "userAgent", address
+        FROM sessions WHERE user_id = ${userId}::uuid AND ended_at IS NULL
+          AND expires_at > clock_timestamp() AND idle_until > clock_timestamp()
+        ORDER BY last_used_at DESC, id`
+    },
+
+    /** Ends the session `id` of a user, the others, or all; how many were ended. */
+    end: async (userId: string, id: string, scope: LogoutScope, event: Event): Promise<number> => {
+      const [row] = await db.$queryRaw<[{ ended: number }]>`
+        SELECT end_sessions(${userId}::uuid, ${id}::uuid, ${scope}, ${auditRow(event)}::jsonb) AS ended`
+      return row.ended
     },
   }
 }

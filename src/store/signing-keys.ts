@@ -2,28 +2,57 @@ import type { JsonWebKey } from 'node:crypto'
 import { auditRow, type Event } from '../events.ts'
 import type { Database } from './client.ts'
 
-/** A stored signing key; `privateKey` is ciphertext under the secret `secretId`. */
-export type StoredSigningKey = { id: string; publicJwk: JsonWebKey; privateKey: Uint8Array; secretId: string }
+/** A signing key to be stored; `privateKey` is ciphertext under the secret `secretId`. */
+export type SealedSigningKey = { id: string; publicJwk: JsonWebKey; privateKey: Uint8Array; secretId: string }
+
+/** A stored one. `activeIn`: seconds until it may sign, negative once it may. */
+export type StoredSigningKey = SealedSigningKey & { createdAt: Date; activeAt: Date; activeIn: number }
 
 export function createSigningKeys(db: Database) {
   return {
-    /** The active key, or null before the first start. */
-    findActive: async (): Promise<StoredSigningKey | null> => {
-      const rows = await db.$queryRaw<StoredSigningKey[]>`
-        SELECT id, public_jwk AS "publicJwk", private_key AS "privateKey", secret_id AS "secretId"
-        FROM signing_keys WHERE state = 'active'`
-      return rows[0] ?? null
+    /** All keys, newest first. */
+    list: async (): Promise<StoredSigningKey[]> => {
+      return await db.$queryRaw<StoredSigningKey[]>`
+        SELECT id, public_jwk AS "publicJwk", private_key AS "privateKey", secret_id AS "secretId",
+               created_at AS "createdAt", active_at AS "activeAt",
+               extract(epoch FROM active_at - clock_timestamp())::double precision AS "activeIn"
+        FROM signing_keys ORDER BY active_at DESC`
     },
 
-    /** Makes `key` the active one, unless another replica was first: true for exactly one caller. */
-    insertActive: async (key: StoredSigningKey, event: Event): Promise<boolean> => {
-      const rows = await db.$queryRaw<unknown[]>`
-        WITH made AS (
-          INSERT INTO signing_keys (id, state, public_jwk, private_key, secret_id)
-          VALUES (${key.id}, 'active', ${JSON.stringify(key.publicJwk)}::jsonb, ${key.privateKey}::bytea, ${key.secretId})
-          ON CONFLICT (state) WHERE state = 'active' DO NOTHING RETURNING id)
-        SELECT record_event(${auditRow(event)}::jsonb, NULL)::text FROM made`
-      return rows.length === 1
+    /**
+     * Adds `key`, to become active after `delay` seconds, unless the newest is younger than `minAge` seconds or still to
+     * come: true for exactly one of all who ask.
+     */
+    add: async (
+      key: SealedSigningKey,
+      { minAge, delay }: { minAge: number; delay: number },
+      event: Event,
+    ): Promise<boolean> => {
+      const stored = {
+        id: key.id,
+        public_jwk: key.publicJwk,
+        private_key: Buffer.from(key.privateKey).toString('hex'),
+        secret_id: key.secretId,
+      }
+      const [row] = await db.$queryRaw<[{ added: boolean }]>`
+        SELECT add_signing_key(${JSON.stringify(stored)}::jsonb, ${minAge}::integer, ${delay}::integer,
+          ${auditRow(event)}::jsonb) AS added`
+      return row.added
+    },
+
+    /** Replaces the ciphertext of a key, unless somebody else has done so. */
+    reseal: async (old: StoredSigningKey, sealed: SealedSigningKey): Promise<void> => {
+      await db.$executeRaw`
+        UPDATE signing_keys SET private_key = ${sealed.privateKey}::bytea, secret_id = ${sealed.secretId}
+        WHERE id = ${old.id} AND secret_id = ${old.secretId}`
+    },
+
+    /** Forgets keys whose successor has been active for `seconds`: nothing that they signed is alive. */
+    forget: async (seconds: number): Promise<number> => {
+      return await db.$executeRaw`
+        DELETE FROM signing_keys old WHERE EXISTS (
+          SELECT FROM signing_keys newer
+          WHERE newer.active_at > old.active_at AND newer.active_at < clock_timestamp() - ${seconds}::integer * interval '1 second')`
     },
   }
 }

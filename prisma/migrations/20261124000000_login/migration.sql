@@ -98,6 +98,10 @@ CREATE TABLE "sessions" (
     "address" TEXT,
     "created_at" TIMESTAMPTZ(6) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     "authenticated_at" TIMESTAMPTZ(6) NOT NULL,
+    "generation" INTEGER NOT NULL DEFAULT 0,
+    "rotated_at" TIMESTAMPTZ(6),
+    "last_used_at" TIMESTAMPTZ(6) NOT NULL,
+    "idle_until" TIMESTAMPTZ(6) NOT NULL,
     "expires_at" TIMESTAMPTZ(6) NOT NULL,
     "ended_at" TIMESTAMPTZ(6),
 
@@ -105,13 +109,28 @@ CREATE TABLE "sessions" (
 );
 
 -- CreateTable
+CREATE TABLE "trusted_devices" (
+    "id" UUID NOT NULL,
+    "user_id" UUID NOT NULL,
+    "token_hash" BYTEA NOT NULL,
+    "name" TEXT,
+    "address" TEXT,
+    "failed_at" TIMESTAMPTZ(6)[] DEFAULT ARRAY[]::TIMESTAMPTZ(6)[],
+    "created_at" TIMESTAMPTZ(6) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    "last_used_at" TIMESTAMPTZ(6) NOT NULL,
+    "expires_at" TIMESTAMPTZ(6) NOT NULL,
+
+    CONSTRAINT "trusted_devices_pkey" PRIMARY KEY ("id")
+);
+
+-- CreateTable
 CREATE TABLE "signing_keys" (
     "id" TEXT NOT NULL,
-    "state" TEXT NOT NULL DEFAULT 'active',
     "public_jwk" JSONB NOT NULL,
     "private_key" BYTEA NOT NULL,
     "secret_id" TEXT NOT NULL,
     "created_at" TIMESTAMPTZ(6) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    "active_at" TIMESTAMPTZ(6) NOT NULL,
 
     CONSTRAINT "signing_keys_pkey" PRIMARY KEY ("id")
 );
@@ -169,6 +188,15 @@ CREATE INDEX "sessions_user_id_idx" ON "sessions"("user_id");
 CREATE INDEX "sessions_expires_at_idx" ON "sessions"("expires_at");
 
 -- CreateIndex
+CREATE UNIQUE INDEX "trusted_devices_token_hash_key" ON "trusted_devices"("token_hash");
+
+-- CreateIndex
+CREATE INDEX "trusted_devices_user_id_idx" ON "trusted_devices"("user_id");
+
+-- CreateIndex
+CREATE INDEX "trusted_devices_expires_at_idx" ON "trusted_devices"("expires_at");
+
+-- CreateIndex
 CREATE INDEX "audit_events_user_id_at_idx" ON "audit_events"("user_id", "at");
 
 -- CreateIndex
@@ -186,9 +214,9 @@ ALTER TABLE "sms_messages" ADD CONSTRAINT "sms_messages_user_id_fkey" FOREIGN KE
 -- AddForeignKey
 ALTER TABLE "sessions" ADD CONSTRAINT "sessions_user_id_fkey" FOREIGN KEY ("user_id") REFERENCES "users"("id") ON DELETE CASCADE ON UPDATE CASCADE;
 
+-- AddForeignKey
+ALTER TABLE "trusted_devices" ADD CONSTRAINT "trusted_devices_user_id_fkey" FOREIGN KEY ("user_id") REFERENCES "users"("id") ON DELETE CASCADE ON UPDATE CASCADE;
+
 
 -- One live challenge per user and purpose, whatever the code above it does.
 CREATE UNIQUE INDEX "challenges_live_key" ON "challenges"("user_id", "purpose") WHERE "consumed_at" IS NULL AND "superseded_at" IS NULL;
-
--- One active signing key.
-CREATE UNIQUE INDEX "signing_keys_active_key" ON "signing_keys"("state") WHERE "state" = 'active';

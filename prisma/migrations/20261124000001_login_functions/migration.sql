@@ -292,36 +292,67 @@ BEGIN
     'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, factor_tries_left(g, t)));
 END $$;
 
+-- p_session: {id, amr, acr, remember, user_agent, address, ttl, idle_ttl}; the lives in seconds.
 CREATE FUNCTION insert_session(p_user uuid, p_session jsonb, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
-  INSERT INTO sessions (id, user_id, amr, acr, remember, user_agent, address, created_at, authenticated_at, expires_at)
+  INSERT INTO sessions (id, user_id, amr, acr, remember, user_agent, address, created_at, authenticated_at, last_used_at,
+                        expires_at, idle_until)
   SELECT (p_session->>'id')::uuid, p_user, ARRAY(SELECT jsonb_array_elements_text(p_session->'amr')), p_session->>'acr',
-    (p_session->>'remember')::boolean, p_session->>'user_agent', p_session->>'address', p_now, p_now,
-    p_now + (p_session->>'ttl')::integer * interval '1 second'
+    (p_session->>'remember')::boolean, p_session->>'user_agent', p_session->>'address', p_now, p_now, p_now,
+    p_now + (p_session->>'ttl')::integer * interval '1 second', p_now + (p_session->>'idle_ttl')::integer * interval '1 second'
+$$;
+
+-- A live session, as its user may use it: not ended, not run out, and the account not disabled.
+CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS sessions LANGUAGE sql STABLE AS $$
+  SELECT s.* FROM sessions s JOIN users u ON u.id = s.user_id
+  WHERE s.id = p_session AND s.user_id = p_user AND s.ended_at IS NULL AND s.expires_at > p_now AND s.idle_until > p_now
+    AND u.disabled_at IS NULL
+$$;
+
+-- What an answer needs to know of a session: its generation, how it was authenticated (epoch seconds) and how many
+-- seconds its refresh token has left.
+CREATE FUNCTION session_state(s sessions, p_now timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT jsonb_build_object('id', s.id, 'user_id', s.user_id, 'generation', s.generation, 'amr', s.amr, 'acr', s.acr,
+    'authenticated_at', floor(extract(epoch FROM s.authenticated_at))::bigint,
+    'refresh_expires_in', seconds_until(least(s.expires_at, s.idle_until), p_now))
 $$;
 
 -- The code was right. Exactly one caller gets "completed"; with it, in the same transaction, go the refund of its own
 -- charge, the end of the streak, the refund of the texts, the session and the audit row.
--- completed (authenticated_at, epoch seconds) | invalid
-CREATE FUNCTION complete_challenge(p_challenge uuid, p_user uuid, p_session jsonb, p_event jsonb)
+-- A login starts p_session, and trusts p_device if there is one ({id, token_hash (hex), name, address, ttl}). A step-up
+-- raises the session p_session names instead: same id, new time and level. completed (with the session) | invalid
+CREATE FUNCTION complete_challenge(p_challenge uuid, p_user uuid, p_session jsonb, p_device jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();
+  c challenges := pending_challenge(p_challenge, p_user, t);
+  s sessions := live_session((p_session->>'id')::uuid, p_user, t);
 BEGIN
-  UPDATE challenges SET consumed_at = t WHERE id = (pending_challenge(p_challenge, p_user, t)).id;
-  IF NOT FOUND THEN
+  IF c.id IS NULL OR (c.purpose = 'step_up') <> (s.id IS NOT NULL) THEN
     RETURN jsonb_build_object('outcome', 'invalid');
   END IF;
+  UPDATE challenges SET consumed_at = t WHERE id = c.id;
   UPDATE factor_guards SET streak = 0, locked_until = NULL, failed_at = trim_array(failed_at, least(1, cardinality(failed_at)))
   WHERE user_id = p_user;
   PERFORM refund_sms(p_user);
-  PERFORM insert_session(p_user, p_session, t);
+  IF c.purpose = 'step_up' THEN
+    UPDATE sessions SET authenticated_at = t, last_used_at = t, acr = p_session->>'acr',
+      amr = ARRAY(SELECT jsonb_array_elements_text(p_session->'amr'))
+    WHERE id = s.id;
+  ELSE
+    PERFORM insert_session(p_user, p_session, t);
+  END IF;
+  INSERT INTO trusted_devices (id, user_id, token_hash, name, address, created_at, last_used_at, expires_at)
+  SELECT (p_device->>'id')::uuid, p_user, decode(p_device->>'token_hash', 'hex'), p_device->>'name', p_device->>'address', t, t,
+         t + (p_device->>'ttl')::integer * interval '1 second'
+  WHERE jsonb_typeof(p_device) = 'object';
   PERFORM record_event(p_event, p_user);
-  RETURN jsonb_build_object('outcome', 'completed', 'authenticated_at', floor(extract(epoch FROM t))::bigint);
+  RETURN session_state(live_session((p_session->>'id')::uuid, p_user, t), t) || jsonb_build_object('outcome', 'completed');
 END $$;
 
--- The password was right and nothing more is asked: started (authenticated_at) | stale
-CREATE FUNCTION start_session(p_user uuid, p_epoch integer, p_identifier bytea, p_session jsonb, p_event jsonb)
+-- The password was right and nothing more is asked: the account has no second factor, or the login came with a trusted
+-- device (p_device, whose failures end with it). started (with the session) | untrusted (it is trusted no longer) | stale
+CREATE FUNCTION start_session(p_user uuid, p_epoch integer, p_identifier bytea, p_device uuid, p_session jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
@@ -331,9 +362,16 @@ BEGIN
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');
   END IF;
+  IF p_device IS NOT NULL THEN
+    UPDATE trusted_devices SET failed_at = '{}', last_used_at = t, address = p_session->>'address'
+    WHERE id = p_device AND user_id = p_user AND expires_at > t;
+    IF NOT FOUND THEN
+      RETURN jsonb_build_object('outcome', 'untrusted');
+    END IF;
+  END IF;
   PERFORM insert_session(p_user, p_session, t);
   PERFORM record_event(p_event, p_user);
-  RETURN jsonb_build_object('outcome', 'started', 'authenticated_at', floor(extract(epoch FROM t))::bigint);
+  RETURN session_state(live_session((p_session->>'id')::uuid, p_user, t), t) || jsonb_build_object('outcome', 'started');
 END $$;
 
 -- A new account, unless its e-mail is taken or p_phone already serves three: created (id) | email_taken | phone_taken
@@ -357,7 +395,7 @@ BEGIN
 END $$;
 
 -- The one place where an account changes, and where everything begun before the change ends with it:
--- live challenges and sessions. p_change: {password_hash?, phone?, two_factor?, disabled?}. The user's id, or NULL.
+-- live challenges, sessions and trusted devices. p_change: {password_hash?, phone?, two_factor?, disabled?}. The user's id, or NULL.
 CREATE FUNCTION change_user(p_email text, p_change jsonb, p_event jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
   the_user uuid := (SELECT id FROM users WHERE email = p_email);
@@ -377,6 +415,7 @@ BEGIN
   WHERE id = the_user;
   UPDATE challenges SET superseded_at = t WHERE user_id = the_user AND consumed_at IS NULL AND superseded_at IS NULL;
   UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
+  DELETE FROM trusted_devices WHERE user_id = the_user;
   PERFORM record_event(p_event, the_user);
   RETURN the_user;
 END $$;

@@ -1,4 +1,5 @@
 import Type from 'typebox'
+import { jwksMaxAge } from '../../security/key-ring.ts'
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 
@@ -16,8 +17,19 @@ const JwksSchema = Type.Object({
   ),
 })
 
-/** The keys that verify access tokens (RFC 7517). */
-export function keyRoutes(app: App, { keyRing }: Pick<Services, 'keyRing'>): void {
+const MetadataSchema = Type.Object({
+  issuer: Type.String({ format: 'uri' }),
+  jwks_uri: Type.String({ format: 'uri' }),
+  response_types_supported: Type.Array(Type.String()),
+  grant_types_supported: Type.Array(Type.String()),
+  acr_values_supported: Type.Array(Type.String()),
+  introspection_endpoint: Type.Optional(Type.String({ format: 'uri' })),
+  introspection_endpoint_auth_methods_supported: Type.Optional(Type.Array(Type.String())),
+  service_documentation: Type.String({ format: 'uri' }),
+})
+
+/** What backends need to verify access tokens (RFC 7517, RFC 8414). */
+export function keyRoutes(app: App, { keyRing, config }: Pick<Services, 'keyRing' | 'config'>): void {
   app.get(
     '/.well-known/jwks.json',
     {
@@ -31,8 +43,34 @@ export function keyRoutes(app: App, { keyRing }: Pick<Services, 'keyRing'>): voi
       },
     },
     async (_request, reply) => {
-      reply.header('Cache-Control', 'public, max-age=300')
+      reply.header('Cache-Control', `public, max-age=${jwksMaxAge}`)
       return keyRing.jwks()
     },
+  )
+
+  app.get(
+    '/.well-known/oauth-authorization-server',
+    {
+      config: { access: 'public', limits: ['default'], problems: [] },
+      schema: {
+        operationId: 'readMetadata',
+        tags: ['keys'],
+        summary: 'What this issuer offers',
+        description: 'RFC 8414, only what is true: there is no authorization endpoint, and no grant but our own login.',
+        response: { 200: MetadataSchema },
+      },
+    },
+    async () => ({
+      issuer: config.issuer,
+      jwks_uri: `${config.publicUrl}/.well-known/jwks.json`,
+      response_types_supported: [],
+      grant_types_supported: [],
+      acr_values_supported: ['aal1', 'aal2'],
+      ...(config.introspectionClients.length > 0 && {
+        introspection_endpoint: `${config.publicUrl}/token/introspect`,
+        introspection_endpoint_auth_methods_supported: ['client_secret_basic'],
+      }),
+      service_documentation: `${config.publicUrl}/docs`,
+    }),
   )
 }

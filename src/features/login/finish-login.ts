@@ -4,9 +4,12 @@ import { smsLevel } from '../../security/assurance.ts'
 import { maxAttempts, problemOf } from '../../security/challenge.ts'
 import type { PendingClaims } from '../../security/tokens.ts'
 import type { Services } from '../../services.ts'
+import { newDevice } from '../devices/trusted-devices.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
 import { describeSession, newSession } from '../sessions/start-session.ts'
 import { challengeStatus } from './challenge-status.ts'
+
+export type SecondStep = { code: string; trustDevice: boolean; deviceName: string | undefined; caller: Caller }
 
 /**
  * The second step: pending token and code. The try is counted before the code is looked at, and the access token is
@@ -16,10 +19,10 @@ import { challengeStatus } from './challenge-status.ts'
 export async function finishLogin(
   services: Pick<
     Services,
-    'oneTimeCodes' | 'challengeRules' | 'store' | 'events' | 'random' | 'tokens' | 'phoneNumbers'
+    'oneTimeCodes' | 'challengeRules' | 'store' | 'events' | 'random' | 'tokens' | 'refreshTokens' | 'phoneNumbers'
   >,
   pending: PendingClaims,
-  { code: typed, caller }: { code: string; caller: Caller },
+  { code: typed, trustDevice, deviceName, caller }: SecondStep,
 ): Promise<Authenticated> {
   const { oneTimeCodes, challengeRules, store, events } = services
   const { cid, sub: userId } = pending
@@ -42,17 +45,15 @@ export async function finishLogin(
     throw new Problem('invalid_code', { attemptsRemaining: charge.attempts_remaining })
   }
 
-  const session = newSession(services, { level: smsLevel, remember: pending.remember_me === true, caller })
+  const session = pending.sid
+    ? { id: pending.sid, ...smsLevel }
+    : newSession(services, { level: smsLevel, remember: pending.remember_me === true, caller })
+  const trusted = trustDevice ? newDevice(services, { name: deviceName, caller }) : null
   const succeeded = event('login.succeeded', session.acr)
-  const completed = await store.challenges.complete(cid, userId, session, succeeded)
+  const completed = await store.challenges.complete(cid, userId, session, trusted?.device ?? null, succeeded)
   if (completed.outcome !== 'completed') throw problemOf(completed)
   events.announce(succeeded)
-  return describeSession(services, {
-    userId,
-    session,
-    authenticatedAt: completed.authenticated_at,
-    returnTo: pending.return_to,
-  })
+  return { ...describeSession(services, completed, pending.return_to), ...trusted?.answer }
 }
 
 function notACode(length: number): Problem {

@@ -35,6 +35,6 @@ export async function resendCode(
   }
   events.announce(event)
 
-  const delivery = await sendCode(services, { messageId, userId, phone, challenge, purpose: 'login', caller })
+  const delivery = await sendCode(services, { messageId, userId, phone, challenge, caller })
   return describeChallenge(services, phone, { ...challenge, delivery })
 }

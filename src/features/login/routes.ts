@@ -1,12 +1,21 @@
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
-import { callerOf, pendingOf } from '../request.ts'
+import { callerOf, pendingOf, sessionOf } from '../request.ts'
 import { AuthenticatedSchema } from '../sessions/schemas.ts'
 import { challengeStatus } from './challenge-status.ts'
 import { finishLogin } from './finish-login.ts'
 import { resendCode } from './resend-code.ts'
-import { ChallengeAnswerSchema, CodeBody, LoginAnswerSchema, LoginBody, ResendBody } from './schemas.ts'
+import {
+  ChallengeAnswerSchema,
+  CodeBody,
+  LoginAnswerSchema,
+  LoginBody,
+  ResendBody,
+  StepUpBody,
+  TwoFactorRequiredSchema,
+} from './schemas.ts'
 import { startLogin } from './start-login.ts'
+import { stepUp } from './step-up.ts'
 
 /** The two steps of a login, and what lies between them. */
 export function loginRoutes(app: App, services: Services): void {
@@ -34,8 +43,14 @@ export function loginRoutes(app: App, services: Services): void {
       },
     },
     async (request) => {
-      const { email, password, remember_me: rememberMe = false, return_to: returnTo } = request.body
-      return startLogin(services, { email, password, rememberMe, returnTo, caller: callerOf(request) })
+      const {
+        email,
+        password,
+        remember_me: rememberMe = false,
+        return_to: returnTo,
+        device_token: deviceToken,
+      } = request.body
+      return startLogin(services, { email, password, rememberMe, returnTo, deviceToken, caller: callerOf(request) })
     },
   )
 
@@ -59,8 +74,10 @@ export function loginRoutes(app: App, services: Services): void {
         response: { 200: AuthenticatedSchema },
       },
     },
-    async (request) =>
-      finishLogin(services, pendingOf(request), { code: request.body.code, caller: callerOf(request) }),
+    async (request) => {
+      const { code, trust_device: trustDevice = false, device_name: deviceName } = request.body
+      return finishLogin(services, pendingOf(request), { code, trustDevice, deviceName, caller: callerOf(request) })
+    },
   )
 
   app.post(
@@ -86,6 +103,32 @@ export function loginRoutes(app: App, services: Services): void {
       },
     },
     async (request) => resendCode(services, pendingOf(request), { caller: callerOf(request) }),
+  )
+
+  app.post(
+    '/login/step-up',
+    {
+      bodyLimit: 4_096,
+      config: {
+        access: 'access',
+        limits: ['loginMinute', 'loginHour'],
+        problems: [
+          ...(['second_factor_locked', 'resend_too_soon', 'sms_limit_reached'] as const),
+          ...(['phone_unreachable', 'phone_not_allowed', 'sms_unavailable'] as const),
+        ],
+      },
+      schema: {
+        operationId: 'stepUp',
+        tags: ['login'],
+        summary: 'A fresh code for a session that needs more',
+        description:
+          'For a signed-in user whose token is too old or too weak for a call (RFC 9470). Finishing it at `POST /login/2fa` gives the ' +
+          'same session a new `auth_time` and `aal2`.',
+        body: StepUpBody,
+        response: { 200: TwoFactorRequiredSchema },
+      },
+    },
+    async (request) => stepUp(services, { session: sessionOf(request), caller: callerOf(request) }),
   )
 
   app.get(

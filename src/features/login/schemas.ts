@@ -12,6 +12,13 @@ export const LoginBody = Type.Object(
     remember_me: Type.Optional(
       Type.Boolean({ description: 'Keep the session for up to 30 days instead of 12 hours.' }),
     ),
+    device_token: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 128,
+        description: 'Of a trusted device: skips the text, never the password.',
+      }),
+    ),
     return_to: Type.Optional(
       Type.String({
         maxLength: 512,
@@ -66,9 +73,15 @@ export const LoginAnswerSchema = Type.Union([TwoFactorRequiredSchema, Authentica
 export const CodeBody = Type.Object(
   {
     code: Type.String({ maxLength: 64, description: 'The digits from the text; spaces and hyphens are dropped.' }),
+    trust_device: Type.Optional(Type.Boolean({ description: 'Ask this device for no more texts, for 30 days.' })),
+    device_name: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 64, description: 'How its owner will know it again.' }),
+    ),
   },
-  { additionalProperties: false, examples: [{ code: '123 456' }] },
+  { additionalProperties: false, examples: [{ code: '123 456', trust_device: true, device_name: "Ada's phone" }] },
 )
+
+export const StepUpBody = Type.Object({}, { additionalProperties: false, examples: [{}] })
 
 export const ResendBody = Type.Object(
   { channel: Type.Optional(Type.Literal('sms')) },

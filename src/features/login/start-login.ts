@@ -1,10 +1,11 @@
 import { Problem } from '../../errors.ts'
-import type { Caller, Event } from '../../events.ts'
+import type { Caller } from '../../events.ts'
 import { canonicalEmail } from '../../security/email.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
 import { startPasswordSession } from '../sessions/start-session.ts'
 import { openChallenge } from './open-challenge.ts'
+import { chargePassword, type PasswordBudget } from './password-budget.ts'
 import type { LoginAnswer } from './schemas.ts'
 
 export type LoginAttempt = {
@@ -12,11 +13,9 @@ export type LoginAttempt = {
   password: string
   rememberMe: boolean
   returnTo: string | undefined
+  deviceToken: string | undefined
   caller: Caller
 }
-
-/** An account whose password was just proven, and the counter that its failures are kept under. */
-export type ProvenLogin = LoginAttempt & { account: Account; identifier: Buffer }
 
 /**
  * The first step: e-mail and password. Until the password is proven every failure looks and costs the same, whether
@@ -31,6 +30,7 @@ export async function startLogin(
     | 'events'
     | 'random'
     | 'tokens'
+    | 'refreshTokens'
     | 'config'
     | 'oneTimeCodes'
     | 'challengeRules'
@@ -40,68 +40,38 @@ export async function startLogin(
   >,
   attempt: LoginAttempt,
 ): Promise<LoginAnswer> {
-  const { loginThrottle, store } = services
+  const { passwordHash, store } = services
+  const { password, deviceToken, rememberMe, returnTo, caller } = attempt
   const email = canonicalEmail(attempt.email)
-  const identifier = loginThrottle.identify(email)
 
-  await charge(services, identifier, attempt.caller)
+  const budget = await chargePassword(services, { email, deviceToken, caller })
   const account = await store.accounts.findByEmail(email)
-  const isRight = await verifyPassword(services, identifier, account, attempt.password)
+  const isRight = await verifyPassword(passwordHash, budget, account, password)
   if (account === null || account.disabled || !isRight) {
-    await fail(services, identifier, account, attempt.caller)
+    const userId = account === null ? {} : { userId: account.id }
+    await budget.fail({ type: 'login.failed', outcome: 'invalid_credentials', factor: 'password', caller, ...userId })
     throw new Problem('invalid_credentials')
   }
-  await renewHash(services, account, attempt.password)
+  await renewHash(services, account, password)
 
-  const proven = { ...attempt, account, identifier }
-  return account.twoFactor === 'off' ? startPasswordSession(services, proven) : openChallenge(services, proven)
-}
-
-async function charge(
-  { loginThrottle, events }: Pick<Services, 'loginThrottle' | 'events'>,
-  identifier: Buffer,
-  caller: Caller,
-): Promise<void> {
-  try {
-    await loginThrottle.charge(identifier)
-  } catch (error) {
-    if (error instanceof Problem) {
-      events.announce({ type: 'login.locked', outcome: 'refused', factor: 'password', identifier, caller })
-    }
-    throw error
-  }
+  const proven = { account, identifier: budget.identifier, deviceId: budget.deviceId, rememberMe, returnTo, caller }
+  const isEnough = account.twoFactor === 'off' || budget.deviceId !== null
+  const session = isEnough ? await startPasswordSession(services, proven) : null
+  return session ?? openChallenge(services, { ...proven, purpose: 'login' })
 }
 
 async function verifyPassword(
-  { passwordHash, loginThrottle }: Pick<Services, 'passwordHash' | 'loginThrottle'>,
-  identifier: Buffer,
+  passwordHash: Services['passwordHash'],
+  budget: PasswordBudget,
   account: Account | null,
   password: string,
 ): Promise<boolean> {
   try {
     return await passwordHash.verify(account?.passwordHash ?? null, password)
   } catch (error) {
-    await loginThrottle.release(identifier)
+    await budget.release()
     throw error
   }
-}
-
-async function fail(
-  { loginThrottle, events }: Pick<Services, 'loginThrottle' | 'events'>,
-  identifier: Buffer,
-  account: Account | null,
-  caller: Caller,
-): Promise<void> {
-  const event: Event = {
-    type: 'login.failed',
-    outcome: 'invalid_credentials',
-    factor: 'password',
-    identifier,
-    caller,
-    ...(account && { userId: account.id }),
-  }
-  await loginThrottle.fail(identifier, event)
-  events.announce(event)
 }
 
 /** Replaces a hash made with old parameters, now that the password is at hand (ASVS 11.4.2). */

@@ -1,11 +1,80 @@
 import Type from 'typebox'
 
+const uuidExample = '6f1c1f5e-7a52-4d3a-9a39-0a1f2b3c4d5e'
+const time = (description: string) =>
+  Type.String({ format: 'date-time', description, examples: ['2026-11-24T08:00:00.000Z'] })
+
 export const AuthenticatedSchema = Type.Object({
   status: Type.Literal('authenticated'),
   access_token: Type.String({ description: 'A JWT (RFC 9068); verify it with the JWKS.', examples: ['eyJhbGciOi…'] }),
   token_type: Type.Literal('Bearer'),
   expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
+  refresh_token: Type.String({ description: 'Opaque; each use gives the next one.', examples: ['dsr_k1.…'] }),
+  refresh_expires_in: Type.Integer({ description: 'Seconds.', examples: [43_200] }),
   return_to: Type.Optional(Type.String({ examples: ['/orders/7'] })),
+  device_token: Type.Optional(
+    Type.String({
+      description: 'Only where `trust_device` was true: send it with the next logins.',
+      examples: ['dsd_…'],
+    }),
+  ),
+  device_expires_in: Type.Optional(Type.Integer({ description: 'Seconds.', examples: [2_592_000] })),
+})
+
+export const RefreshBody = Type.Object(
+  { refresh_token: Type.String({ minLength: 1, maxLength: 256 }) },
+  { additionalProperties: false, examples: [{ refresh_token: 'dsr_k1.…' }] },
+)
+
+export const LogoutBody = Type.Object(
+  {
+    scope: Type.Optional(
+      Type.Enum(['local', 'others', 'all'], { description: 'This session (default), the others, or all.' }),
+    ),
+  },
+  { additionalProperties: false, examples: [{ scope: 'local' }] },
+)
+
+export const SessionListSchema = Type.Object({
+  sessions: Type.Array(
+    Type.Object({
+      id: Type.String({ format: 'uuid', examples: [uuidExample] }),
+      created_at: time('When it began.'),
+      last_used_at: time('When its tokens were last made.'),
+      user_agent: Type.Union([Type.String(), Type.Null()], { examples: ['Mozilla/5.0'] }),
+      address: Type.Union([Type.String(), Type.Null()], { examples: ['192.0.2.7'] }),
+      current: Type.Boolean({ description: 'The one that asks.' }),
+    }),
+  ),
+})
+
+export const SessionParams = Type.Object({ id: Type.String({ format: 'uuid', examples: [uuidExample] }) })
+
+export const IntrospectBody = Type.Object(
+  {
+    token: Type.String({ minLength: 1, maxLength: 4_096 }),
+    token_type_hint: Type.Optional(Type.String({ maxLength: 64 })),
+  },
+  { examples: [{ token: 'eyJhbGciOi…' }] },
+)
+
+export const IntrospectionSchema = Type.Object({
+  active: Type.Boolean(),
+  token_type: Type.Optional(Type.Literal('Bearer')),
+  iss: Type.Optional(Type.String()),
+  aud: Type.Optional(Type.String()),
+  sub: Type.Optional(Type.String()),
+  client_id: Type.Optional(Type.String()),
+  sid: Type.Optional(Type.String()),
+  jti: Type.Optional(Type.String()),
+  iat: Type.Optional(Type.Integer()),
+  exp: Type.Optional(Type.Integer()),
+  auth_time: Type.Optional(Type.Integer()),
+  amr: Type.Optional(Type.Array(Type.String())),
+  acr: Type.Optional(Type.String()),
+  scope: Type.Optional(Type.String()),
 })
 
 export type Authenticated = Type.Static<typeof AuthenticatedSchema>
+export type SessionList = Type.Static<typeof SessionListSchema>
+export type Introspection = Type.Static<typeof IntrospectionSchema>

@@ -3,7 +3,7 @@ import type { Caller } from '../../events.ts'
 import type { Services } from '../../services.ts'
 import type { Delivery, SmsResult } from '../../sms/index.ts'
 import { composeText } from '../../sms/message.ts'
-import type { ChallengeState, Purpose } from '../../store/challenges.ts'
+import type { ChallengeState } from '../../store/challenges.ts'
 
 /** How long a provider may keep a reply waiting; a slower one is heard in the background. */
 const patienceMs = 3_000
@@ -14,7 +14,6 @@ export type DueText = {
   userId: string
   phone: string
   challenge: ChallengeState
-  purpose: Purpose
   caller: Caller
 }
 
@@ -28,8 +27,8 @@ export async function sendCode(
   text: DueText,
 ): Promise<Delivery> {
   const { oneTimeCodes, phoneNumbers, sms, background, config } = services
-  const { challenge, userId, purpose, phone } = text
-  const code = oneTimeCodes.again({ challengeId: challenge.challenge_id, userId, purpose }, challenge.key_id)
+  const { challenge, phone } = text
+  const code = oneTimeCodes.again(challenge.challenge_id, challenge.key_id)
   if (code === null) throw new Error(`The key "${challenge.key_id}" of a live code is not in SECRET_KEYS`)
   phoneNumbers.assertAllowed(phone)
 

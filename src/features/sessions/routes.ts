@@ -1,0 +1,126 @@
+import formbody from '@fastify/formbody'
+import Type from 'typebox'
+import type { Services } from '../../services.ts'
+import type { App } from '../app-type.ts'
+import { callerOf, sessionOf } from '../request.ts'
+import { endOneSession, endSessions } from './end-session.ts'
+import { introspectToken } from './introspect-token.ts'
+import { listSessions } from './list-sessions.ts'
+import { refreshSession } from './refresh-session.ts'
+import {
+  AuthenticatedSchema,
+  IntrospectBody,
+  IntrospectionSchema,
+  LogoutBody,
+  RefreshBody,
+  SessionListSchema,
+  SessionParams,
+} from './schemas.ts'
+
+/** What keeps a user signed in, what ends that, and how a backend asks. */
+export function sessionRoutes(app: App, services: Services): void {
+  app.post(
+    '/token/refresh',
+    {
+      bodyLimit: 4_096,
+      config: { access: 'public', limits: ['refreshMinute'], problems: ['invalid_token', 'refresh_token_reused'] },
+      schema: {
+        operationId: 'refreshSession',
+        tags: ['sessions'],
+        summary: 'New tokens for a refresh token',
+        description:
+          'Each refresh token works once. For 30 seconds after that it is answered with the same successor, so that two tabs and a ' +
+          'lost reply are harmless; later than that it is taken for stolen, and the session ends.',
+        body: RefreshBody,
+        response: { 200: AuthenticatedSchema },
+      },
+    },
+    async (request) =>
+      refreshSession(services, { refreshToken: request.body.refresh_token, caller: callerOf(request) }),
+  )
+
+  app.post(
+    '/logout',
+    {
+      config: { access: 'access', limits: ['default'], problems: [] },
+      schema: {
+        operationId: 'logout',
+        tags: ['sessions'],
+        summary: 'End sessions',
+        description: 'Ends this session, the others, or all. Here their access tokens are refused at once.',
+        body: LogoutBody,
+        response: { 204: Type.Null({ description: 'Ended.' }) },
+      },
+    },
+    async (request, reply) => {
+      const { id: sessionId, userId } = sessionOf(request)
+      const { scope = 'local' } = request.body
+      await endSessions(services, { userId, sessionId, scope, caller: callerOf(request) })
+      reply.code(204)
+      return null
+    },
+  )
+
+  app.get(
+    '/sessions',
+    {
+      config: { access: 'access', limits: ['default'], problems: [] },
+      schema: {
+        operationId: 'listSessions',
+        tags: ['sessions'],
+        summary: 'Where the user is signed in',
+        description: 'The live sessions, the one used last first.',
+        response: { 200: SessionListSchema },
+      },
+    },
+    async (request) => {
+      const { id: sessionId, userId } = sessionOf(request)
+      return listSessions(services, { userId, sessionId })
+    },
+  )
+
+  app.delete(
+    '/sessions/:id',
+    {
+      config: { access: 'access', limits: ['default'], problems: ['invalid_request', 'not_found'] },
+      schema: {
+        operationId: 'endSession',
+        tags: ['sessions'],
+        summary: 'End one session',
+        description: 'Ends a session of the signed-in user, this one or another.',
+        params: SessionParams,
+        response: { 204: Type.Null({ description: 'Ended.' }) },
+      },
+    },
+    async (request, reply) => {
+      const { userId } = sessionOf(request)
+      await endOneSession(services, { userId, sessionId: request.params.id, caller: callerOf(request) })
+      reply.code(204)
+      return null
+    },
+  )
+
+  // A form, as RFC 7662 has it: the one exception to JSON, and for this route only.
+  app.register(async (scope) => {
+    scope.removeAllContentTypeParsers()
+    await scope.register(formbody, { bodyLimit: 8_192 })
+    ;(scope as App).post(
+      '/token/introspect',
+      {
+        config: { access: 'client', limits: ['default'], problems: ['invalid_credentials'] },
+        schema: {
+          operationId: 'introspectToken',
+          tags: ['sessions'],
+          summary: 'Whether an access token is alive at this moment',
+          description:
+            'For backends (RFC 7662, HTTP Basic). Tells at once about ended sessions and disabled users; verifying offline with the ' +
+            'JWKS learns of them when the token runs out.',
+          consumes: ['application/x-www-form-urlencoded'],
+          body: IntrospectBody,
+          response: { 200: IntrospectionSchema },
+        },
+      },
+      async (request) => introspectToken(services, request.body.token),
+    )
+  })
+}
