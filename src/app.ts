@@ -7,6 +7,7 @@ import { keyRoutes } from './features/keys/routes.ts'
 import { loginRoutes } from './features/login/routes.ts'
 import { problemRoutes } from './features/problems/routes.ts'
 import { sessionRoutes } from './features/sessions/routes.ts'
+import { smsCodeRoutes } from './features/sms-codes/routes.ts'
 import { registerBodyRules } from './http/body.ts'
 import { registerGuards } from './http/guards.ts'
 import { registerHeaders } from './http/headers.ts'
@@ -46,6 +47,7 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   keyRoutes(app, services)
   healthRoutes(app, { ...services, isDraining })
   problemRoutes(app, services)
+  if (config.sms.provider === 'twilio') smsCodeRoutes(app, services)
   if (services.inbox) developmentRoutes(app, services.inbox)
   refuseOtherMethods()
 

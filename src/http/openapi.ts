@@ -61,6 +61,7 @@ const tags = [
   { name: 'account', description: 'The signed-in user.' },
   { name: 'keys', description: 'For backends that verify access tokens.' },
   { name: 'health', description: 'For load balancers.' },
+  { name: 'webhooks', description: 'For the SMS provider.' },
   { name: 'problems', description: 'What the error codes mean.' },
   { name: 'development', description: 'Never in production.' },
 ]

@@ -12,5 +12,16 @@ export function createMessages(db: Database) {
         UPDATE sms_messages SET delivery = ${answer.delivery}, provider_id = ${answer.providerId}, error = ${answer.error}
         WHERE id = ${id}::uuid AND delivery = 'queued'`
     },
+
+    /** Writes a later word of the provider; false if the text is not ours or its end is known already. */
+    recordReceipt: async (
+      providerId: string,
+      receipt: { delivery: Delivery; error: string | null },
+    ): Promise<boolean> => {
+      const changed = await db.$executeRaw`
+        UPDATE sms_messages SET delivery = ${receipt.delivery}, error = ${receipt.error}
+        WHERE provider_id = ${providerId} AND delivery IN ('queued', 'sent') AND delivery <> ${receipt.delivery}`
+      return changed === 1
+    },
   }
 }
