@@ -18,6 +18,7 @@ import { createDatabase } from './store/client.ts'
 import { createStore, type Store } from './store/index.ts'
 import type { OpenDatabase } from './store/open.ts'
 import type { Clock, Random } from './system.ts'
+import { createTurns, type InTurn } from './turns.ts'
 
 /** Everything a use case may ask for. It names what it needs of it: `Pick<Services, …>`. */
 export type Services = BaseServices & { tokens: Tokens }
@@ -31,6 +32,8 @@ export type BaseServices = {
   metrics: Metrics
   events: Events
   background: Background
+  /** Puts the tries at one login in line (finish-login.ts). */
+  inTurn: InTurn
   store: Store
   secrets: Secrets
   keyRing: KeyRing
@@ -75,6 +78,7 @@ export async function createServices(parts: {
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
+    inTurn: createTurns(),
     keyRing: await createKeyRing({ store, secrets, random, events }),
     loginThrottle: createLoginThrottle({ store, secrets }),
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),

@@ -15,6 +15,13 @@ export function createSigningKeys(db: Database) {
       return rows[0] ?? null
     },
 
+    /** All of them without the private half, oldest first. */
+    list: (): Promise<{ id: string; state: string; createdAt: Date }[]> =>
+      db.signingKey.findMany({
+        select: { id: true, state: true, createdAt: true },
+        orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+      }),
+
     /** Makes `key` the active one, unless another replica was first: true for exactly one caller. */
     insertActive: async (key: StoredSigningKey, event: Event): Promise<boolean> => {
       const rows = await db.$queryRaw<unknown[]>`

@@ -31,14 +31,15 @@ BEGIN
 END $$;
 
 -- Until when the second factor is locked; NULL while it is open. Three limits, of which only the first is lifted by a
--- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days.
+-- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days (720 hours:
+-- what a day is would depend on the session's time zone).
 -- failed_at is in order of time, so "20 in 24 hours" means that the 20th newest is younger than that.
 CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT max(until) FROM (VALUES
     (CASE WHEN g.streak >= 100 THEN 'infinity'::timestamptz END),
     (g.locked_until),
     (g.failed_at[cardinality(g.failed_at) - 19] + interval '24 hours'),
-    (g.failed_at[cardinality(g.failed_at) - 99] + interval '30 days')
+    (g.failed_at[cardinality(g.failed_at) - 99] + interval '720 hours')
   ) AS limits(until) WHERE until > p_now
 $$;
 
@@ -47,7 +48,7 @@ CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS in
   SELECT CASE WHEN factor_locked_until(g, p_now) IS NOT NULL THEN 0 ELSE least(
     CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
     20 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '24 hours'),
-    100 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '30 days')
+    100 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '720 hours')
   )::integer END
 $$;
 
@@ -94,13 +95,14 @@ BEGIN
 
   FOR r IN SELECT * FROM jsonb_to_recordset(p_totals) AS limits(period text, max integer) ORDER BY period LOOP
     INSERT INTO sms_totals AS old (period, started_at) VALUES (r.period, date_trunc(r.period, p_now, 'UTC'))
+    -- The clock is read again: this row may have been waited for, across the end of the hour.
     ON CONFLICT (period) DO UPDATE SET
-      used = CASE WHEN old.started_at = excluded.started_at THEN old.used ELSE 0 END,
-      started_at = excluded.started_at
+      used = CASE WHEN old.started_at = date_trunc(r.period, clock_timestamp(), 'UTC') THEN old.used ELSE 0 END,
+      started_at = date_trunc(r.period, clock_timestamp(), 'UTC')
     RETURNING * INTO total;
     IF total.used >= r.max THEN
       RETURN jsonb_build_object('outcome', 'sms_unavailable',
-        'retry_after', seconds_until(total.started_at + ('1 ' || r.period)::interval, p_now));
+        'retry_after', seconds_until(total.started_at + CASE r.period WHEN 'hour' THEN interval '1 hour' ELSE interval '24 hours' END, p_now));
     END IF;
   END LOOP;
 
@@ -283,7 +285,7 @@ BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id RETURNING * INTO c;
   UPDATE factor_guards SET
     streak = streak + 1,
-    failed_at = array_append(ARRAY(SELECT f FROM unnest(failed_at) f WHERE f > t - interval '30 days' ORDER BY f), t),
+    failed_at = array_append(ARRAY(SELECT f FROM unnest(failed_at) f WHERE f > t - interval '720 hours' ORDER BY f), t),
     locked_until = CASE WHEN streak + 1 >= 10 AND (streak + 1) % 5 = 0
       THEN t + least(interval '15 minutes' * power(2, (streak + 1 - 10) / 5), interval '24 hours')
       ELSE locked_until END
@@ -310,6 +312,8 @@ DECLARE
 BEGIN
   UPDATE challenges SET consumed_at = t WHERE id = (pending_challenge(p_challenge, p_user, t)).id;
   IF NOT FOUND THEN
+    -- Somebody was faster with the same right code, which is no failure: the budgets get this charge back.
+    UPDATE factor_guards SET failed_at = trim_array(failed_at, least(1, cardinality(failed_at))) WHERE user_id = p_user;
     RETURN jsonb_build_object('outcome', 'invalid');
   END IF;
   UPDATE factor_guards SET streak = 0, locked_until = NULL, failed_at = trim_array(failed_at, least(1, cardinality(failed_at)))
@@ -386,6 +390,7 @@ CREATE FUNCTION unlock_user(p_email text, p_identifiers bytea[], p_event jsonb) 
 DECLARE
   the_user uuid := (SELECT id FROM users WHERE email = p_email);
 BEGIN
+  PERFORM lock_account(the_user);
   DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers);
   UPDATE factor_guards SET streak = 0, locked_until = NULL WHERE user_id = the_user;
   IF the_user IS NOT NULL THEN

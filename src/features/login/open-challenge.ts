@@ -30,7 +30,7 @@ export async function openChallenge(
   >,
   { account, identifier, rememberMe, returnTo, caller }: ProvenLogin,
 ): Promise<TwoFactorRequired> {
-  const { oneTimeCodes, challengeRules, store, events, random, sms } = services
+  const { oneTimeCodes, challengeRules, store, events, random, sms, phoneNumbers } = services
   const fresh = { challengeId: random.uuid(), userId: account.id, purpose }
   const { mac, keyId } = oneTimeCodes.issue(fresh)
   const messageId = random.uuid()
@@ -44,12 +44,13 @@ export async function openChallenge(
       userId: account.id,
       phone: account.phone,
       address: caller.address,
-      maySend: sms.isAvailable(),
+      maySend: phoneNumbers.isAllowed(account.phone) && sms.isAvailable(),
     }),
     event,
   )
   if (!('challenge_id' in challenge)) {
     await events.record({ ...event, type: 'sms.refused', outcome: challenge.outcome })
+    if (challenge.outcome === 'sms_unavailable') phoneNumbers.assertAllowed(account.phone)
     throw problemOf(challenge)
   }
   events.announce({ ...event, outcome: challenge.outcome })
