@@ -29,7 +29,7 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   const { config, random, log, clock } = base
   const app = createServer({ config, random, log })
 
-  registerProblems(app, config)
+  registerProblems(app, base)
   registerRequestLog(app, base)
   await registerHeaders(app, { isDraining, https: config.publicUrl.startsWith('https:') })
   await registerRateLimit(app, base)

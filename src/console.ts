@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { isDatabaseAway } from './store/away.ts'
 
 /** Reads `.env` of the working directory, in development only; what is set already stays as it is. */
 export function readDotEnv(): void {
@@ -6,20 +7,20 @@ export function readDotEnv(): void {
 }
 
 /** What a person reads when the service cannot start: one clear line, or the list of mistaken settings. */
-export function explainStartError(error: unknown): string {
-  const { name, code, message, port, path } = error as Error & { code?: string; port?: number; path?: string }
-  if (name === 'ConfigError') return message
+export function explainStartError(error: unknown, failure = 'Doorstep could not start'): string {
+  const { name, code, message, port, path, cause } = error as Error & { code?: string; port?: number; path?: string }
+  if (name === 'ConfigError' || name === 'InUse') return message
   if (code === 'EADDRINUSE') return `Port ${port} is taken. Set PORT to another one, or stop what listens there.`
   if (code === 'EACCES' && port !== undefined)
     return `Port ${port} may not be used by this user. Set PORT to one above 1023.`
   if (code === 'EADDRNOTAVAIL') return 'This machine does not have the address in HOST.'
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+  if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST'].includes(code ?? ''))
     return `${path ?? 'DATA_DIR'} is not writable. Set DATA_DIR to a folder that is.`
-  if (code === 'ECONNREFUSED' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
-    return 'The database in DATABASE_URL cannot be reached.'
   if (code === '28P01' || code === '28000' || code === '3D000')
     return 'The database in DATABASE_URL refuses the login, or does not exist.'
-  return `Doorstep could not start: ${message}`
+  if (isDatabaseAway(error as Error)) return 'The database in DATABASE_URL cannot be reached, or does not answer.'
+  const reason = cause instanceof Error ? `${message}: ${cause.message}` : message
+  return `${failure}: ${reason.replace(/\s+/g, ' ').trim()}`
 }
 
 /** What a newcomer sees: where to read, and three lines that complete a login. */

@@ -19,8 +19,11 @@ export function createLog(level: string, stream?: DestinationStream): Logger {
   )
 }
 
+/** Lines that could not be written wait for the next try; beyond this many bytes they are dropped. */
+const keptBytes = 1_048_576
+
 function ignoringErrors(): DestinationStream {
-  const stdout = destination({ fd: 1, sync: true })
+  const stdout = destination({ fd: 1, sync: true, maxLength: keptBytes })
   stdout.on('error', () => {})
   return stdout
 }

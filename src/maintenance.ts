@@ -13,7 +13,7 @@ export function startMaintenance({
   log,
 }: Pick<Services, 'store' | 'keyRing' | 'log'>): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
-  const attempt = async (name: string, work: () => Promise<object | void>): Promise<void> => {
+  const attempt = async (name: string, work: () => Promise<object>): Promise<void> => {
     try {
       log.debug({ work: name, ...(await work()) }, 'maintained')
     } catch (error) {

@@ -19,6 +19,7 @@ import { createDatabase } from './store/client.ts'
 import { createStore, type Store } from './store/index.ts'
 import type { OpenDatabase } from './store/open.ts'
 import type { Clock, Random } from './system.ts'
+import { createTurns, type InTurn } from './turns.ts'
 
 /** Everything a use case may ask for. It names what it needs of it: `Pick<Services, …>`. */
 export type Services = BaseServices & { tokens: Tokens }
@@ -32,6 +33,8 @@ export type BaseServices = {
   metrics: Metrics
   events: Events
   background: Background
+  /** Puts the tries at one login in line (finish-login.ts). */
+  inTurn: InTurn
   store: Store
   secrets: Secrets
   keyRing: KeyRing
@@ -77,6 +80,7 @@ export async function createServices(parts: {
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
+    inTurn: createTurns(),
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
     refreshTokens: createRefreshTokens({ secrets }),
     loginThrottle: createLoginThrottle({ store, secrets }),

@@ -29,7 +29,7 @@ export const environment = Type.Object({
     '`production` refuses every development convenience',
   ),
   HOST: text('127.0.0.1', 'Address to listen on', 'an IP address or a host name', matching(/^[\w.:-]{1,255}$/)),
-  PORT: whole(3000, 0, 65_535, 'Port to listen on; 0 takes any free one'),
+  PORT: whole(3000, 0, 65_535, 'Port to listen on; 0 takes any free one (PUBLIC_URL is then to be set)'),
   PUBLIC_URL: optional(
     'http://localhost:<PORT>',
     'Address that clients use: issuer, problem types, webhook; https required in production',

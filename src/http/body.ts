@@ -1,5 +1,6 @@
 import { Problem } from '../errors.ts'
 import type { App } from '../features/app-type.ts'
+import { escapePointer } from './problems.ts'
 
 /**
  * JSON in UTF-8 and nothing else (SEC-65), and no text that a column, hash or log would not take faithfully (SEC-68):
@@ -8,16 +9,15 @@ import type { App } from '../features/app-type.ts'
 export function registerBodyRules(app: App): void {
   app.removeContentTypeParser('text/plain')
   app.addHook('preParsing', async ({ headers }) => {
-    const [, charset] = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(headers['content-type'] ?? '') ?? []
-    if (headers['content-encoding'] !== undefined || (charset !== undefined && charset.toLowerCase() !== 'utf-8')) {
+    const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
+    if (hasBody && (headers['content-encoding'] !== undefined || !isUtf8(headers['content-type']))) {
       throw new Problem('unsupported_media_type')
     }
   })
   app.addHook('preValidation', async (request) => {
     // No body at all is an empty one: what is missing is then told by name.
     if (request.body === undefined && request.method === 'POST') request.body = {}
-    const { body } = request
-    const pointer = findBadText(body, '')
+    const pointer = findBadText(request.body)
     if (pointer !== null) {
       throw new Problem('invalid_request', {
         errors: [{ pointer, message: 'must be well-formed Unicode without NUL' }],
@@ -26,14 +26,26 @@ export function registerBodyRules(app: App): void {
   })
 }
 
-/** The JSON pointer of the first text that is not acceptable; null if there is none. */
-function findBadText(value: unknown, pointer: string): string | null {
-  if (typeof value === 'string') return isFaithful(value) ? null : pointer
-  if (typeof value !== 'object' || value === null) return null
-  for (const [name, member] of Object.entries(value)) {
-    if (!isFaithful(name)) return pointer
-    const found = findBadText(member, `${pointer}/${name}`)
-    if (found !== null) return found
+/** Whether a media type has no parameter but, perhaps, one `charset=utf-8`; the type itself is Fastify's to judge. */
+function isUtf8(mediaType = ''): boolean {
+  const parameters = mediaType.split(';').slice(1)
+  return parameters.length < 2 && parameters.every((it) => /^\s*(charset\s*=\s*(utf-8|"utf-8")\s*)?$/i.test(it))
+}
+
+/**
+ * The JSON pointer of a text that is not acceptable; null if there is none. Without recursion: a body may be nested
+ * deeper than the stack.
+ */
+function findBadText(body: unknown): string | null {
+  const left: { value: unknown; pointer: string }[] = [{ value: body, pointer: '' }]
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    const { value, pointer } = next
+    if (typeof value === 'string' && !isFaithful(value)) return pointer
+    if (typeof value !== 'object' || value === null) continue
+    for (const [name, member] of Object.entries(value)) {
+      if (!isFaithful(name)) return pointer
+      left.push({ value: member, pointer: `${pointer}/${escapePointer(name)}` })
+    }
   }
   return null
 }

@@ -20,6 +20,9 @@ export async function registerHeaders(
   })
   app.addHook('onRequest', async (_request, reply) => {
     reply.header('Cache-Control', 'no-store')
+  })
+  // Decided when the answer goes out, so that a request that was under way at SIGTERM gives its connection back too.
+  app.addHook('onSend', async (_request, reply) => {
     if (isDraining()) reply.header('Connection', 'close')
   })
 }

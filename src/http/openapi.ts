@@ -4,6 +4,7 @@ import type { FastifySchema, RouteOptions } from 'fastify'
 import type { Config } from '../config.ts'
 import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
 import type { Access, App } from '../features/app-type.ts'
+import { type DocumentedSchema, examplesOf, namedExamples } from './openapi-examples.ts'
 import { problemBody } from './problems.ts'
 
 /** What every operation can answer with. */
@@ -90,7 +91,10 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
       components: { securitySchemes },
     },
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
-    transform: ({ schema, url, route }) => ({ url, schema: documented(schema, route, config.publicUrl) }),
+    transform: ({ schema, url, route }) => ({
+      url,
+      schema: documented(schema, route, { publicUrl: config.publicUrl, named: app.getSchemas() as Named }),
+    }),
   })
 
   app.get(
@@ -112,9 +116,16 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
   })
 }
 
+type Named = Record<string, DocumentedSchema>
+type Media = { schema: object; examples: Record<string, object> }
+type Answer = { description: string; content: Record<string, Media> }
 type Documented = FastifySchema & { security?: Record<string, string[]>[]; response?: Record<string, unknown> }
 
-function documented(schema: FastifySchema | undefined, route: RouteOptions, publicUrl: string): Documented {
+function documented(
+  schema: FastifySchema | undefined,
+  route: RouteOptions,
+  { publicUrl, named }: { publicUrl: string; named: Named },
+): Documented {
   const { access, problems } = route.config ?? {}
   const own = (schema ?? {}) as Documented
   if (own.hide) return own
@@ -122,12 +133,13 @@ function documented(schema: FastifySchema | undefined, route: RouteOptions, publ
     ...(problems ?? []),
     ...(access === 'pending' || access === 'access' ? (['invalid_token'] as const) : []),
     ...(own.body ? withBody : []),
+    ...(own.params || own.querystring ? (['invalid_request'] as const) : []),
     ...everywhere,
   ]
   return {
     ...own,
     security: securityOf(access),
-    response: { ...ownAnswers(own.response), ...problemAnswers([...new Set(codes)], publicUrl, own.response) },
+    response: answersOf(own.response as Named | undefined, [...new Set(codes)], { publicUrl, named }),
   }
 }
 
@@ -135,44 +147,32 @@ function securityOf(access: Access | undefined): Record<string, string[]>[] {
   return access === undefined || access === 'public' ? [] : [{ [access]: [] }]
 }
 
-function ownAnswers(response: Record<string, unknown> = {}): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(response).map(([status, answer]) => [
-      status,
-      { description: status === '200' ? 'Done.' : 'Not now.', ...(answer as object) },
-    ]),
-  )
-}
-
-/** One answer per status; the codes that share a status are its examples. */
-function problemAnswers(
+/** Every answer by its status: the route's own, with examples, and its problems. A status may have both. */
+function answersOf(
+  own: Named = {},
   codes: ProblemCode[],
-  publicUrl: string,
-  taken: Record<string, unknown> = {},
-): Record<string, unknown> {
-  const answers: Record<
-    string,
-    { description: string; content: Record<string, { schema: object; examples: Record<string, object> }> }
-  > = {}
+  { publicUrl, named }: { publicUrl: string; named: Named },
+): Record<string, Answer> {
+  const answers: Record<string, Answer> = {}
+  for (const [status, schema] of Object.entries(own)) {
+    const examples = namedExamples(examplesOf(schema, named))
+    const description = status === '200' ? 'Done.' : 'Not now.'
+    answers[status] = { description, content: { 'application/json': { schema, examples } } }
+  }
   for (const code of codes) {
     const { status, title } = problemCatalogue[code]
-    if (String(status) in taken) continue
-    const answer = answers[status] ?? {
-      description: '',
-      content: { 'application/problem+json': { schema: { $ref: 'Problem#' }, examples: {} } },
-    }
+    const answer = answers[status] ?? { description: '', content: {} }
+    const media = answer.content['application/problem+json'] ?? { schema: { $ref: 'Problem#' }, examples: {} }
+    media.examples[code] = { value: exampleProblem(code, publicUrl) }
+    answer.content['application/problem+json'] = media
     answer.description = [answer.description, `\`${code}\`: ${title}.`].filter(Boolean).join(' ')
-    const example = problemBody(
-      publicUrl,
-      new Problem(code, exampleExtras(code)),
-      '5b1d1c1e-3f6c-4a57-9d5e-0c7a4f1f2a3b',
-    )
-    ;(answer.content['application/problem+json'] as { examples: Record<string, object> }).examples[code] = {
-      value: example,
-    }
     answers[status] = answer
   }
   return answers
+}
+
+function exampleProblem(code: ProblemCode, publicUrl: string): object {
+  return problemBody(publicUrl, new Problem(code, exampleExtras(code)), '5b1d1c1e-3f6c-4a57-9d5e-0c7a4f1f2a3b')
 }
 
 function exampleExtras(code: ProblemCode): ConstructorParameters<typeof Problem>[1] {

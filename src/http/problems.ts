@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
 import type { App } from '../features/app-type.ts'
+import type { Services } from '../services.ts'
+import { isDatabaseAway, sqlStateOf } from '../store/away.ts'
 
 /** What Fastify itself refuses, as our problems. */
 const frameworkProblems: Record<string, ProblemCode> = {
@@ -12,15 +14,38 @@ const frameworkProblems: Record<string, ProblemCode> = {
   FST_ERR_HANDLER_TIMEOUT: 'unavailable',
 }
 
+/** What can be wrong with a body. */
+const bodyProblems: ProblemCode[] = ['invalid_request', 'payload_too_large', 'unsupported_media_type']
+
+/** The framework's and the parser's ways to say that a body is not JSON. */
+const jsonErrors = ['FST_ERR_CTP_INVALID_JSON_BODY', 'FST_ERR_CTP_EMPTY_JSON_BODY']
+
 /**
  * Every failure leaves as RFC 9457 `application/problem+json`. What the client may know is in the Problem; everything
  * else is `internal_error` outside and a log line inside.
  */
-export function registerProblems(app: App, { publicUrl }: { publicUrl: string }): void {
-  app.setErrorHandler((error: FastifyError, request, reply) =>
-    writeProblem(publicUrl, asProblem(error, request), request, reply),
-  )
+export function registerProblems(app: App, { config, store }: Pick<Services, 'config' | 'store'>): void {
+  const { publicUrl } = config
+  app.setErrorHandler(async (error: FastifyError, request, reply) => {
+    const problem = await judged(store, asProblem(error, request), request)
+    writeProblem(publicUrl, problem, request, reply)
+    return reply
+  })
   app.setNotFoundHandler((request, reply) => writeProblem(publicUrl, new Problem('not_found'), request, reply))
+}
+
+/**
+ * The credential is judged before the body: what is wrong with a body is told only while the login that the pending
+ * token is for still lives. Asked here and not in the guard, since the statement that counts a try finds out anyway.
+ */
+async function judged({ challenges }: Services['store'], problem: Problem, request: FastifyRequest): Promise<Problem> {
+  if (!bodyProblems.includes(problem.code) || request.auth?.kind !== 'pending') return problem
+  const { cid, sub } = request.auth.claims
+  try {
+    return (await challenges.isAlive(cid, sub)) ? problem : new Problem('invalid_token')
+  } catch (error) {
+    return asProblem(error as FastifyError, request)
+  }
 }
 
 /** The body of a problem document. */
@@ -40,32 +65,34 @@ export function problemBody(publicUrl: string, problem: Problem, instance: strin
   }
 }
 
-/** For errors that Fastify raises before a request has a route. */
-export function writeFrameworkProblem(_error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  writeProblem('', new Problem('invalid_request', { detail: 'The path cannot be read.' }), request, reply)
-}
-
-/** For bytes that are not HTTP: there is no request to answer, only a socket. */
-export function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return
-  const timedOut = error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-  const status = timedOut ? 408 : error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400
-  const body = JSON.stringify({ type: 'about:blank', title: STATUS_CODES[status], status, code: 'invalid_request' })
-  socket.end(
-    [
-      `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
-      'Connection: close',
-      'Cache-Control: no-store',
-      'Content-Type: application/problem+json; charset=utf-8',
-      `Content-Length: ${Buffer.byteLength(body)}`,
-      '',
-      body,
-    ].join('\r\n'),
-  )
+/** For bytes that are not HTTP: there is no request to answer, only a socket, which is not kept. */
+export function answerBrokenRequest(publicUrl: string, instance: string, error: Error, socket: Socket): void {
+  const { code } = error as { code?: string }
+  if (code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const [status, detail] =
+    code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? [408, 'The request did not arrive in time.']
+      : code === 'HPE_HEADER_OVERFLOW'
+        ? [431, 'The headers are larger than 16 KiB.']
+        : [400, 'The request is not readable HTTP.']
+  const problem = { ...problemBody(publicUrl, new Problem('invalid_request', { detail }), instance), status }
+  const body = JSON.stringify(problem)
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Connection: close',
+    'Cache-Control: no-store',
+    "Content-Security-Policy: default-src 'none';frame-ancestors 'none'",
+    'X-Content-Type-Options: nosniff',
+    'Content-Type: application/problem+json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+  ]
+  // Closed on this side too: a client that never closes its own must not keep the socket.
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
 }
 
 function writeProblem(publicUrl: string, problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
   const { retryAfter, headers } = problem.extras
+  reply.header('Cache-Control', 'no-store')
   // RFC 6750 3: without `error` only where no token was sent; the guard says so itself.
   if (problem.code === 'invalid_token') reply.header('WWW-Authenticate', 'Bearer error="invalid_token"')
   if (headers) reply.headers(headers)
@@ -84,26 +111,43 @@ function asProblem(error: FastifyError & { code?: string }, request: FastifyRequ
       errors: error.validation.map(({ instancePath, keyword, params, message }) => ({
         pointer:
           keyword === 'additionalProperties'
-            ? `${instancePath}/${params.additionalProperty}`
+            ? `${instancePath}/${escapePointer(String(params.additionalProperty))}`
             : pointerTo(instancePath, params),
-        message: keyword === 'additionalProperties' ? 'is not a known field' : (message ?? 'is not valid'),
+        message: ownMessages[keyword] ?? message ?? 'is not valid',
       })),
     })
   }
   const known = frameworkProblems[error.code ?? '']
   if (known) return new Problem(known, known === 'unavailable' ? { retryAfter: 1 } : {})
-  if (isDatabaseAway(error)) {
-    request.log.error({ requestId: request.id, reason: error.code ?? error.name }, 'database unavailable')
-    return new Problem('unavailable', { retryAfter: 1 })
-  }
   if (error.statusCode !== undefined && error.statusCode < 500) {
-    return new Problem('invalid_request', { detail: 'The body is not well-formed JSON.' })
+    const isJson = error instanceof SyntaxError || jsonErrors.includes(error.code ?? '')
+    return new Problem('invalid_request', {
+      detail: isJson ? 'The body is not well-formed JSON.' : 'The request cannot be read.',
+    })
+  }
+  if (isDatabaseAway(error)) {
+    request.log.error(
+      { requestId: request.id, reason: sqlStateOf(error) ?? error.code ?? error.name },
+      'database unavailable',
+    )
+    return new Problem('unavailable', { retryAfter: 1 })
   }
   request.log.error(
     { requestId: request.id, name: error.name, code: error.code, sqlState: sqlStateOf(error), stack: stackOf(error) },
     'internal error',
   )
   return new Problem('internal_error')
+}
+
+/** Where Ajv's own words would say too little or, as with a pattern, too much. */
+const ownMessages: Record<string, string> = {
+  additionalProperties: 'is not a known field',
+  pattern: 'does not have the right form',
+}
+
+/** A name as one step of a JSON pointer (RFC 6901). */
+export function escapePointer(name: string): string {
+  return name.replaceAll('~', '~0').replaceAll('/', '~1')
 }
 
 function pointerTo(instancePath: string, params: Record<string, unknown>): string {
@@ -113,23 +157,9 @@ function pointerTo(instancePath: string, params: Record<string, unknown>): strin
 /** The places in our code, without the message: a library's message may quote what it was given. */
 function stackOf(error: Error): string | undefined {
   return error.stack
-    ?.split('\n')
+    ?.replace(error.message, '')
+    .split('\n')
     .filter((line) => /^\s+at /.test(line))
     .slice(0, 12)
     .join('\n')
-}
-
-function sqlStateOf(error: Error & { meta?: unknown }): string | undefined {
-  const meta = error.meta as { driverAdapterError?: { cause?: { originalCode?: string } } } | undefined
-  return meta?.driverAdapterError?.cause?.originalCode
-}
-
-/** No connection, no answer in time, no lock in time, or a server that is going away (findings: some carry no code). */
-function isDatabaseAway(error: Error & { code?: string; meta?: unknown }): boolean {
-  if (!/^Prisma|^DriverAdapter/.test(error.name)) return false
-  if (['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2034', 'P2037'].includes(error.code ?? '')) return true
-  const text = `${error.message} ${JSON.stringify(error.meta ?? {})}`
-  return /timeout|timed out|ECONN|EPIPE|connection|terminat|(?:57P0\d|57014|55P03|53\d{3}|40001|40P01|08\d{3}|25006)/i.test(
-    text,
-  )
 }

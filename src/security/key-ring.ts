@@ -96,10 +96,11 @@ export async function createKeyRing(parts: {
     rotate,
 
     /** What every replica does once in a while: one of them rotates a key that is old, all read the ring again. */
-    maintain: async (): Promise<void> => {
+    maintain: async (): Promise<{ forgotten: number }> => {
       await rotate(config.signingKeyDays * 86_400)
-      await store.signingKeys.forget(config.tokens.accessTtl + 2 * leewaySeconds)
+      const forgotten = await store.signingKeys.forget(config.tokens.accessTtl + 2 * leewaySeconds)
       await refresh()
+      return { forgotten }
     },
   }
 }

@@ -5,9 +5,12 @@ import type { Event } from '../events.ts'
 import type { Store } from '../store/index.ts'
 import type { Secrets } from './secrets.ts'
 
-/** How often, and how long in all, a login waits for others of the same e-mail that are being evaluated. */
-const pollMs = 40
+/** How long in all a login waits for others of the same e-mail that are being evaluated. */
 const patienceMs = 4_000
+
+/** Its pauses: growing, so that a flood of logins that wait does not keep the database from those evaluated. */
+const firstPauseMs = 40
+const longestPauseMs = 400
 
 export type LoginThrottle = ReturnType<typeof createLoginThrottle>
 
@@ -32,13 +35,14 @@ export function createLoginThrottle({ store, secrets }: { store: Pick<Store, 'th
      * right logins all get through while a burst of wrong ones still gets five evaluations.
      */
     charge: async (identifier: Buffer): Promise<void> => {
-      for (let waitedMs = 0; ; waitedMs += pollMs) {
+      let pauseMs = firstPauseMs
+      for (let waitedMs = 0; ; waitedMs += pauseMs, pauseMs = Math.min(pauseMs * 1.5, longestPauseMs)) {
         const charge = await store.throttle.charge(identifier)
         if (charge.outcome === 'charged') return
         if (charge.outcome === 'locked' || waitedMs >= patienceMs) {
           throw new Problem('login_locked', { retryAfter: charge.retryAfter })
         }
-        await sleep(pollMs)
+        await sleep(pauseMs)
       }
     },
 

@@ -46,6 +46,16 @@ export function createPhoneNumbers(options: { allowedCountries: '*' | string[] }
       parse(e164)
     },
 
+    /** The same as a question. */
+    isAllowed: (e164: string): boolean => {
+      try {
+        parse(e164)
+        return true
+      } catch {
+        return false
+      }
+    },
+
     /** `+44 •••••••• 23`: the country calling code and the last two digits; always eight bullets, whatever the length. */
     mask: (e164: string): string => {
       const code = parsePhoneNumberFromString(e164)?.countryCallingCode

@@ -19,6 +19,8 @@ export type AccountSummary = Omit<Account, 'passwordHash' | 'epoch'> & { created
 
 export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean }
 
+type Changed = { outcome: 'changed'; id: string } | { outcome: 'unknown' | 'phone_taken' }
+
 export function createAccounts(db: Database) {
   return {
     /** By its canonical e-mail. */
@@ -41,11 +43,11 @@ export function createAccounts(db: Database) {
       return row.result
     },
 
-    /** Changes an account and ends everything begun before the change. The user's id, or null if there is none. */
-    change: async (email: string, change: AccountChange, event: Event): Promise<string | null> => {
-      const [row] = await db.$queryRaw<[{ id: string | null }]>`
-        SELECT change_user(${email}, ${JSON.stringify(change)}::jsonb, ${auditRow(event)}::jsonb) AS id`
-      return row.id
+    /** Changes an account and ends everything begun before the change. */
+    change: async (email: string, change: AccountChange, event: Event): Promise<Changed> => {
+      const [row] = await db.$queryRaw<[{ result: Changed }]>`
+        SELECT change_user(${email}, ${JSON.stringify(change)}::jsonb, ${auditRow(event)}::jsonb) AS result`
+      return row.result
     },
 
     /** Replaces a hash made with old parameters; false if the password was changed in the meantime. */

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import { embeddedConnections, startEmbedded } from './embedded.ts'
+import { lockFolder } from './folder-lock.ts'
 import { migrate } from './migrate.ts'
 
 /** `connections`: the most it serves at once; null for a real server, which has room for what the settings say. */
@@ -9,7 +10,7 @@ export type OpenDatabase = { url: string; connections: number | null; close(): P
 
 /**
  * The Postgres that the settings name, or the embedded one in `DATA_DIR` while they name none. `say` is told what takes
- * a while. Throws if the folder cannot be written or is in use.
+ * a while. Throws if the folder cannot be written, or (an Error named `InUse`) is held by another process.
  */
 export async function openDatabase(
   config: Pick<Config, 'databaseUrl' | 'dataDir'>,
@@ -18,9 +19,15 @@ export async function openDatabase(
   if (config.databaseUrl !== undefined) return { url: config.databaseUrl, connections: null, close: async () => {} }
   const dataDir = join(config.dataDir, 'postgres')
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  say(`Starting the embedded database in ${dataDir} (the first time it is made, which takes some seconds) …`)
-  const { url, close } = await startEmbedded({ dataDir })
-  return { url, connections: embeddedConnections, close }
+  const unlock = lockFolder(dataDir)
+  try {
+    say(`Starting the embedded database in ${dataDir} (the first time it is made, which takes some seconds) …`)
+    const { url, close } = await startEmbedded({ dataDir })
+    return { url, connections: embeddedConnections, close: () => close().finally(unlock) }
+  } catch (error) {
+    unlock()
+    throw error
+  }
 }
 
 /** Applies the migrations that the database lacks, and says which. */

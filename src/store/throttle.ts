@@ -29,12 +29,14 @@ export function createThrottle(db: Database) {
             THEN clock_timestamp() + interval '30 seconds' * least(power(2, least(t.failures + 1 - 5, 16)), 120) END
         WHERE t.locked_until IS NULL OR t.locked_until <= clock_timestamp()`
       if (charged === 1) return { outcome: 'charged' }
-      const [lock] = await db.$queryRaw<{ evaluating: boolean; retry_after: number }[]>`
-        SELECT in_flight > 0 AND charged_at > clock_timestamp() - ${settleWithinSeconds}::integer * interval '1 second' AS evaluating,
+      // The lock may have been lifted since that statement, or be about to be.
+      const [lock] = await db.$queryRaw<{ contended: boolean; retry_after: number }[]>`
+        SELECT locked_until IS NULL OR locked_until <= clock_timestamp() OR (in_flight > 0
+            AND charged_at > clock_timestamp() - ${settleWithinSeconds}::integer * interval '1 second') AS contended,
           seconds_until(coalesce(locked_until, clock_timestamp()), clock_timestamp()) AS retry_after
         FROM login_throttles WHERE identifier = ${identifier}::bytea`
       if (lock === undefined) return { outcome: 'contended', retryAfter: 1 }
-      return { outcome: lock.evaluating ? 'contended' : 'locked', retryAfter: lock.retry_after }
+      return { outcome: lock.contended ? 'contended' : 'locked', retryAfter: lock.retry_after }
     },
 
     /** The password was wrong: the charge stays, with its audit row. */
@@ -45,12 +47,14 @@ export function createThrottle(db: Database) {
         SELECT record_event(${auditRow(event)}::jsonb, ${event.userId ?? null}::uuid, ${identifier}::bytea)`
     },
 
-    /** The password was never evaluated: takes the charge back, and the lock if this charge began it. */
+    /**
+     * The password was never evaluated: takes the charge back, and the lock with it. With fewer than five failures left
+     * there is none; with more, the lock is the one that this charge began, since nothing is charged in an older one.
+     */
     release: async (identifier: Uint8Array): Promise<void> => {
       await db.$executeRaw`
         UPDATE login_throttles SET
-          failures = greatest(failures - 1, 0), in_flight = greatest(in_flight - 1, 0),
-          locked_until = CASE WHEN failures - 1 < 5 THEN NULL ELSE locked_until END
+          failures = greatest(failures - 1, 0), in_flight = greatest(in_flight - 1, 0), locked_until = NULL
         WHERE identifier = ${identifier}::bytea`
     },
   }

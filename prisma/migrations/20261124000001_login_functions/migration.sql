@@ -31,14 +31,15 @@ BEGIN
 END $$;
 
 -- Until when the second factor is locked; NULL while it is open. Three limits, of which only the first is lifted by a
--- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days.
+-- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days (720 hours:
+-- what a day is would depend on the session's time zone).
 -- failed_at is in order of time, so "20 in 24 hours" means that the 20th newest is younger than that.
 CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT max(until) FROM (VALUES
     (CASE WHEN g.streak >= 100 THEN 'infinity'::timestamptz END),
     (g.locked_until),
     (g.failed_at[cardinality(g.failed_at) - 19] + interval '24 hours'),
-    (g.failed_at[cardinality(g.failed_at) - 99] + interval '30 days')
+    (g.failed_at[cardinality(g.failed_at) - 99] + interval '720 hours')
   ) AS limits(until) WHERE until > p_now
 $$;
 
@@ -47,7 +48,7 @@ CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS in
   SELECT CASE WHEN factor_locked_until(g, p_now) IS NOT NULL THEN 0 ELSE least(
     CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
     20 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '24 hours'),
-    100 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '30 days')
+    100 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '720 hours')
   )::integer END
 $$;
 
@@ -94,13 +95,14 @@ BEGIN
 
   FOR r IN SELECT * FROM jsonb_to_recordset(p_totals) AS limits(period text, max integer) ORDER BY period LOOP
     INSERT INTO sms_totals AS old (period, started_at) VALUES (r.period, date_trunc(r.period, p_now, 'UTC'))
+    -- The clock is read again: this row may have been waited for, across the end of the hour.
     ON CONFLICT (period) DO UPDATE SET
-      used = CASE WHEN old.started_at = excluded.started_at THEN old.used ELSE 0 END,
-      started_at = excluded.started_at
+      used = CASE WHEN old.started_at = date_trunc(r.period, clock_timestamp(), 'UTC') THEN old.used ELSE 0 END,
+      started_at = date_trunc(r.period, clock_timestamp(), 'UTC')
     RETURNING * INTO total;
     IF total.used >= r.max THEN
       RETURN jsonb_build_object('outcome', 'sms_unavailable',
-        'retry_after', seconds_until(total.started_at + ('1 ' || r.period)::interval, p_now));
+        'retry_after', seconds_until(total.started_at + CASE r.period WHEN 'hour' THEN interval '1 hour' ELSE interval '24 hours' END, p_now));
     END IF;
   END LOOP;
 
@@ -283,7 +285,7 @@ BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id RETURNING * INTO c;
   UPDATE factor_guards SET
     streak = streak + 1,
-    failed_at = array_append(ARRAY(SELECT f FROM unnest(failed_at) f WHERE f > t - interval '30 days' ORDER BY f), t),
+    failed_at = array_append(ARRAY(SELECT f FROM unnest(failed_at) f WHERE f > t - interval '720 hours' ORDER BY f), t),
     locked_until = CASE WHEN streak + 1 >= 10 AND (streak + 1) % 5 = 0
       THEN t + least(interval '15 minutes' * power(2, (streak + 1 - 10) / 5), interval '24 hours')
       ELSE locked_until END
@@ -329,6 +331,8 @@ DECLARE
   s sessions := live_session((p_session->>'id')::uuid, p_user, t);
 BEGIN
   IF c.id IS NULL OR (c.purpose = 'step_up') <> (s.id IS NOT NULL) THEN
+    -- Somebody was faster with the same right code, which is no failure: the budgets get this charge back.
+    UPDATE factor_guards SET failed_at = trim_array(failed_at, least(1, cardinality(failed_at))) WHERE user_id = p_user;
     RETURN jsonb_build_object('outcome', 'invalid');
   END IF;
   UPDATE challenges SET consumed_at = t WHERE id = c.id;
@@ -374,14 +378,20 @@ BEGIN
   RETURN session_state(live_session((p_session->>'id')::uuid, p_user, t), t) || jsonb_build_object('outcome', 'started');
 END $$;
 
+-- Whether three users other than p_user have this phone; nobody else can take or leave it until the transaction ends.
+CREATE FUNCTION phone_is_taken(p_phone text, p_user uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('phone:' || p_phone, 0));
+  RETURN (SELECT count(*) FROM users WHERE phone = p_phone AND id IS DISTINCT FROM p_user) >= 3;
+END $$;
+
 -- A new account, unless its e-mail is taken or p_phone already serves three: created (id) | email_taken | phone_taken
 CREATE FUNCTION create_user(p_email text, p_phone text, p_password_hash text, p_two_factor text, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   new_id uuid;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('phone:' || p_phone, 0));
-  IF (SELECT count(*) FROM users WHERE phone = p_phone) >= 3 THEN
+  IF phone_is_taken(p_phone, NULL) THEN
     RETURN jsonb_build_object('outcome', 'phone_taken');
   END IF;
   INSERT INTO users (email, phone, password_hash, two_factor) VALUES (p_email, p_phone, p_password_hash, p_two_factor)
@@ -395,17 +405,21 @@ BEGIN
 END $$;
 
 -- The one place where an account changes, and where everything begun before the change ends with it:
--- live challenges, sessions and trusted devices. p_change: {password_hash?, phone?, two_factor?, disabled?}. The user's id, or NULL.
-CREATE FUNCTION change_user(p_email text, p_change jsonb, p_event jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
+-- live challenges, sessions and trusted devices. p_change: {password_hash?, phone?, two_factor?, disabled?}.
+-- changed (id) | unknown | phone_taken
+CREATE FUNCTION change_user(p_email text, p_change jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   the_user uuid := (SELECT id FROM users WHERE email = p_email);
   t timestamptz;
 BEGIN
   IF the_user IS NULL THEN
-    RETURN NULL;
+    RETURN jsonb_build_object('outcome', 'unknown');
   END IF;
   PERFORM lock_account(the_user);
   t := clock_timestamp();
+  IF phone_is_taken(p_change->>'phone', the_user) THEN
+    RETURN jsonb_build_object('outcome', 'phone_taken');
+  END IF;
   UPDATE users SET
     password_hash = coalesce(p_change->>'password_hash', password_hash),
     phone = coalesce(p_change->>'phone', phone),
@@ -417,7 +431,7 @@ BEGIN
   UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
   DELETE FROM trusted_devices WHERE user_id = the_user;
   PERFORM record_event(p_event, the_user);
-  RETURN the_user;
+  RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
 END $$;
 
 -- Ends the locks of both steps, not the 24 hour and 30 day budgets. The user's id, or NULL.
@@ -425,6 +439,7 @@ CREATE FUNCTION unlock_user(p_email text, p_identifiers bytea[], p_event jsonb) 
 DECLARE
   the_user uuid := (SELECT id FROM users WHERE email = p_email);
 BEGIN
+  PERFORM lock_account(the_user);
   DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers);
   UPDATE factor_guards SET streak = 0, locked_until = NULL WHERE user_id = the_user;
   IF the_user IS NOT NULL THEN

@@ -1,18 +1,24 @@
+import { Problem } from '../../errors.ts'
 import type { Services } from '../../services.ts'
+import { createAccount } from './create-account.ts'
 
 const demoUser = { email: 'ada@example.com', phone: '+12025550123', password: 'correct horse battery staple' }
 
-/** Makes the user of the first steps, for development only. Returns what signs in as that user. */
-export async function createDemoUser({
-  store,
-  passwordHash,
-}: Pick<Services, 'store' | 'passwordHash'>): Promise<{ email: string; password: string }> {
-  const { email, phone, password } = demoUser
-  if ((await store.accounts.findByEmail(email)) === null) {
-    await store.accounts.create(
-      { email, phone, passwordHash: await passwordHash.hash(password), twoFactor: 'sms' },
-      { type: 'user.created', outcome: 'demo' },
-    )
+/**
+ * Makes the user of the first steps, for development only. Returns what signs in as that user, or null where the
+ * settings do not allow such a user (its country, for one).
+ */
+export async function createDemoUser(
+  services: Pick<Services, 'store' | 'passwordHash' | 'phoneNumbers' | 'events' | 'config'>,
+): Promise<{ email: string; password: string } | null> {
+  const { email, password } = demoUser
+  try {
+    if ((await services.store.accounts.findByEmail(email)) === null) {
+      await createAccount(services, { ...demoUser, twoFactor: 'sms' })
+    }
+    return { email, password }
+  } catch (error) {
+    if (error instanceof Problem) return null
+    throw error
   }
-  return { email, password }
 }

@@ -10,7 +10,10 @@ const MeSchema = Type.Object({
   two_factor_enabled: Type.Boolean(),
   amr: Type.Array(Type.String(), { examples: [['pwd', 'sms', 'mfa']] }),
   acr: Type.String({ examples: ['aal2'] }),
-  auth_time: Type.Integer({ description: 'When the session was authenticated, in seconds since 1970.' }),
+  auth_time: Type.Integer({
+    description: 'When the session was authenticated, in seconds since 1970.',
+    examples: [1_893_553_445],
+  }),
 })
 
 /** What a signed-in user may see of the account. */

@@ -4,12 +4,13 @@ import type { App } from '../app-type.ts'
 import { createReadiness } from './readiness.ts'
 
 const LiveSchema = Type.Object({ status: Type.Literal('ok') })
-const ReadySchema = Type.Object({
-  status: Type.Enum(['ready', 'not_ready']),
+const state = {
   database: Type.Enum(['ok', 'not_migrated', 'unreachable']),
   sms: Type.Enum(['ok', 'unavailable']),
   sms_budget: Type.Enum(['ok', 'low', 'exhausted', 'unknown']),
-})
+}
+const ReadySchema = Type.Object({ status: Type.Literal('ready'), ...state })
+const NotReadySchema = Type.Object({ status: Type.Literal('not_ready'), ...state })
 
 /** For load balancers and orchestrators: words only, nothing internal (SEC-89). */
 export function healthRoutes(
@@ -44,7 +45,7 @@ export function healthRoutes(
         description:
           'Database reachable and migrated, and not shutting down. The state of the SMS provider and of the budget of the day are told ' +
           'but do not make it unready: logins without a text go on.',
-        response: { 200: ReadySchema, 503: ReadySchema },
+        response: { 200: ReadySchema, 503: NotReadySchema },
       },
     },
     async (_request, reply) => {

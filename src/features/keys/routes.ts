@@ -8,9 +8,12 @@ const JwksSchema = Type.Object({
     Type.Object({
       kty: Type.Literal('EC'),
       crv: Type.Literal('P-256'),
-      x: Type.String(),
-      y: Type.String(),
-      kid: Type.String(),
+      x: Type.String({ examples: ['f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU'] }),
+      y: Type.String({ examples: ['x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0'] }),
+      kid: Type.String({
+        description: 'RFC 7638 thumbprint.',
+        examples: ['oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U'],
+      }),
       alg: Type.Literal('ES256'),
       use: Type.Literal('sig'),
     }),

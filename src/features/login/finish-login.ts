@@ -17,22 +17,33 @@ export type SecondStep = { code: string; trustDevice: boolean; deviceName: strin
  * no try), `code_expired`, `invalid_code`, `code_attempts_exhausted`, `second_factor_locked`.
  */
 export async function finishLogin(
-  services: Pick<
-    Services,
-    'oneTimeCodes' | 'challengeRules' | 'store' | 'events' | 'random' | 'tokens' | 'refreshTokens' | 'phoneNumbers'
-  >,
+  services: TryServices & Pick<Services, 'phoneNumbers' | 'inTurn'>,
   pending: PendingClaims,
   { code: typed, trustDevice, deviceName, caller }: SecondStep,
+): Promise<Authenticated> {
+  const code = services.oneTimeCodes.read(typed)
+  if (code === null) {
+    await challengeStatus(services, pending)
+    throw notACode(services.oneTimeCodes.length)
+  }
+  // In line, so that a right code sent many times at once is one sign-in and then a login that is over, not too many
+  // tries; and so that a burst at one login takes one database connection. What must hold is decided in the database.
+  return await services.inTurn(pending.cid, () => tryCode(services, pending, { code, trustDevice, deviceName, caller }))
+}
+
+type TryServices = Pick<
+  Services,
+  'oneTimeCodes' | 'challengeRules' | 'store' | 'events' | 'random' | 'tokens' | 'refreshTokens'
+>
+
+async function tryCode(
+  services: TryServices,
+  pending: PendingClaims,
+  { code, trustDevice, deviceName, caller }: SecondStep,
 ): Promise<Authenticated> {
   const { oneTimeCodes, challengeRules, store, events } = services
   const { cid, sub: userId } = pending
   const event = (type: Event['type'], outcome: string): Event => ({ type, outcome, factor: 'sms', userId, caller })
-
-  const code = oneTimeCodes.read(typed)
-  if (code === null) {
-    await challengeStatus(services, pending)
-    throw notACode(oneTimeCodes.length)
-  }
 
   const charge = await store.challenges.charge(cid, userId, challengeRules.limits)
   if (charge.outcome !== 'charged') {

@@ -41,7 +41,7 @@ export async function openChallenge(
   >,
   { account, purpose, caller, identifier, rememberMe = false, returnTo, sessionId }: ChallengedUser,
 ): Promise<TwoFactorRequired> {
-  const { oneTimeCodes, challengeRules, store, events, random, sms, tokens } = services
+  const { oneTimeCodes, challengeRules, store, events, random, sms, tokens, phoneNumbers } = services
   const { id: userId, phone } = account
   const fresh = { challengeId: random.uuid(), userId, purpose }
   const { mac, keyId } = oneTimeCodes.issue(fresh)
@@ -52,11 +52,17 @@ export async function openChallenge(
     account,
     identifier,
     { id: fresh.challengeId, purpose, code_mac: mac.toString('hex'), key_id: keyId, message_id: messageId },
-    challengeRules.sending({ userId, phone, address: caller.address, maySend: sms.isAvailable() }),
+    challengeRules.sending({
+      userId,
+      phone,
+      address: caller.address,
+      maySend: phoneNumbers.isAllowed(phone) && sms.isAvailable(),
+    }),
     event,
   )
   if (!('challenge_id' in challenge)) {
     await events.record({ ...event, type: 'sms.refused', outcome: challenge.outcome })
+    if (challenge.outcome === 'sms_unavailable') phoneNumbers.assertAllowed(account.phone)
     throw problemOf(challenge)
   }
   events.announce({ ...event, outcome: challenge.outcome })

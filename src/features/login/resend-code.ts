@@ -19,13 +19,14 @@ export async function resendCode(
   pending: PendingClaims,
   { caller }: { caller: Caller },
 ): Promise<ChallengeAnswer> {
-  const { store, challengeRules, events, random, sms } = services
+  const { store, challengeRules, events, random, sms, phoneNumbers } = services
   const { cid, sub: userId } = pending
   const event: Event = { type: 'code.resent', outcome: 'reserved', factor: 'sms', userId, caller }
 
   const begun = await store.challenges.read(cid, userId, challengeRules.limits)
   if (begun.outcome !== 'found') throw problemOf(begun)
   const { phone } = begun
+  phoneNumbers.assertAllowed(phone)
   const messageId = random.uuid()
   const policy = challengeRules.sending({ userId, phone, address: caller.address, maySend: sms.isAvailable() })
   const challenge = await store.challenges.resend(cid, userId, messageId, policy, event)

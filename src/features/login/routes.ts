@@ -1,7 +1,7 @@
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 import { callerOf, pendingOf, sessionOf } from '../request.ts'
-import { AuthenticatedSchema } from '../sessions/schemas.ts'
+import { AuthenticatedRef, AuthenticatedSchema } from '../sessions/schemas.ts'
 import { challengeStatus } from './challenge-status.ts'
 import { finishLogin } from './finish-login.ts'
 import { resendCode } from './resend-code.ts'
@@ -19,6 +19,9 @@ import { stepUp } from './step-up.ts'
 
 /** The two steps of a login, and what lies between them. */
 export function loginRoutes(app: App, services: Services): void {
+  app.addSchema(TwoFactorRequiredSchema)
+  app.addSchema(AuthenticatedSchema)
+
   app.post(
     '/login',
     {
@@ -58,7 +61,6 @@ export function loginRoutes(app: App, services: Services): void {
     '/login/2fa',
     {
       bodyLimit: 4_096,
-      attachValidation: true,
       config: {
         access: 'pending',
         limits: ['verifyMinute'],
@@ -71,7 +73,7 @@ export function loginRoutes(app: App, services: Services): void {
         description:
           'Exchanges the pending token and the code for an access token. A code is good for five tries and one success.',
         body: CodeBody,
-        response: { 200: AuthenticatedSchema },
+        response: { 200: AuthenticatedRef },
       },
     },
     async (request) => {
@@ -84,7 +86,6 @@ export function loginRoutes(app: App, services: Services): void {
     '/login/2fa/resend',
     {
       bodyLimit: 4_096,
-      attachValidation: true,
       config: {
         access: 'pending',
         limits: ['resendHour'],

@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import { AuthenticatedSchema } from '../sessions/schemas.ts'
+import type { Authenticated } from '../sessions/schemas.ts'
 
 export const LoginBody = Type.Object(
   {
@@ -56,19 +56,32 @@ const Methods = Type.Array(Type.Literal('sms'), {
 
 export const ChallengeAnswerSchema = Type.Object({ challenge: ChallengeSchema, methods: Methods })
 
-export const TwoFactorRequiredSchema = Type.Object({
-  status: Type.Literal('2fa_required'),
-  pending_token: Type.String({
-    description: 'Proof of the password; good for finishing this login only.',
-    examples: ['eyJhbGciOi…'],
-  }),
-  token_type: Type.Literal('Bearer'),
-  expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
-  challenge: ChallengeSchema,
-  methods: Methods,
-})
+export const TwoFactorRequiredSchema = Type.Object(
+  {
+    status: Type.Literal('2fa_required'),
+    pending_token: Type.String({
+      description: 'Proof of the password; good for finishing this login only.',
+      examples: ['eyJhbGciOi…'],
+    }),
+    token_type: Type.Literal('Bearer'),
+    expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
+    challenge: ChallengeSchema,
+    methods: Methods,
+  },
+  { $id: 'TwoFactorRequired' },
+)
 
-export const LoginAnswerSchema = Type.Union([TwoFactorRequiredSchema, AuthenticatedSchema])
+/** One of two, told apart by `status`, which generated clients switch on. */
+export const LoginAnswerSchema = Type.Unsafe<LoginAnswer>({
+  oneOf: [{ $ref: 'TwoFactorRequired#' }, { $ref: 'Authenticated#' }],
+  discriminator: {
+    propertyName: 'status',
+    mapping: {
+      '2fa_required': '#/components/schemas/TwoFactorRequired',
+      authenticated: '#/components/schemas/Authenticated',
+    },
+  },
+})
 
 export const CodeBody = Type.Object(
   {
@@ -90,4 +103,4 @@ export const ResendBody = Type.Object(
 
 export type ChallengeAnswer = Type.Static<typeof ChallengeAnswerSchema>
 export type TwoFactorRequired = Type.Static<typeof TwoFactorRequiredSchema>
-export type LoginAnswer = Type.Static<typeof LoginAnswerSchema>
+export type LoginAnswer = TwoFactorRequired | Authenticated

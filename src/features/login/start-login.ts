@@ -74,12 +74,19 @@ async function verifyPassword(
   }
 }
 
-/** Replaces a hash made with old parameters, now that the password is at hand (ASVS 11.4.2). */
+/**
+ * Replaces a hash made with old parameters, now that the password is at hand (ASVS 11.4.2). While the line for hashing
+ * is full it stays for another login: this one has proven its password and is not turned away.
+ */
 async function renewHash(
   { passwordHash, store }: Pick<Services, 'passwordHash' | 'store'>,
   account: Account,
   password: string,
 ): Promise<void> {
   if (!passwordHash.isOutdated(account.passwordHash)) return
-  await store.accounts.rehash(account.id, account.passwordHash, await passwordHash.hash(password))
+  const renewed = await passwordHash.hash(password).catch((error: unknown) => {
+    if (error instanceof Problem) return null
+    throw error
+  })
+  if (renewed !== null) await store.accounts.rehash(account.id, account.passwordHash, renewed)
 }

@@ -4,11 +4,14 @@ import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 
 const ProblemPageSchema = Type.Object({
-  type: Type.String({ format: 'uri' }),
-  code: Type.String(),
-  title: Type.String(),
-  status: Type.Integer(),
-  advice: Type.String({ description: 'What a client does about it.' }),
+  type: Type.String({ format: 'uri', examples: ['https://login.example.com/problems/invalid_code'] }),
+  code: Type.String({ examples: ['invalid_code'] }),
+  title: Type.String({ examples: ['The code is wrong'] }),
+  status: Type.Integer({ examples: [422] }),
+  advice: Type.String({
+    description: 'What a client does about it.',
+    examples: ['Let the user try again while `attempts_remaining` is above 0.'],
+  }),
 })
 
 /** What `type` of a problem document points at. */

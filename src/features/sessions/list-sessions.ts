@@ -1,10 +1,10 @@
 import type { Services } from '../../services.ts'
 import type { SessionList } from './schemas.ts'
 
-/** The live sessions of a user, the one used last first. */
+/** The live sessions of a user, the one used last first; `sessionId` is the one that asks. */
 export async function listSessions(
   { store }: Pick<Services, 'store'>,
-  { userId, sessionId }: { userId: string; sessionId: string },
+  { userId, sessionId }: { userId: string; sessionId?: string },
 ): Promise<SessionList> {
   const sessions = await store.sessions.list(userId)
   return {

@@ -4,22 +4,25 @@ const uuidExample = '6f1c1f5e-7a52-4d3a-9a39-0a1f2b3c4d5e'
 const time = (description: string) =>
   Type.String({ format: 'date-time', description, examples: ['2026-11-24T08:00:00.000Z'] })
 
-export const AuthenticatedSchema = Type.Object({
-  status: Type.Literal('authenticated'),
-  access_token: Type.String({ description: 'A JWT (RFC 9068); verify it with the JWKS.', examples: ['eyJhbGciOi…'] }),
-  token_type: Type.Literal('Bearer'),
-  expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
-  refresh_token: Type.String({ description: 'Opaque; each use gives the next one.', examples: ['dsr_k1.…'] }),
-  refresh_expires_in: Type.Integer({ description: 'Seconds.', examples: [43_200] }),
-  return_to: Type.Optional(Type.String({ examples: ['/orders/7'] })),
-  device_token: Type.Optional(
-    Type.String({
-      description: 'Only where `trust_device` was true: send it with the next logins.',
-      examples: ['dsd_…'],
-    }),
-  ),
-  device_expires_in: Type.Optional(Type.Integer({ description: 'Seconds.', examples: [2_592_000] })),
-})
+export const AuthenticatedSchema = Type.Object(
+  {
+    status: Type.Literal('authenticated'),
+    access_token: Type.String({ description: 'A JWT (RFC 9068); verify it with the JWKS.', examples: ['eyJhbGciOi…'] }),
+    token_type: Type.Literal('Bearer'),
+    expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
+    refresh_token: Type.String({ description: 'Opaque; each use gives the next one.', examples: ['dsr_k1.…'] }),
+    refresh_expires_in: Type.Integer({ description: 'Seconds.', examples: [43_200] }),
+    return_to: Type.Optional(Type.String({ examples: ['/orders/7'] })),
+    device_token: Type.Optional(
+      Type.String({
+        description: 'Only where `trust_device` was true: send it with the next logins.',
+        examples: ['dsd_…'],
+      }),
+    ),
+    device_expires_in: Type.Optional(Type.Integer({ description: 'Seconds.', examples: [2_592_000] })),
+  },
+  { $id: 'Authenticated' },
+)
 
 export const RefreshBody = Type.Object(
   { refresh_token: Type.String({ minLength: 1, maxLength: 256 }) },
@@ -78,3 +81,6 @@ export const IntrospectionSchema = Type.Object({
 export type Authenticated = Type.Static<typeof AuthenticatedSchema>
 export type SessionList = Type.Static<typeof SessionListSchema>
 export type Introspection = Type.Static<typeof IntrospectionSchema>
+
+/** The answer by its name in the OpenAPI document; the schema itself is added to the app once. */
+export const AuthenticatedRef = Type.Unsafe<Authenticated>({ $ref: 'Authenticated#' })

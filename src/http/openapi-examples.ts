@@ -1,0 +1,36 @@
+/** As much of a JSON schema as an example is made from. */
+export type DocumentedSchema = {
+  $ref?: string
+  const?: unknown
+  enum?: unknown[]
+  type?: string
+  examples?: unknown[]
+  properties?: Record<string, DocumentedSchema>
+  items?: DocumentedSchema
+  oneOf?: DocumentedSchema[]
+}
+
+/**
+ * Whole examples of an answer, put together from those of its fields, so that they cannot drift from the schema: one,
+ * or one for each alternative. `named` holds the schemas that are referred to.
+ */
+export function examplesOf(schema: DocumentedSchema, named: Record<string, DocumentedSchema>): unknown[] {
+  if (schema.examples) return schema.examples
+  if (schema.$ref !== undefined) return examplesOf(named[schema.$ref.replace(/#$/, '')] ?? {}, named)
+  if (schema.oneOf) return schema.oneOf.flatMap((alternative) => examplesOf(alternative, named))
+  if ('const' in schema) return [schema.const]
+  if (schema.enum) return schema.enum.slice(0, 1)
+  if (schema.type === 'boolean') return [true]
+  if (schema.items) return [examplesOf(schema.items, named).slice(0, 1)]
+  const fields = Object.entries(schema.properties ?? {}).map(([name, field]) => [name, examplesOf(field, named)[0]])
+  return fields.length > 0 ? [Object.fromEntries(fields)] : []
+}
+
+/** Examples by the name that a reader picks them by: the `status` that tells alternatives apart, or none but one. */
+export function namedExamples(examples: unknown[]): Record<string, { value: unknown }> {
+  const nameOf = (value: unknown): string => {
+    const { status } = value as { status?: unknown }
+    return typeof status === 'string' ? status : 'example'
+  }
+  return Object.fromEntries(examples.map((value) => [nameOf(value), { value }]))
+}
