@@ -17,6 +17,7 @@ import { registerProblems } from './http/problems.ts'
 import { registerRateLimit } from './http/rate-limit.ts'
 import { registerRequestLog } from './http/request-log.ts'
 import { createServer } from './http/server.ts'
+import { registerTimeLimit } from './http/time-limit.ts'
 import { registerTokens } from './http/tokens.ts'
 import { createTokens } from './security/tokens.ts'
 import type { BaseServices } from './services.ts'
@@ -39,6 +40,7 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   registerBodyRules(app)
   const refuseOtherMethods = registerMethods(app)
   await registerOpenApi(app, config)
+  registerTimeLimit(app)
 
   loginRoutes(app, services)
   sessionRoutes(app, services)

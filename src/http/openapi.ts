@@ -82,7 +82,7 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
         summary: 'Sign-in protected by a code sent by SMS.',
         description:
           'Two steps: `POST /login` with e-mail and password, `POST /login/2fa` with the code from the text. Errors are problem ' +
-          'documents (RFC 9457) whose `code` is stable. SMS codes resist neither phishing nor SIM swap: NIST SP 800-63B calls them a ' +
+          'documents (RFC 9457) whose `code` is stable. Of a JSON name given twice the last one counts. SMS codes resist neither phishing nor SIM swap: NIST SP 800-63B calls them a ' +
           'restricted authenticator.',
         license: { name: 'MIT', identifier: 'MIT' },
       },

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
 import type { App } from '../features/app-type.ts'
+import { placesOf } from '../log.ts'
 import type { Services } from '../services.ts'
 import { isDatabaseAway, sqlStateOf } from '../store/away.ts'
 
@@ -11,7 +12,6 @@ const frameworkProblems: Record<string, ProblemCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'payload_too_large',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
   FST_ERR_CTP_EMPTY_TYPE: 'unsupported_media_type',
-  FST_ERR_HANDLER_TIMEOUT: 'unavailable',
 }
 
 /** What can be wrong with a body. */
@@ -118,7 +118,7 @@ function asProblem(error: FastifyError & { code?: string }, request: FastifyRequ
     })
   }
   const known = frameworkProblems[error.code ?? '']
-  if (known) return new Problem(known, known === 'unavailable' ? { retryAfter: 1 } : {})
+  if (known) return new Problem(known)
   if (error.statusCode !== undefined && error.statusCode < 500) {
     const isJson = error instanceof SyntaxError || jsonErrors.includes(error.code ?? '')
     return new Problem('invalid_request', {
@@ -133,7 +133,7 @@ function asProblem(error: FastifyError & { code?: string }, request: FastifyRequ
     return new Problem('unavailable', { retryAfter: 1 })
   }
   request.log.error(
-    { requestId: request.id, name: error.name, code: error.code, sqlState: sqlStateOf(error), stack: stackOf(error) },
+    { requestId: request.id, name: error.name, code: error.code, sqlState: sqlStateOf(error), stack: placesOf(error) },
     'internal error',
   )
   return new Problem('internal_error')
@@ -152,14 +152,4 @@ export function escapePointer(name: string): string {
 
 function pointerTo(instancePath: string, params: Record<string, unknown>): string {
   return typeof params.missingProperty === 'string' ? `${instancePath}/${params.missingProperty}` : instancePath
-}
-
-/** The places in our code, without the message: a library's message may quote what it was given. */
-function stackOf(error: Error): string | undefined {
-  return error.stack
-    ?.replace(error.message, '')
-    .split('\n')
-    .filter((line) => /^\s+at /.test(line))
-    .slice(0, 12)
-    .join('\n')
 }

@@ -16,7 +16,6 @@ export function createServer({ config, random, log }: { config: Config; random: 
     trustProxy: config.trustProxy,
     bodyLimit: 16_384,
     requestTimeout: 10_000,
-    handlerTimeout: 8_000,
     keepAliveTimeout: 5_000,
     maxRequestsPerSocket: 1_000,
     http: { headersTimeout: 5_000, connectionsCheckingInterval: 1_000, requireHostHeader: false },

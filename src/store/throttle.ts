@@ -15,11 +15,15 @@ export function createThrottle(db: Database) {
     /**
      * Counts a failed password before it is looked at; a success takes it back. The 5th in a row starts a lock of 30 s
      * that doubles up to an hour. While it runs nothing is counted and nothing is prolonged.
+     * A lock is looked for before the row is touched: ON CONFLICT alone would lock and write it even to refuse, and
+     * a flood against one e-mail would then hold every connection in line for its row.
      */
     charge: async (identifier: Uint8Array): Promise<ThrottleCharge> => {
       const charged = await db.$executeRaw`
         INSERT INTO login_throttles AS t (identifier, failures, in_flight, charged_at)
-        VALUES (${identifier}::bytea, 1, 1, clock_timestamp())
+        SELECT ${identifier}::bytea, 1, 1, clock_timestamp()
+        WHERE NOT EXISTS (
+          SELECT FROM login_throttles WHERE identifier = ${identifier}::bytea AND locked_until > clock_timestamp())
         ON CONFLICT (identifier) DO UPDATE SET
           failures = t.failures + 1,
           in_flight = CASE WHEN t.charged_at > clock_timestamp() - ${settleWithinSeconds}::integer * interval '1 second'

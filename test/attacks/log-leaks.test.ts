@@ -1,0 +1,621 @@
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { LightMyRequestResponse } from 'fastify'
+import t from 'tap'
+import { type Canary, canariesIn, spellings } from '../helpers/canaries.ts'
+import { createTestDatabase } from '../helpers/database.ts'
+import { startDoorstep } from '../helpers/doorstep.ts'
+import { freePort, runService } from '../helpers/service-process.ts'
+import { call, createUser, finish, login, resend, type TestUser, wrongCode } from '../helpers/story.ts'
+import { startTwilioStub } from '../helpers/twilio-stub.ts'
+import { startWireTap } from '../helpers/wire-tap.ts'
+
+t.setTimeout(300_000)
+
+// Ten digits, so that a code is not found by chance in a time or an id.
+const secretKeys = [randomBytes(32), randomBytes(32)]
+const secrets = { SECRET_KEYS: secretKeys.map((key, at) => `leak${at}:${key.toString('base64')}`).join(',') }
+const stub = await startTwilioStub()
+const providerSettings = {
+  SMS_PROVIDER: 'twilio',
+  TWILIO_ACCOUNT_SID: stub.accountSid,
+  TWILIO_AUTH_TOKEN: stub.authToken,
+  TWILIO_FROM: '+15005550006',
+  TWILIO_API_BASE_URL: stub.url,
+  SMS_ALLOWED_COUNTRIES: '*',
+}
+
+const database = await createTestDatabase()
+const tap = await startWireTap(database.url)
+const doorstep = await startDoorstep(t, {
+  database: { ...database, url: tap.url },
+  env: { ...providerSettings, ...secrets, CODE_LENGTH: '10' },
+})
+t.teardown(async () => {
+  await tap.close()
+  await database.close()
+  await stub.close()
+})
+const { app, services, sql, logs } = doorstep
+
+const codeTo = (user: TestUser): string => /#(\d+)$/.exec(stub.last(user.phone)?.body ?? '')?.[1] ?? ''
+const passCooldown = () =>
+  sql(`WITH c AS (UPDATE challenges SET last_sent_at = last_sent_at - interval '61 seconds')
+       UPDATE sms_budgets SET sent_at = ARRAY(SELECT s - interval '61 seconds' FROM unnest(sent_at) s)`)
+
+/** A password that is different in every spelling. */
+const canaryPassword = (): string => `pw-${randomBytes(9).toString('hex')} "é\\/+&<😀`
+
+type Told = [type: string, outcome: string]
+type LogLine = Record<string, unknown> & { time: string; event?: string; outcome?: string }
+const linesFrom = (mark: number): LogLine[] => logs.slice(mark).map((line) => JSON.parse(line))
+
+t.test('what happens is told: the events of every story, in the log and in the audit table', async (t) => {
+  /** The events that `work` causes: in the log, and as audit rows. */
+  const listen = async (work: () => Promise<unknown>): Promise<{ log: Told[]; audit: Told[]; lines: LogLine[] }> => {
+    const mark = logs.length
+    const [{ count } = { count: 0 }] = await sql<{ count: number }>(
+      'SELECT count(*)::integer AS count FROM audit_events',
+    )
+    await work()
+    const lines = linesFrom(mark).filter(({ event }) => event !== undefined)
+    const rows = await sql('SELECT type, outcome FROM audit_events ORDER BY at, id OFFSET $1', [count])
+    return {
+      lines,
+      log: lines.map(({ event, outcome }): Told => [String(event), String(outcome)]),
+      audit: rows.map(({ type, outcome }): Told => [type, outcome]),
+    }
+  }
+  const tells = async (
+    name: string,
+    work: () => Promise<unknown>,
+    log: Told[],
+    unaudited: string[] = [],
+  ): Promise<LogLine[]> => {
+    const told = await listen(work)
+    t.strictSame(told.log, log, `${name}: the log`)
+    t.strictSame(
+      told.audit,
+      log.filter(([type]) => !unaudited.includes(type)),
+      `${name}: the audit table`,
+    )
+    for (const line of told.lines) {
+      t.match(line, {
+        time: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
+        level: /^(info|warn)$/,
+        requestId: /^[0-9a-f]{8}-[0-9a-f-]{27}$/,
+        address: '127.0.0.1',
+      })
+    }
+    return told.lines
+  }
+
+  const ada = await createUser(doorstep, { password: canaryPassword() })
+  const bob = await createUser(doorstep)
+  const off = await createUser(doorstep, { twoFactor: 'off' })
+  const wrong = (user: { email: string }) => login(doorstep, { email: user.email, password: 'not it' })
+
+  const [failed] = await tells('a wrong password', () => wrong(ada), [['login.failed', 'invalid_credentials']])
+  t.match(failed, { userId: ada.id, identifier: /^[\w-]{16}$/, factor: 'password' })
+  const [unknown] = await tells('an unknown e-mail', () => wrong({ email: 'nobody@example.com' }), [
+    ['login.failed', 'invalid_credentials'],
+  ])
+  t.match(unknown, { identifier: /^[\w-]{16}$/ })
+  t.notOk(unknown?.userId)
+  const [row] = await sql('SELECT * FROM audit_events ORDER BY at DESC LIMIT 1')
+  t.match(row, { user_id: null, factor: 'password', address: '127.0.0.1', request_id: /^[0-9a-f-]{36}$/ })
+  t.equal(row?.identifier.length, 32, 'a made-up e-mail is told by its keyed hash')
+
+  const again: Told = ['login.failed', 'invalid_credentials']
+  await tells(
+    'five wrong passwords and one more',
+    async () => {
+      for (let guess = 0; guess < 6; guess += 1) await wrong({ email: 'locked@example.com' })
+    },
+    [again, again, again, again, again, ['login.locked', 'refused']],
+    ['login.locked'],
+  )
+
+  let token = ''
+  await tells(
+    'the right password',
+    async () => {
+      token = (await login(doorstep, ada)).body.pending_token
+    },
+    [
+      ['login.challenged', 'opened'],
+      ['sms.delivery', 'sent'],
+    ],
+    ['sms.delivery'],
+  )
+  await tells('once more', () => login(doorstep, ada), [['login.challenged', 'joined']])
+  await tells('a wrong code', () => finish(doorstep, token, wrongCode(codeTo(ada))), [['code.failed', '4 of 5 left']])
+  await tells('a resend too soon', () => resend(doorstep, token), [['sms.refused', 'resend_too_soon']])
+  await passCooldown()
+  await tells(
+    'a resend',
+    () => resend(doorstep, token),
+    [
+      ['code.resent', 'reserved'],
+      ['sms.delivery', 'sent'],
+    ],
+    ['sms.delivery'],
+  )
+  let accessToken = ''
+  const [succeeded] = await tells('the right code', async () => {
+    accessToken = (await finish(doorstep, token, codeTo(ada))).body.access_token
+  }, [['login.succeeded', 'aal2']])
+  t.match(succeeded, { userId: ada.id, factor: 'sms' })
+  await tells('a replay', () => finish(doorstep, token, codeTo(ada)), [['code.refused', 'invalid']])
+  await tells('no second factor', () => login(doorstep, off), [['login.succeeded', 'aal1']])
+
+  const bobs: string = (await login(doorstep, bob)).body.pending_token
+  await tells('six wrong codes', async () => {
+    for (let guess = 0; guess < 6; guess += 1) await finish(doorstep, bobs, wrongCode(codeTo(bob)))
+  }, [...[4, 3, 2, 1, 0].map((left): Told => ['code.failed', `${left} of 5 left`]), ['code.refused', 'exhausted']])
+  await sql("UPDATE factor_guards SET locked_until = now() + interval '1 hour' WHERE user_id = $1", [bob.id])
+  await tells('a locked second factor', () => finish(doorstep, bobs, '0000000000'), [['factor.locked', 'locked']])
+  await tells('a login while it is locked', () => login(doorstep, bob), [['sms.refused', 'locked']])
+
+  for (const [twilioCode, outcome] of [
+    [21_610, 'phone'],
+    [21_408, 'policy'],
+    [21_606, 'ours'],
+    [30_001, 'transient'],
+  ] as const) {
+    const user = await createUser(doorstep)
+    stub.setMode({ error: { httpStatus: 400, twilioCode } })
+    const [, delivery] = await tells(
+      `the provider refuses (${twilioCode})`,
+      () => login(doorstep, user),
+      [
+        ['login.challenged', 'opened'],
+        ['sms.delivery', outcome],
+      ],
+      ['sms.delivery'],
+    )
+    t.equal(delivery?.detail, String(twilioCode))
+  }
+  const cut = await createUser(doorstep)
+  stub.setMode('resetAfterAccept')
+  await tells(
+    'the provider hangs up',
+    () => login(doorstep, cut),
+    [
+      ['login.challenged', 'opened'],
+      ['sms.delivery', 'unknown'],
+    ],
+    ['sms.delivery'],
+  )
+  stub.setMode('ok')
+
+  const [signature = ''] = accessToken.split('.').slice(-1)
+  const me = (sent?: string) => call(doorstep, '/me', sent === undefined ? {} : { token: sent })
+  const rejected: [string, () => Promise<unknown>][] = [
+    ['missing', () => me()],
+    ['malformed', () => me('x')],
+    ['access', () => me(token)],
+    [
+      'access',
+      () =>
+        me(
+          accessToken.replace(
+            signature,
+            signature.replace(/^./, (c) => (c === 'A' ? 'B' : 'A')),
+          ),
+        ),
+    ],
+    ['pending', () => finish(doorstep, accessToken, '0000000000')],
+    [
+      'ended',
+      async () => {
+        await sql('UPDATE sessions SET ended_at = now() WHERE user_id = $1', [ada.id])
+        await me(accessToken)
+      },
+    ],
+  ]
+  for (const [outcome, work] of rejected)
+    await tells(`a rejected token: ${outcome}`, work, [['token.rejected', outcome]], ['token.rejected'])
+
+  const limited = await startDoorstep(t, { database, env: { ...secrets, RATE_DEFAULT_MINUTE: '1' } })
+  await call(limited, '/health/live')
+  await call(limited, '/health/live')
+  const told = limited.logs.map((line) => JSON.parse(line)).filter(({ event }) => event !== undefined)
+  t.match(told, [{ event: 'request.limited', outcome: 'default', address: '127.0.0.1', level: 'warn' }])
+
+  const [made] = await sql("SELECT outcome, detail FROM audit_events WHERE type = 'key.created'")
+  t.match(made, { outcome: 'active', detail: services.keyRing.active().kid })
+})
+
+t.test('the search finds a canary in every spelling, and nothing where there is none', async (t) => {
+  const canary: Canary = { name: 'password', value: canaryPassword() }
+  const key: Canary = { name: 'key', value: randomBytes(32) }
+  t.ok(spellings(canary).length >= 12)
+  t.ok(spellings(key).length >= 5)
+  const noise = randomBytes(3_000)
+  for (const [one, text] of [
+    [canary, String(canary.value)],
+    [canary, JSON.stringify({ msg: JSON.stringify({ password: canary.value }) })],
+    [canary, `x=${encodeURIComponent(String(canary.value))}`],
+    ...[0, 1, 2].flatMap((before) =>
+      ([canary, key] as const).flatMap((it) =>
+        (['hex', 'base64', 'base64url'] as const).map(
+          (encoding) =>
+            [
+              it,
+              Buffer.concat([noise.subarray(0, before), Buffer.from(it.value as string), noise]).toString(encoding),
+            ] as const,
+        ),
+      ),
+    ),
+  ] as const) {
+    t.strictSame(canariesIn(`before${text}after`, [canary, key]), [one.name])
+  }
+  t.strictSame(canariesIn('', [key], Buffer.concat([noise, key.value as Buffer])), ['key'])
+  t.strictSame(canariesIn(noise.toString('base64') + noise.toString('hex'), [canary, key], noise), [])
+})
+
+t.test('no secret gets into a log, an audit row, an error, a statement or a table, whatever goes wrong', async (t) => {
+  const mark = logs.length
+  const ada = await createUser(doorstep, { password: canaryPassword() })
+  const off = await createUser(doorstep, { password: canaryPassword(), twoFactor: 'off' })
+  const typo = canaryPassword()
+  const errors: string[] = []
+  const canaries: Canary[] = [
+    { name: 'password', value: ada.password },
+    { name: 'password of an account without a second factor', value: off.password },
+    { name: 'wrong password', value: typo },
+    { name: 'e-mail', value: ada.email },
+    { name: 'phone', value: ada.phone },
+    { name: 'phone without +', value: ada.phone.slice(1) },
+    { name: 'provider auth token', value: stub.authToken },
+    ...secretKeys.map((value, at) => ({ name: `master key ${at}`, value })),
+    ...(['pending-token', 'code', 'code-mac', 'identifier', 'signing-key'] as const).flatMap((purpose) => {
+      const { key } = services.secrets.current(purpose)
+      return [
+        { name: `${purpose} key`, value: key },
+        { name: `${purpose} key as text`, value: key.toString('base64url') },
+      ]
+    }),
+    { name: 'private signing key', value: services.keyRing.active().privatePem.split('\n').slice(1, -2).join('') },
+  ]
+  const keep = (name: string, token: unknown): string => {
+    const parts = String(token).split('.')
+    t.equal(parts.length, 3, name)
+    canaries.push(
+      { name, value: String(token) },
+      { name: `payload of the ${name}`, value: parts[1] ?? '' },
+      { name: `signature of the ${name}`, value: parts[2] ?? '' },
+    )
+    return String(token)
+  }
+  const note = ({ status, body }: { status: number; body: unknown }) => {
+    if (status >= 400) errors.push(JSON.stringify(body))
+  }
+  const inject = async (
+    method: 'GET' | 'POST' | 'PUT',
+    url: string,
+    payload?: string,
+    headers: Record<string, string> = {},
+  ) => {
+    const reply: LightMyRequestResponse = await app.inject({
+      method,
+      url,
+      headers: { ...(payload !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(payload !== undefined && { payload }),
+    })
+    if (reply.statusCode >= 400) errors.push(`${JSON.stringify(reply.headers)}${reply.body}`)
+    return reply
+  }
+
+  // Everything that can go wrong before the password is proven.
+  note(await login(doorstep, { email: ada.email, password: typo }))
+  note(await login(doorstep, { email: 'nobody@example.com', password: typo }))
+  const form = JSON.stringify({ email: ada.email, password: ada.password })
+  await inject('POST', '/login', form.slice(0, -1))
+  await inject('POST', '/login', form, { 'content-type': 'text/plain' })
+  await inject('POST', '/login', form, { 'content-encoding': 'gzip' })
+  await inject('POST', '/login', form + ' '.repeat(5_000))
+  await inject(
+    'POST',
+    '/login',
+    JSON.stringify({ email: ada.email, password: ada.password, return_to: `//${ada.email}` }),
+  )
+  await inject('POST', '/login', JSON.stringify({ email: ada.email, password: [ada.password] }))
+  await inject('POST', '/login', JSON.stringify({ email: `${ada.email} x`, password: ada.password }))
+  await inject('POST', '/login', JSON.stringify({ email: ada.email, password: `${ada.password}\u0000` }))
+  await inject('POST', '/login', `{"__proto__":{"x":${JSON.stringify(ada.password)}}}`)
+  await inject('PUT', '/login', form)
+  await inject('POST', '/nothing', form)
+  await inject('GET', `/me?password=${encodeURIComponent(ada.password)}&phone=${encodeURIComponent(ada.phone)}`)
+  await inject('GET', `/${encodeURIComponent(ada.password)}/${encodeURIComponent(ada.email)}`)
+  await inject('GET', '/me', undefined, {
+    authorization: `Basic ${Buffer.from(`${ada.email}:${ada.password}`).toString('base64')}`,
+  })
+  await inject('GET', '/health/live', undefined, {
+    cookie: `session=${encodeURIComponent(ada.password)}`,
+    'x-request-id': encodeURIComponent(ada.password),
+  })
+
+  // The login, with everything that can go wrong in it.
+  for (const mode of [
+    { error: { httpStatus: 400, twilioCode: 21_211 } },
+    { error: { httpStatus: 500, twilioCode: null } },
+    'brokenJson',
+    'wrongSid',
+    'resetAfterAccept',
+  ] as const) {
+    const victim = await createUser(doorstep, { password: ada.password })
+    canaries.push({ name: 'phone of a failed text', value: victim.phone })
+    stub.setMode(mode)
+    const answer = await login(doorstep, victim)
+    note(answer)
+    if (answer.status === 200) keep('pending token of a failed text', answer.body.pending_token)
+    canaries.push({ name: 'code of a failed text', value: codeTo(victim) })
+  }
+  stub.setMode('ok')
+  const first = await login(doorstep, ada, { body: { return_to: '/orders/7', remember_me: true } })
+  const pending = keep('pending token', first.body.pending_token)
+  const code = codeTo(ada)
+  t.match(code, /^\d{10}$/)
+  canaries.push(
+    { name: 'code', value: code },
+    { name: 'code as it is read out', value: `${code.slice(0, 5)} ${code.slice(5)}` },
+  )
+  const tries = [wrongCode(code), `${code}1`, `x${code}`, `${code}\u0000`, code.replace(/./, '٣')]
+  for (const tried of tries) note(await finish(doorstep, pending, tried))
+  note(await call(doorstep, '/login/2fa', { token: `${pending}x`, body: { code } }))
+  note(await call(doorstep, '/login/2fa', { token: 'x', body: { code } }))
+  note(
+    await call(doorstep, `/login/2fa?code=${code}&pending_token=${pending}`, {
+      body: { code, pending_token: pending },
+    }),
+  )
+  note(await resend(doorstep, pending))
+  await passCooldown()
+  note(await resend(doorstep, pending))
+  await sql("UPDATE challenges SET expires_at = now() - interval '1 second' WHERE user_id = $1", [ada.id])
+  note(await finish(doorstep, pending, code))
+  await sql("UPDATE challenges SET expires_at = now() + interval '1 minute' WHERE user_id = $1", [ada.id])
+  const second = await finish(doorstep, pending, code)
+  t.equal(second.status, 200)
+  const access = keep('access token', second.body.access_token)
+  note(await finish(doorstep, pending, code))
+  note(await finish(doorstep, access, code))
+  note(await call(doorstep, '/me', { token: pending }))
+  note(await call(doorstep, `/me?access_token=${access}`))
+  note(await call(doorstep, '/me', { token: access }))
+  note(await call(doorstep, '/me', { token: access.slice(0, -3) }))
+  keep('access token of a password', (await login(doorstep, off)).body.access_token)
+
+  // Libraries that quote what they were given, and a database that fails.
+  const { accounts } = services.store
+  const { findByEmail } = accounts
+  for (const make of [
+    () => new Error(`Invalid value ${ada.password} for ${ada.email}\n    at ${ada.phone} (${code})`),
+    () =>
+      Object.assign(new Error(`duplicate key (${ada.email})`), {
+        name: 'PrismaClientKnownRequestError',
+        code: 'P2002',
+        meta: { target: ada.phone },
+      }),
+    () =>
+      Object.assign(new Error(`timeout exceeded when trying to connect to ${ada.password}`), {
+        cause: new Error(code),
+      }),
+    () => Object.assign(new SyntaxError(ada.password), { statusCode: 400 }),
+  ]) {
+    accounts.findByEmail = async () => {
+      throw make()
+    }
+    await inject('POST', '/login', form)
+  }
+  accounts.findByEmail = findByEmail
+  app.log.error({ err: new Error(ada.password, { cause: new Error(code) }) })
+  app.log.error(new Error(`${ada.password}\n    at ${ada.phone}`))
+  app.log.warn({ err: new Error(ada.password) }, 'a library has a word to say')
+
+  const logged = logs.slice(mark).join('')
+  t.ok(logs.length - mark > 60, `${logs.length - mark} lines were logged`)
+  t.match(logged, /"internal error"/)
+  t.match(logged, /a library has a word to say/)
+  t.strictSame(canariesIn(logged, canaries), [], 'in the log')
+
+  t.ok(errors.length > 35, `${errors.length} errors were answered`)
+  t.strictSame(canariesIn(errors.join('\n'), canaries), [], 'in an error')
+
+  const tables = await sql(
+    "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'",
+  )
+  t.ok(tables.length >= 11)
+  for (const { name } of tables) {
+    const rows = (await sql(`SELECT to_jsonb(r)::text AS text FROM "${name}" r`)).map(({ text }) => JSON.parse(text))
+    // The two places where a number stands on purpose, and the one for the e-mail.
+    for (const stored of rows) {
+      if (name === 'users') Object.assign(stored, { email: '', phone: '' })
+      if (name === 'sms_budgets') stored.key = stored.key.replace(/^(phone|phone-total|prefix):.*/, '')
+      if (name === 'sms_messages')
+        stored.budgets = stored.budgets.map((key: string) => key.replace(/^(phone|prefix):.*/, ''))
+    }
+    t.strictSame(canariesIn(JSON.stringify(rows), canaries), [], `in ${rows.length} rows of ${name}`)
+  }
+
+  const statements = tap.heard()
+  t.ok(statements.includes('charge_code') && statements.includes('open_challenge'), 'the statements were heard')
+  const known = ['e-mail', 'phone', 'phone without +', 'phone of a failed text']
+  t.strictSame(
+    canariesIn(
+      `${statements.toString('latin1')}${statements.toString('utf8')}${statements.toString('hex')}`,
+      canaries.filter(({ name }) => !known.includes(name)),
+      statements,
+    ),
+    [],
+    'in a statement or a parameter',
+  )
+})
+
+t.test('nobody writes lines of their own into the log', async (t) => {
+  const mark = logs.length
+  const forged = [
+    '\r\n{"level":"fatal","event":"login.succeeded","msg":"forged"}',
+    '\u001b[2J\u001b[31mred',
+    '","event":"login.succeeded","x":"',
+    '\u2028forged\u2029',
+    '\u0000forged',
+  ]
+  for (const text of forged) {
+    const name = encodeURIComponent(text)
+    await call(doorstep, '/login', { body: { email: `${text}@example.com`, password: 'x' } })
+    await call(doorstep, '/login', {
+      body: { email: `nobody${text.replace(/[\r\n\u0000]/g, '')}@example.com`, password: text },
+    })
+    await call(doorstep, '/login', { body: { email: 'nobody@example.com', password: 'x', [text]: text } })
+    const headers = {
+      'user-agent': text,
+      'x-request-id': text,
+      'request-id': text,
+      'x-forwarded-for': text,
+      traceparent: text,
+      host: text,
+      authorization: text,
+    }
+    await call(doorstep, '/me', { headers })
+    await call(doorstep, `/problems/${name}`)
+    await call(doorstep, `/${name}?${name}=${name}`)
+    await call(doorstep, '/login/2fa', { token: `${name}.${name}.${name}`, body: { code: text } })
+  }
+  const user = await createUser(doorstep, { twoFactor: 'off' })
+  const answer = await call(doorstep, '/login', {
+    body: { email: user.email, password: user.password },
+    headers: { 'user-agent': forged[1] ?? '' },
+  })
+  t.equal(answer.status, 200)
+
+  const chunks = logs.slice(mark)
+  t.ok(chunks.length > 40)
+  for (const chunk of chunks) {
+    t.match(chunk, /^\{[^\r\n\u001b\u2028\u2029\u0000]*\}\n$/, 'one line of JSON')
+    const { level, requestId, ...line } = JSON.parse(chunk)
+    t.match(level, /^(trace|debug|info|warn|error)$/)
+    if (line.msg === 'answered')
+      t.match(requestId, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  }
+  const succeeded = chunks.filter((chunk) => JSON.parse(chunk).event === 'login.succeeded')
+  t.equal(succeeded.length, 1, 'the one that happened')
+})
+
+/** The service as a process of its own, on the same database. */
+const program = ['--import', import.meta.resolve('tsx'), fileURLToPath(new URL('../../src/main.ts', import.meta.url))]
+const folder = mkdtempSync(join(tmpdir(), 'doorstep-leaks-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const processSettings = async (): Promise<Record<string, string>> => ({
+  ...{ ...providerSettings, ...secrets, CODE_LENGTH: '10', NODE_ENV: 'test', LOG_LEVEL: 'trace', DATA_DIR: folder },
+  // One connection: the embedded database has one backend for all the names of prepared statements.
+  ...{ DATABASE_URL: database.url, DATABASE_POOL_SIZE: '1', PORT: String(await freePort()) },
+  ...{ ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1', RATE_LOGIN_MINUTE: '1000', RATE_VERIFY_MINUTE: '1000' },
+})
+
+const over = async (address: string, path: string, sent: { token?: string; body?: unknown } = {}) => {
+  const reply = await fetch(`${address}${path}`, {
+    method: sent.body === undefined ? 'GET' : 'POST',
+    headers: {
+      'content-type': 'application/json',
+      ...(sent.token !== undefined && { authorization: `Bearer ${sent.token}` }),
+    },
+    ...(sent.body !== undefined && { body: typeof sent.body === 'string' ? sent.body : JSON.stringify(sent.body) }),
+  })
+  return { status: reply.status, body: await reply.json() }
+}
+
+t.test('nothing of it is printed by the running program either', async (t) => {
+  const user = await createUser(doorstep, { password: canaryPassword() })
+  const service = runService(t, program, { env: await processSettings(), cwd: folder })
+  const address = await service.address()
+  const form = { email: user.email, password: user.password }
+  await over(address, '/login', { body: JSON.stringify(form).slice(0, -1) })
+  await over(address, `/me?access_token=${encodeURIComponent(user.password)}`)
+  const first = await over(address, '/login', { body: form })
+  const pending: string = first.body.pending_token
+  const code = codeTo(user)
+  await over(address, '/login/2fa', { token: pending, body: { code: wrongCode(code) } })
+  await over(address, '/login/2fa/resend', { token: pending, body: {} })
+  const second = await over(address, '/login/2fa', { token: pending, body: { code } })
+  t.equal(second.status, 200)
+  const access: string = second.body.access_token
+  await over(address, '/me', { token: access })
+  await over(address, '/me', { token: pending })
+  const failing = await createUser(doorstep, { password: user.password })
+  stub.setMode({ error: { httpStatus: 400, twilioCode: 21_211 } })
+  await over(address, '/login', { body: { email: failing.email, password: failing.password } })
+  stub.setMode('ok')
+  service.kill('SIGTERM')
+  t.strictSame(await service.exit, { code: 0, signal: null })
+
+  const canaries: Canary[] = [
+    ...[
+      ['password', user.password],
+      ['e-mail', user.email],
+      ['phone', user.phone.slice(1)],
+      ['code', code],
+    ].map(([name = '', value = '']) => ({ name, value })),
+    ...[
+      ['phone of a failed text', failing.phone.slice(1)],
+      ['code of a failed text', codeTo(failing)],
+    ].map(([name = '', value = '']) => ({ name, value })),
+    ...[
+      ['pending token', pending],
+      ['access token', access],
+    ].flatMap(([name = '', token = '']) =>
+      token
+        .split('.')
+        .slice(1)
+        .map((value) => ({ name, value })),
+    ),
+    { name: 'provider auth token', value: stub.authToken },
+    ...secretKeys.map((value, at) => ({ name: `master key ${at}`, value })),
+    {
+      name: 'database',
+      value:
+        new URL(database.url).pathname.slice(1) === 'postgres' ? database.url : new URL(database.url).pathname.slice(1),
+    },
+  ]
+  t.match(service.out(), /"listening"[\s\S]*login\.succeeded[\s\S]*"stopped"/)
+  t.strictSame(canariesIn(service.out(), canaries), [], 'standard output')
+  t.strictSame(canariesIn(service.err(), canaries), [], 'standard error')
+  t.ok(service.lines().length > 10, 'every line is JSON')
+})
+
+t.test('a log that cannot be written stops no login and crashes nothing', async (t) => {
+  const user = await createUser(doorstep, { twoFactor: 'off' })
+  const env = await processSettings()
+  const child = spawn('/bin/sh', ['-c', 'exec "$0" "$@" >/dev/full 2>/dev/full', process.execPath, ...program], {
+    cwd: folder,
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    stdio: 'ignore',
+  })
+  const exit = new Promise<{ code: number | null }>((resolve) => child.once('close', (code) => resolve({ code })))
+  t.teardown(() => child.kill('SIGKILL'))
+  const address = `http://127.0.0.1:${env.PORT}`
+  const isUp = () =>
+    fetch(`${address}/health/live`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  for (let waited = 0; waited < 300 && child.exitCode === null && !(await isUp()); waited += 1) await sleep(200)
+  t.ok(await isUp(), 'it starts')
+  for (let count = 0; count < 20; count += 1) {
+    t.equal((await over(address, '/login', { body: { email: user.email, password: user.password } })).status, 200)
+    t.equal(
+      (await over(address, '/login', { body: { email: 'nobody-full@example.com', password: 'x' } })).body.status >= 400,
+      true,
+    )
+  }
+  t.equal(child.exitCode, null, 'and goes on')
+  child.kill('SIGTERM')
+  t.strictSame(await exit, { code: 0 }, 'until it is told to stop')
+})

@@ -1,0 +1,347 @@
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import t from 'tap'
+import { startDoorstep } from '../helpers/doorstep.ts'
+import { moveClock } from '../helpers/moved-clock.ts'
+import { passTime } from '../helpers/pass-time.ts'
+import { call, codeFor, createUser, finish, login, resend, type TestUser, textsTo, wrongCode } from '../helpers/story.ts'
+import { together } from '../helpers/together.ts'
+
+t.setTimeout(180_000)
+
+t.test('a thief who holds a token or a code that was good once, or is good elsewhere', async (t) => {
+  const doorstep = await startDoorstep(t, { env: { SMS_PER_USER_HOUR: '100000', SMS_PER_USER_DAY: '100000' } })
+  const { sql, services } = doorstep
+
+  const attemptsOf = async ({ id }: TestUser): Promise<number> => {
+    const [row] = await sql<{ attempts: number }>(
+      'SELECT coalesce(sum(attempts), 0)::integer AS attempts FROM challenges WHERE user_id = $1',
+      [id],
+    )
+    return row?.attempts ?? -1
+  }
+  const liveOf = async ({ id }: TestUser): Promise<number> => {
+    const [row] = await sql<{ n: number }>(
+      'SELECT count(*)::integer AS n FROM challenges WHERE user_id = $1 AND consumed_at IS NULL AND superseded_at IS NULL',
+      [id],
+    )
+    return row?.n ?? -1
+  }
+  type Login = { user: TestUser; token: string; code: string }
+  const begin = async (user?: TestUser): Promise<Login> => {
+    const who = user ?? (await createUser(doorstep))
+    const first = await login(doorstep, who)
+    if (first.status !== 200) throw new Error(`login: ${first.status} ${first.body.code}`)
+    return { user: who, token: first.body.pending_token, code: codeFor(doorstep, who.phone) }
+  }
+  const isOver = async ({ token }: Login, code: string): Promise<boolean> => {
+    const answers = [
+      await finish(doorstep, token, code),
+      await resend(doorstep, token),
+      await call(doorstep, '/login/2fa', { token }),
+      await finish(doorstep, token, 'not a code'),
+    ]
+    return answers.every(({ status, body }) => status === 401 && body.code === 'invalid_token')
+  }
+
+  await t.test('old or current, his own or another account: only the code of the very login opens it', async (t) => {
+    const logins = async (): Promise<Login[]> => {
+      const old = [await begin(), await begin()]
+      await passTime(doorstep, 301)
+      return [...old, ...(await Promise.all(old.map(({ user }) => begin(user))))]
+    }
+    const names = ['A old', 'B old', 'A current', 'B current']
+    for (const [i, name] of names.entries()) {
+      for (const [j, codeName] of names.entries()) {
+        const all = await logins()
+        const { token, user } = all[i] as Login
+        const own = all[i]?.code === all[j]?.code
+        const before = await attemptsOf(user)
+        const answer = await finish(doorstep, token, all[j]?.code ?? '')
+        const expected = i < 2 ? 401 : i === j || own ? 200 : 422
+        t.equal(answer.status, expected, `token ${name}, code ${codeName}`)
+        t.equal('access_token' in answer.body, expected === 200)
+        t.equal((await attemptsOf(user)) - before, expected === 401 ? 0 : 1, 'and costs the owner of the token a try')
+      }
+    }
+  })
+
+  await t.test('a token and a code that were used', async (t) => {
+    const used = await begin()
+    const joined = await login(doorstep, used.user)
+    t.equal((await finish(doorstep, used.token, used.code)).status, 200)
+    t.ok(await isOver(used, used.code), 'the token is dead')
+    t.ok(await isOver({ ...used, token: joined.body.pending_token }, used.code), 'and every other of that login')
+    const next = await begin(used.user)
+    t.equal((await finish(doorstep, next.token, used.code)).status, next.code === used.code ? 200 : 422)
+    t.ok(await isOver(used, next.code))
+    t.same(await sql('SELECT count(*)::integer AS n FROM sessions WHERE user_id = $1', [used.user.id]), [{ n: 1 }])
+  })
+
+  await t.test('a token with another login or user written into it', async (t) => {
+    const [ada, bob] = [await begin(), await begin()]
+    const idOf = async ({ user }: Login): Promise<string> =>
+      (await sql<{ id: string }>('SELECT id FROM challenges WHERE user_id = $1', [user.id]))[0]?.id ?? ''
+    const [head, body, signature] = ada.token.split('.') as [string, string, string]
+    const claims = JSON.parse(Buffer.from(body, 'base64url').toString('utf8'))
+    for (const change of [{ cid: await idOf(bob) }, { sub: bob.user.id }, { cid: await idOf(bob), sub: bob.user.id }]) {
+      const forged = Buffer.from(JSON.stringify({ ...claims, ...change })).toString('base64url')
+      for (const { code } of [ada, bob]) {
+        t.equal((await finish(doorstep, `${head}.${forged}.${signature}`, code)).status, 401)
+      }
+    }
+    // Even one that we signed ourselves does not bring a user and somebody else's challenge together.
+    const app = { ...services, ...doorstep }
+    const mint = (userId: string, challengeId: string) => pendingToken(app, claims, userId, challengeId)
+    for (const { code } of [ada, bob]) {
+      t.equal((await finish(doorstep, mint(ada.user.id, await idOf(bob)), code)).status, 401)
+      t.equal((await finish(doorstep, mint(bob.user.id, await idOf(ada)), code)).status, 401)
+      t.equal((await finish(doorstep, mint(ada.user.id, randomUUID()), code)).status, 401)
+    }
+    t.same([await attemptsOf(ada.user), await attemptsOf(bob.user)], [0, 0], 'nobody was charged')
+    t.equal((await finish(doorstep, mint(ada.user.id, await idOf(ada)), ada.code)).status, 200, 'such tokens are good')
+  })
+
+  await t.test('a code that was made for something else than a login', async (t) => {
+    const ada = await begin()
+    const challengeId = randomUUID()
+    const binding = { challengeId, userId: ada.user.id, purpose: 'enrol' }
+    const { code, mac, keyId } = services.oneTimeCodes.issue(binding)
+    await sql(
+      `INSERT INTO challenges (id, user_id, purpose, code_mac, key_id, last_sent_at, expires_at, ends_at)
+       VALUES ($1, $2, 'enrol', $3, $4, now(), now() + interval '5 minutes', now() + interval '10 minutes')`,
+      [challengeId, ada.user.id, mac, keyId],
+    )
+    t.ok(services.oneTimeCodes.matches(binding, code, { mac, keyId }), 'it is right where it belongs')
+    t.equal((await finish(doorstep, ada.token, code)).status, code === ada.code ? 200 : 422)
+    const claims = JSON.parse(Buffer.from(ada.token.split('.')[1] ?? '', 'base64url').toString('utf8'))
+    const token = pendingToken({ ...services, ...doorstep }, claims, ada.user.id, challengeId)
+    const answer = await finish(doorstep, token, code)
+    t.ok([401, 422].includes(answer.status), 'not even with a token for it')
+    t.same(await sql('SELECT FROM sessions WHERE user_id = $1', [ada.user.id]), [])
+  })
+
+  await t.test('twenty logins, one after another: one is alive at a time', async (t) => {
+    const user = await createUser(doorstep)
+    let previous: Login | undefined
+    for (let round = 0; round < 20; round++) {
+      const current = await begin(user)
+      t.equal(await liveOf(user), 1)
+      if (previous) {
+        t.equal((await finish(doorstep, previous.token, previous.code)).status, 401, 'old token, old code')
+        t.equal((await finish(doorstep, previous.token, current.code)).status, 401, 'old token, new code')
+        const mixed = await finish(doorstep, current.token, previous.code)
+        if (previous.code !== current.code) t.equal(mixed.status, 422, 'new token, old code')
+        await sql(`UPDATE factor_guards SET streak = 0, failed_at = '{}' WHERE user_id = $1`, [user.id])
+      }
+      // Some end by success, some by wrong codes, some by time.
+      if (round % 3 === 0) t.equal((await finish(doorstep, current.token, current.code)).status, 200)
+      if (round % 3 === 1) {
+        for (let i = 0; i < 5; i++) await finish(doorstep, current.token, wrongCode(current.code))
+        await passTime(doorstep, 61)
+      }
+      if (round % 3 === 2) await passTime(doorstep, 301)
+      await sql(`UPDATE factor_guards SET streak = 0, failed_at = '{}', locked_until = NULL WHERE user_id = $1`, [user.id])
+      t.ok((await liveOf(user)) <= 1)
+      previous = current
+    }
+  })
+
+  await t.test('a resend: the same code again, and no more tries for it', async (t) => {
+    const late = await begin()
+    for (let i = 0; i < 4; i++) {
+      t.equal((await finish(doorstep, late.token, wrongCode(late.code))).body.attempts_remaining, 4 - i)
+    }
+    await passTime(doorstep, 61)
+    t.match(await resend(doorstep, late.token), { status: 200, body: { challenge: { attempts_remaining: 1 } } })
+    const texts = textsTo(doorstep, late.user.phone)
+    t.equal(texts.length, 2)
+    t.equal(new Set(texts.map((text) => /#(\d+)$/.exec(text)?.[1])).size, 1, 'both texts carry the same code')
+    t.match(await finish(doorstep, late.token, wrongCode(late.code)), { status: 422, body: { attempts_remaining: 0 } })
+    t.match(await finish(doorstep, late.token, late.code), { status: 429, body: { code: 'code_attempts_exhausted' } })
+    t.match(await resend(doorstep, late.token), { status: 429, body: { code: 'code_attempts_exhausted' } })
+
+    const first = await begin()
+    await passTime(doorstep, 61)
+    t.equal((await resend(doorstep, first.token)).status, 200)
+    t.equal((await finish(doorstep, first.token, first.code)).status, 200, "the first text's code is good")
+
+    const thrice = await begin()
+    for (const expected of [200, 200, 429]) {
+      await passTime(doorstep, 61)
+      const answer = await resend(doorstep, thrice.token)
+      t.equal(answer.status, expected)
+      if (expected === 429) t.equal(answer.body.code, 'sms_limit_reached', 'three texts per login, the first among them')
+    }
+    t.equal(textsTo(doorstep, thrice.user.phone).length, 3)
+  })
+
+  /** Puts a moment of this login `ms` from now, by the database's clock. */
+  const move = ({ user }: Login, column: 'expires_at' | 'ends_at', ms: number) =>
+    sql(`UPDATE challenges SET ${column} = clock_timestamp() + $2 * interval '1 millisecond' WHERE user_id = $1`, [
+      user.id,
+      ms,
+    ])
+  /** The answer to a code sent less than a second before that moment; asked again if this machine was too slow. */
+  const justBefore = async (column: 'expires_at' | 'ends_at'): Promise<number> => {
+    for (let round = 0; round < 10; round++) {
+      const running = await begin()
+      await move(running, column, 1_000)
+      const start = performance.now()
+      const { status } = await finish(doorstep, running.token, running.code)
+      if (performance.now() - start < 900) return status
+    }
+    throw new Error('this machine needs a second for every request')
+  }
+
+  const lifetime = async (t: Parameters<Parameters<typeof doorstepTest>[1]>[0]): Promise<void> => {
+    const running = await begin()
+    await passTime(doorstep, 290)
+    const { challenge } = (await call(doorstep, '/login/2fa', { token: running.token })).body
+    t.ok(challenge.code_expires_in > 0 && challenge.code_expires_in <= 10)
+    t.equal((await finish(doorstep, running.token, running.code)).status, 200, 'after 290 s')
+
+    const expired = await begin()
+    await passTime(doorstep, 301)
+    t.match(await finish(doorstep, expired.token, expired.code), { status: 410, body: { code: 'code_expired' } })
+    t.equal(await attemptsOf(expired.user), 0, 'and costs no try')
+    t.equal((await resend(doorstep, expired.token)).body.challenge.code_expires_in, 299, 'a resend gives it 300 s more')
+    await passTime(doorstep, 280)
+    const last = await resend(doorstep, expired.token)
+    t.ok(last.body.challenge.code_expires_in <= 19, 'but never past 600 s from the first')
+    t.equal(last.body.challenge.resend_after, null)
+    t.equal((await finish(doorstep, expired.token, wrongCode(expired.code))).status, 422)
+    await passTime(doorstep, 20)
+    t.ok(await isOver(expired, expired.code), 'then the login is over')
+  }
+  const doorstepTest = t.test.bind(t) as (name: string, run: (t: import('tap').Test) => Promise<void>) => Promise<unknown>
+
+  await t.test('a code that was good until a moment ago', async (t) => {
+    await lifetime(t)
+    t.equal(await justBefore('expires_at'), 200, 'up to the last second')
+    t.equal(await justBefore('ends_at'), 200)
+    const expired = await begin()
+    await move(expired, 'expires_at', -1)
+    t.equal((await finish(doorstep, expired.token, expired.code)).status, 410, 'not a millisecond longer')
+    const over = await begin()
+    await move(over, 'ends_at', -1)
+    t.ok(await isOver(over, over.code))
+  })
+
+  for (const hours of [1, -1]) {
+    await t.test(`a replica whose clock is ${hours} h off: codes live as long as ever`, async (t) => {
+      moveClock(t).forward(hours * 3_600)
+      await lifetime(t)
+    })
+  }
+
+  await t.test('a login from before the account changed', async (t) => {
+    const changes = [
+      { password_hash: await services.passwordHash.hash('a new password') },
+      { phone: '+12025550199' },
+      { two_factor: 'off' as const },
+      { disabled: true },
+      { disabled: false },
+    ]
+    for (const change of changes) {
+      const begun = await begin()
+      const texts = textsTo(doorstep, begun.user.phone).length
+      await passTime(doorstep, 61)
+      await services.store.accounts.change(begun.user.email, change, { type: 'user.changed', outcome: 'test' })
+      t.ok(await isOver(begun, begun.code), `${Object.keys(change)[0]}: the right code gets 401`)
+      t.equal(textsTo(doorstep, begun.user.phone).length, texts, 'and nobody a text')
+      t.equal(await attemptsOf(begun.user), 0)
+      t.same(await sql('SELECT FROM sessions WHERE user_id = $1', [begun.user.id]), [])
+    }
+    const back = await begin()
+    for (const disabled of [true, false]) {
+      await services.store.accounts.change(back.user.email, { disabled }, { type: 'user.changed', outcome: 'test' })
+    }
+    t.ok(await isOver(back, back.code), 'disabled and enabled again: over all the same')
+    await passTime(doorstep, 61)
+    const next = await begin(back.user)
+    t.equal((await finish(doorstep, next.token, next.code)).status, 200, 'but the owner can sign in')
+  })
+})
+
+t.test('somebody who sends anything but a code', async (t) => {
+  const doorstep = await startDoorstep(t, { env: { RATE_VERIFY_MINUTE: '20' } })
+  const user = await createUser(doorstep)
+  const first = await login(doorstep, user)
+  const token: string = first.body.pending_token
+  const code = codeFor(doorstep, user.phone)
+  let address = 0
+  const send = (body: unknown) =>
+    call(doorstep, '/login/2fa', {
+      ...{ method: 'POST' as const, token, from: `10.0.${address >> 8}.${address++ & 255}` },
+      ...{ body: JSON.stringify(body), headers: { 'content-type': 'application/json' } },
+    })
+  const attempts = async () =>
+    (await doorstep.sql('SELECT attempts FROM challenges WHERE user_id = $1', [user.id]))[0]?.attempts
+  const digits = (zero: number) => [...code].map((digit) => String.fromCodePoint(zero + Number(digit))).join('')
+
+  await t.test('is told so, and it costs no try', async (t) => {
+    const bad: Record<string, unknown> = {
+      ...{ number: Number(code), null: null, true: true, list: [code], object: { code }, empty: '', spaces: '      ' },
+      ...{ 'one too few': code.slice(1), 'one too many': `${code}0`, letters: 'abcdef', hex: '0x1234', exponent: '1e5' },
+      ...{ sign: `+${code}`, decimal: `${code}.0`, tab: `\t${code}`, newline: `${code}\n`, 'no-break space': `\u00a0${code}` },
+      ...{ 'Arabic-Indic': digits(0x660), 'full width': digits(0xff10), Devanagari: digits(0x966), bold: digits(0x1d7ce) },
+      ...{ mixed: code.slice(0, 5) + String.fromCodePoint(0xff10 + Number(code[5])), dash: `${code.slice(0, 3)}–${code.slice(3)}` },
+      ...{ NUL: `${code}\u0000`, 'zero width': `${code}\u200b`, surrogate: `${code}\ud800`, long: '1'.repeat(10_000) },
+      ...{ 'many spaces': ' '.repeat(100) + code },
+    }
+    for (const [name, value] of Object.entries(bad)) {
+      const answer = await send({ code: value })
+      t.ok(answer.status === 400 || answer.status === 413, `${name}: ${answer.status}`)
+    }
+    for (const body of [{}, [], null, code, 7, { code, admin: true }, { Code: code }, { code: code, cid: 'x' }]) {
+      t.equal((await send(body)).status, 400, JSON.stringify(body))
+    }
+    t.equal(await attempts(), 0)
+  })
+
+  await t.test('whatever JSON it is', async (t) => {
+    const value = fc.oneof(fc.jsonValue(), fc.record({ code: fc.jsonValue() }), fc.record({ code: fc.string({ unit: 'binary' }) }))
+    await fc.assert(
+      fc.asyncProperty(value, async (body) => {
+        const { status } = await send(body)
+        return status === 400 || status === 413
+      }),
+      { numRuns: 300 },
+    )
+    t.equal(await attempts(), 0, 'no try was charged')
+  })
+
+  await t.test('with a token that is no good either: the token is judged first', async (t) => {
+    for (const bad of [`${token}x`, 'x.y.z', '']) {
+      t.match(await call(doorstep, '/login/2fa', { method: 'POST', token: bad, body: { code: 7 } }), { status: 401 })
+    }
+  })
+
+  await t.test('but pays with the requests of the address', async (t) => {
+    const answers = await together(21, () =>
+      call(doorstep, '/login/2fa', { token, from: '192.0.2.7', body: { code: 'nonsense' } }),
+    )
+    t.same(answers.map(({ status }) => status).sort(), [...Array(20).fill(400), 429])
+  })
+
+  await t.test('while a person may write the code with spaces and hyphens', async (t) => {
+    const [a, b, c, d, e, f] = code
+    for (const typed of [`${a}${b}${c} ${d}${e}${f}`, `${a}-${b}-${c}-${d}-${e}-${f}`, ` ${code} `, `- ${code} -`]) {
+      const next = await login(doorstep, user)
+      const again = codeFor(doorstep, user.phone)
+      const written = [...typed].map((letter) => (/\d/.test(letter) ? '#' : letter)).join('')
+      let at = 0
+      const answer = await finish(doorstep, next.body.pending_token, written.replace(/#/g, () => again[at++] ?? ''))
+      t.equal(answer.status, 200, JSON.stringify(written))
+    }
+  })
+})
+
+type Minter = { app: { jwt: unknown }; config: { issuer: string } }
+
+/** A pending token as the service would sign it, for any user and challenge. */
+function pendingToken({ app }: Minter, claims: Record<string, unknown>, userId: string, challengeId: string): string {
+  const { pending } = app.jwt as { pending: { sign(claims: object): string } }
+  return pending.sign({ ...claims, jti: randomUUID(), sub: userId, cid: challengeId })
+}

@@ -1,0 +1,288 @@
+import { execFileSync } from 'node:child_process'
+import { createHmac } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { drive, expectOk, type Load, type Operation, post, type Sample } from './load.ts'
+import { cpuMs, familyCpuMs, memoryMiB, poolMs } from './process.ts'
+import { profileClock, summarizeProfile } from './profile.ts'
+import type { Task } from './raw-argon2.ts'
+import { judge, median, percentile, type Result, resultTable, type Target, targetTable } from './report.ts'
+import { floorKey, floorRows, openStage, type Stage } from './stage.ts'
+import { countStatements, isTransactionControl } from './statements.ts'
+import { password } from './supply.ts'
+
+const help = `npm run bench -- [options]
+
+Measures, side by side in one run, what a login costs beyond what it cannot do without. Exit code 1: a target is missed.
+
+  --quick           shorter rounds, fewer logins
+  --clients 1,8,32  callers at once; the targets are judged at the last
+  --rounds N        how often all programs are measured in turn (3)
+  --seconds S       for each measurement (3)
+  --logins N        whole logins over which memory is watched (10000)
+  --profile         instead of all that: where the service spends its time, by module and function
+  --no-build        measure dist/ as it is
+
+Postgres: BENCH_DATABASE_URL or TEST_DATABASE_URL; without them one is started, and its CPU is measured as well.`
+
+const { values: given } = parseArgs({
+  options: {
+    help: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
+    'no-build': { type: 'boolean', default: false },
+    clients: { type: 'string', default: '1,8,32' },
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string' },
+    logins: { type: 'string' },
+  },
+})
+const loads = given.clients.split(',').map(Number)
+const mostClients = loads.at(-1) ?? 32
+const rounds = Number(given.rounds)
+const untilMs = 1_000 * Number(given.seconds ?? (given.quick ? 1.2 : 3))
+const loginsWatched = Number(given.logins ?? (given.quick ? 1_000 : 10_000))
+/** Memory of the first logins is that of a service warming up. */
+const warmShare = 0.2
+/** Operations, and seconds at most, before anything is measured: by then V8 has compiled what is hot. */
+const warmUp: Load = { clients: 8, untilMs: 10_000, operations: 300 }
+const counted = 100
+const profiled = given.quick ? 1_000 : 4_000
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+
+const programs = {
+  'argon2.verify': measureRawArgon2,
+  'POST /login': measureLogin,
+  floor: measureFloor,
+  'POST /login/2fa': measureCode,
+}
+type Program = keyof typeof programs
+type Results = Map<string, Map<number, Result[]>>
+
+/** CPU of the program and of Postgres around `work`. */
+async function measured(stage: Stage, pid: number, work: () => Promise<Sample>): Promise<Result> {
+  const read = () => ({
+    server: cpuMs(pid),
+    pool: poolMs(pid),
+    postgres: stage.postgres.pid === null ? null : familyCpuMs(stage.postgres.pid),
+  })
+  const before = read()
+  const { operations, failed, ms, latencies } = await work()
+  const after = read()
+  if (operations === 0) throw new Error('nothing was done in the time given')
+  return {
+    failed,
+    operationsPerSecond: (operations / ms) * 1_000,
+    p50: percentile(latencies, 0.5),
+    p95: percentile(latencies, 0.95),
+    p99: percentile(latencies, 0.99),
+    serverMs: (after.server - before.server) / operations,
+    poolMs: (after.pool - before.pool) / operations,
+    postgresMs:
+      before.postgres === null || after.postgres === null ? null : (after.postgres - before.postgres) / operations,
+  }
+}
+
+/** As many at once as the service allows itself, which is one per core. */
+async function measureRawArgon2(stage: Stage, load: Load): Promise<Result> {
+  const { rawArgon2, supply, config } = stage
+  const clients = Math.min(load.clients, config.argon2.concurrency)
+  const task: Task = { hash: supply.passwordHash, password, load: { ...load, clients } }
+  return measured(stage, rawArgon2.pid ?? 0, async () => {
+    rawArgon2.send(task)
+    const [sample] = await once(rawArgon2, 'message', { signal: AbortSignal.timeout(load.untilMs + 30_000) })
+    return sample as Sample
+  })
+}
+
+async function measureLogin(stage: Stage, load: Load): Promise<Result> {
+  const { doorstep, supply } = stage
+  await supply.clear()
+  return measured(stage, doorstep.pid, () => drive(doorstep.port, load, supply.login))
+}
+
+async function measureFloor(stage: Stage, load: Load): Promise<Result> {
+  const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url')
+  const requests = Array.from({ length: floorRows }, (_, n) => {
+    const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode({ sub: String(n) })}`
+    const token = `${signed}.${createHmac('sha256', floorKey).update(signed).digest('base64url')}`
+    return post('/floor', { code: '123456' }, { token })
+  })
+  let sent = 0
+  const next = (): Operation => {
+    const request = requests[sent++ % requests.length] ?? ''
+    return async (send) => void expectOk(await send(request))
+  }
+  return measured(stage, stage.floor.pid, () => drive(stage.floor.port, load, next))
+}
+
+/** As many codes are prepared as the floor could have used: Doorstep is not faster. */
+async function measureCode(stage: Stage, load: Load, results: Results): Promise<Result> {
+  const { doorstep, supply } = stage
+  await supply.clear()
+  const floor = results.get('floor')?.get(load.clients)?.at(-1)?.operationsPerSecond
+  const wanted = floor === undefined ? (load.operations ?? 0) : Math.ceil((floor * load.untilMs) / 1_000)
+  const next = await supply.codes(wanted)
+  return measured(stage, doorstep.pid, () => drive(doorstep.port, load, next))
+}
+
+/** All programs in turn, `rounds` times over, so that whatever else the machine does hits all of them alike. */
+async function measureAll(stage: Stage): Promise<Results> {
+  const results: Results = new Map()
+  for (const measure of Object.values(programs)) await measure(stage, warmUp, results)
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const clients of loads) {
+      for (const [name, measure] of Object.entries(programs)) {
+        const result = await measure(stage, { clients, untilMs }, results)
+        const byLoad = results.get(name) ?? new Map<number, Result[]>()
+        byLoad.set(clients, [...(byLoad.get(clients) ?? []), result])
+        results.set(name, byLoad)
+      }
+    }
+    say(`  round ${round} of ${rounds}`)
+  }
+  return results
+}
+
+/** Whole logins by all clients; resident memory after each hundredth of them. */
+async function watchMemory({ doorstep, supply }: Stage): Promise<{ peak: number; growth: number }> {
+  await supply.clear()
+  const seen: number[] = []
+  let begun = 0
+  const next = (): Operation => {
+    if (begun % Math.ceil(loginsWatched / 100) === 0) seen.push(memoryMiB(doorstep.pid).now)
+    begun += 1
+    return supply.completeLogin()
+  }
+  const load = { clients: mostClients, untilMs: 600_000, operations: loginsWatched }
+  const { operations, failed } = await drive(doorstep.port, load, next)
+  if (operations + failed < loginsWatched) throw new Error(`only ${operations} logins in ${load.untilMs / 1_000} s`)
+  const medianOf = (from: number, to: number) => median(seen.slice(seen.length * from, seen.length * to))
+  const growth = medianOf(1 - warmShare, 1) - medianOf(warmShare, 2 * warmShare)
+  return { peak: memoryMiB(doorstep.pid).peak, growth }
+}
+
+/** What one operation of each kind sends to Postgres, from a service that talks to it through a counting proxy. */
+async function readStatements(stage: Stage) {
+  const proxy = await countStatements(stage.postgres.url)
+  const doorstep = await stage.startDoorstep(proxy.url)
+  const count = async (next: () => Operation | undefined) => {
+    proxy.reset()
+    const { operations } = await drive(doorstep.port, { clients: 4, untilMs: 60_000, operations: counted }, next)
+    if (operations < counted) throw new Error(`only ${operations} of ${counted} operations`)
+    const executed = [...proxy.executed]
+    const sum = (list: [string, number][]) => list.reduce((total, [, times]) => total + times, 0)
+    return {
+      each: sum(executed) / counted,
+      transactionControl: sum(executed.filter(([sql]) => isTransactionControl(sql))),
+    }
+  }
+  await stage.supply.clear()
+  const login = await count(stage.supply.login)
+  const code = await count(await stage.supply.codes(counted))
+  await doorstep.close()
+  await proxy.close()
+  return { login, code }
+}
+
+function targetsOf(results: Results, memory: Memory, statements: Statements): Target[] {
+  const of = (program: Program, clients: number): Result[] => results.get(program)?.get(clients) ?? []
+  const pairs = (ours: Program, theirs: Program, clients: number, compare: (a: Result, b: Result) => number) =>
+    of(ours, clients).map((result, round) => compare(result, of(theirs, clients)[round] as Result))
+  const speed = (a: Result, b: Result): number => a.operationsPerSecond / b.operationsPerSecond
+  const at = `at ${mostClients} clients`
+  return [
+    {
+      name: `/login to bare argon2, throughput, ${at}`,
+      values: pairs('POST /login', 'argon2.verify', mostClients, speed),
+      ...{ atLeast: 0.7, tolerance: 0.1 },
+    },
+    {
+      name: `/login, server CPU beyond the hash, ${at}`,
+      values: of('POST /login', mostClients).map(({ serverMs, poolMs }) => serverMs - poolMs),
+      ...{ atMost: 6, tolerance: 0.25, unit: ' ms' },
+    },
+    {
+      name: `/login/2fa to the floor, throughput, ${at}`,
+      values: pairs('POST /login/2fa', 'floor', mostClients, speed),
+      ...{ atLeast: 0.45, tolerance: 0.1 },
+    },
+    { name: '/login, SQL statements', values: [statements.login.each], atMost: 4, tolerance: 0 },
+    { name: '/login/2fa, SQL statements', values: [statements.code.each], atMost: 3, tolerance: 0 },
+    {
+      name: 'BEGIN, COMMIT and the like',
+      values: [statements.login.transactionControl + statements.code.transactionControl],
+      ...{ atMost: 0, tolerance: 0, digits: 0 },
+    },
+    { name: 'memory, peak', values: [memory.peak], ...{ atMost: 260, tolerance: 0.05, digits: 0, unit: ' MiB' } },
+    {
+      name: `memory, growth over ${loginsWatched} logins`,
+      values: [memory.growth],
+      ...{ atMost: 10, tolerance: 0.5, digits: 0, unit: ' MiB' },
+    },
+  ]
+}
+type Memory = Awaited<ReturnType<typeof watchMemory>>
+type Statements = Awaited<ReturnType<typeof readStatements>>
+
+/** The least that argon2 takes: the profile is about everything else. */
+const smallHash = { NODE_ENV: 'test', ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1' }
+
+/** Where a fresh service spends its time, for each step by itself. */
+async function profile(stage: Stage): Promise<void> {
+  const steps: [string, () => Promise<() => Operation | undefined>][] = [
+    ['POST /login', async () => stage.supply.login],
+    ['POST /login/2fa', () => stage.supply.codes(profiled + (warmUp.operations ?? 0))],
+  ]
+  for (const [name, supplyOf] of steps) {
+    await stage.supply.clear()
+    const next = await supplyOf()
+    const folder = join(stage.folder, name.replaceAll(/\W+/g, '-'))
+    mkdirSync(folder)
+    const doorstep = await stage.startDoorstep(stage.postgres.url, ['--cpu-prof', `--cpu-prof-dir=${folder}`])
+    await drive(doorstep.port, warmUp, next)
+    const from = profileClock()
+    const { operations } = await drive(doorstep.port, { clients: 8, untilMs: 120_000, operations: profiled }, next)
+    const to = profileClock()
+    await doorstep.close()
+    say(`\n${name}: ms of the main thread per operation (${operations} of them)\n`)
+    say(summarizeProfile(folder, { operations, from, to }))
+  }
+}
+
+async function main(): Promise<void> {
+  if (given.help) return say(help)
+  if (!given['no-build']) execFileSync('npm', ['run', 'build'], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const open: (() => unknown)[] = []
+  const closeAll = async (): Promise<void> => {
+    for (const close of open.splice(0).reverse()) await close()
+  }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => void closeAll().finally(() => process.exit(130)))
+  }
+  try {
+    const stage = await openStage({
+      users: Math.max(loginsWatched, 5_000),
+      settings: given.profile ? smallHash : {},
+      onClose: (close) => void open.push(close),
+    })
+    say(`Node ${process.version}, Postgres ${stage.postgres.version}, ${cpus().length} × ${cpus()[0]?.model}`)
+    if (given.profile) return await profile(stage)
+    const results = await measureAll(stage)
+    const memory = await watchMemory(stage)
+    const statements = await readStatements(stage)
+    const targets = targetsOf(results, memory, statements)
+    say(`\nMedians of ${rounds} rounds; CPU in ms per operation\n\n${resultTable(results)}\n\n${targetTable(targets)}`)
+    const failed = [...results.values()].flatMap((byLoad) => [...byLoad.values()].flat().map((result) => result.failed))
+    say(`\n  Operations that failed and are not counted: ${failed.reduce((sum, count) => sum + count, 0)}`)
+    if (targets.some((target) => judge(target) === 'MISSED')) process.exitCode = 1
+  } finally {
+    await closeAll()
+  }
+}
+
+await main()

@@ -1,0 +1,171 @@
+import { createHmac } from 'node:crypto'
+import { PrismaPg } from '@prisma/adapter-pg'
+import pg from 'pg'
+import type { Config } from '../../src/config.ts'
+import { createChallengeRules } from '../../src/security/challenge.ts'
+import { createOneTimeCodes } from '../../src/security/one-time-code.ts'
+import { createPasswordHash } from '../../src/security/password-hash.ts'
+import { createPhoneNumbers } from '../../src/security/phone-number.ts'
+import { createSecrets } from '../../src/security/secrets.ts'
+import { createTokens, tokenKinds } from '../../src/security/tokens.ts'
+import { createStore } from '../../src/store/index.ts'
+import { PrismaClient } from '../../src/store/prisma/client.ts'
+import { systemClock, systemRandom } from '../../src/system.ts'
+import { expectOk, type Operation, post } from './load.ts'
+
+export const password = 'correct horse battery staple'
+
+const purpose = 'login'
+/** Challenges prepared at the same time. */
+const preparedAtOnce = 8
+
+type User = { id: string; email: string; phone: string; address: string }
+
+export type Supply = Awaited<ReturnType<typeof createSupply>>
+
+/**
+ * What callers of a running Doorstep need: `count` users, each with a fictional phone, a network address and the right
+ * password. It knows the service's secrets, so it can make pending tokens and codes without the cost of a password.
+ */
+export async function createSupply({ url, config, count }: { url: string; config: Config; count: number }) {
+  const sql = new pg.Pool({ connectionString: url, max: 1 })
+  sql.on('error', () => {})
+  const passwordHash = await (await createPasswordHash(config.argon2)).hash(password)
+  const users = await createUsers(sql, passwordHash, count)
+  let used = 0
+  const nextUser = (): User => users[used++ % users.length] as User
+
+  const secrets = createSecrets(config.secretKeys)
+  const oneTimeCodes = createOneTimeCodes({ secrets, length: config.code.length })
+  const challengeRules = createChallengeRules(config)
+  const tokens = createTokens({ config, clock: systemClock, random: systemRandom, sign: { pending, access: refuse } })
+
+  function pending(claims: object): string {
+    const { id, key } = secrets.current('pending-token')
+    const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url')
+    const { algorithm: alg, typ } = tokenKinds.pending
+    const signed = `${encode({ alg, typ, kid: id })}.${encode(claims)}`
+    return `${signed}.${createHmac('sha256', key.toString('base64url')).update(signed).digest('base64url')}`
+  }
+
+  // What is prepared need not be durable, and is not what is measured.
+  const quick = new URL(url)
+  quick.searchParams.set('options', '-c synchronous_commit=off')
+  const db = new PrismaClient({ adapter: new PrismaPg({ connectionString: quick.toString(), max: preparedAtOnce }) })
+  const store = createStore(db)
+
+  const loginRequest = ({ email, address }: User): string => post('/login', { email, password }, { address })
+  const codeRequest = (user: User, token: string, code: string): string =>
+    post('/login/2fa', { code }, { token, address: user.address })
+
+  /** Opens a user's challenge as a right password does, but for the password. */
+  async function openChallenge(user: User): Promise<string> {
+    const challengeId = systemRandom.uuid()
+    const { code, mac, keyId } = oneTimeCodes.issue({ challengeId, userId: user.id, purpose })
+    const made = { id: challengeId, purpose, code_mac: mac.toString('hex'), key_id: keyId } as const
+    const { outcome } = await store.challenges.open(
+      { id: user.id, epoch: 0 },
+      Buffer.from(user.id),
+      { ...made, message_id: systemRandom.uuid() },
+      challengeRules.sending({ userId: user.id, phone: user.phone, address: user.address, maySend: true }),
+      { type: 'login.challenged', outcome: 'opened' },
+    )
+    if (outcome !== 'opened') throw new Error(`a challenge could not be prepared: ${outcome}`)
+    const { pending_token } = tokens.pending({ userId: user.id, challengeId, rememberMe: false, returnTo: undefined })
+    return codeRequest(user, pending_token, code)
+  }
+
+  async function prepare(requests: string[], wanted: number): Promise<void> {
+    while (requests.length < wanted) requests.push(await openChallenge(nextUser()))
+  }
+
+  return {
+    passwordHash,
+
+    /** The first step of the next user. */
+    login: (): Operation => {
+      const request = loginRequest(nextUser())
+      return async (send) => {
+        const { status } = expectOk(await send(request))
+        if (status !== '2fa_required') throw new Error(`/login answered ${status}`)
+      }
+    },
+
+    /** `wanted` second steps, ready to be sent. */
+    codes: async (wanted: number): Promise<() => Operation | undefined> => {
+      const requests: string[] = []
+      await Promise.all(Array.from({ length: preparedAtOnce }, () => prepare(requests, wanted)))
+      return () => {
+        const request = requests.pop()
+        return request === undefined
+          ? undefined
+          : async (send) => {
+              const { status } = expectOk(await send(request))
+              if (status !== 'authenticated') throw new Error(`/login/2fa answered ${status}`)
+            }
+      }
+    },
+
+    /** Both steps of the next user, as one operation. */
+    completeLogin: (): Operation => {
+      const user = nextUser()
+      return async (send) => {
+        const { pending_token: token } = expectOk(await send(loginRequest(user)))
+        const claims = JSON.parse(Buffer.from(String(token).split('.')[1] ?? '', 'base64url').toString())
+        const binding = { challengeId: String(claims.cid), userId: user.id, purpose }
+        const code = oneTimeCodes.again(binding, secrets.current('code').id) ?? ''
+        expectOk(await send(codeRequest(user, String(token), code)))
+      }
+    },
+
+    /** Forgets every login that was begun or done, so that every user can begin another one. */
+    clear: async (): Promise<void> => {
+      await sql.query(
+        'TRUNCATE challenges, sms_messages, sms_budgets, sms_totals, login_throttles, sessions, audit_events',
+      )
+    },
+
+    close: async (): Promise<void> => {
+      await db.$disconnect()
+      await sql.end()
+    },
+  }
+}
+
+/** Users straight into the tables: the same password, each a phone and an address of its own. */
+async function createUsers(sql: pg.Pool, passwordHash: string, count: number): Promise<User[]> {
+  const phones = fictionalPhones(count)
+  const { rows } = await sql.query<{ id: string; email: string; phone: string }>(
+    `WITH made AS (
+       INSERT INTO users (email, phone, password_hash)
+       SELECT 'bench-' || n || '@example.com', phone, $2 FROM unnest($1::text[]) WITH ORDINALITY AS list(phone, n)
+       RETURNING id, email, phone),
+     guarded AS (INSERT INTO factor_guards (user_id) SELECT id FROM made)
+     SELECT * FROM made`,
+    [phones, passwordHash],
+  )
+  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks.
+  return rows.map((row, n) => ({ ...row, address: `198.18.${n >> 8}.${n & 255}` }))
+}
+
+/** North American numbers kept free for fiction (555-0100 to 555-0199); neighbours in the list share no number prefix. */
+function fictionalPhones(count: number): string[] {
+  const { parse } = createPhoneNumbers({ allowedCountries: ['US'] })
+  const isAreaCode = (area: number): boolean => {
+    try {
+      return parse(`+1${area}5550100`) !== ''
+    } catch {
+      return false
+    }
+  }
+  const areas = Array.from({ length: 800 }, (_, n) => 200 + n).filter(isAreaCode)
+  if (areas.length * 100 < count) throw new Error(`there are only ${areas.length * 100} fictional numbers`)
+  return Array.from({ length: count }, (_, n) => {
+    const line = String(Math.floor(n / areas.length)).padStart(2, '0')
+    return `+1${areas[n % areas.length]}55501${line}`
+  })
+}
+
+function refuse(): never {
+  throw new Error('the bench makes no access tokens')
+}

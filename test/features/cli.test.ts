@@ -1,0 +1,252 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { parse } from 'yaml'
+import { loadConfig } from '../../src/config.ts'
+import { embeddedConnections } from '../../src/store/embedded.ts'
+import { lockFolder } from '../../src/store/folder-lock.ts'
+import { listMigrations } from '../../src/store/migrate.ts'
+import { openDatabase } from '../../src/store/open.ts'
+import { type CliRun, runCli } from '../helpers/cli.ts'
+import type { TestDatabase } from '../helpers/database.ts'
+import { startDoorstep, testKeys } from '../helpers/doorstep.ts'
+import { call, codeFor, finish, login, signIn } from '../helpers/story.ts'
+
+/** Settings that hash quickly; the keys of the services that the tests start beside the commands. */
+const env = { NODE_ENV: 'test', ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1', ...testKeys }
+const home = t.testdir()
+t.setTimeout(600_000) // Some twenty processes, most of which load the whole service.
+const server = process.env.TEST_DATABASE_URL
+const runs: CliRun[] = []
+
+/** A command without a database: a setting that it needed would be missed at once. */
+const cli = (words: string[], more: { env?: Record<string, string>; input?: string } = {}) => keep(words, more)
+
+async function keep(words: string[], more: { env?: Record<string, string>; input?: string | Uint8Array }) {
+  const run = await runCli(words, { cwd: home, ...more, env: { ...env, ...more.env } })
+  runs.push(run)
+  return run
+}
+
+/** Only the embedded database says what takes a while. */
+const success = (result: object) => ({ exitCode: 0, stderr: /^(Starting the embedded database .*\n)?$/, result })
+
+/** An empty database, as an operator finds it: what commands need to know of it, and how a service opens it. */
+async function createPlace(t: Test) {
+  if (server === undefined) {
+    const settings = { DATA_DIR: join(t.testdir(), 'data') }
+    const open = async (): Promise<TestDatabase> => {
+      const { url, close } = await openDatabase(loadConfig({ ...env, ...settings }), () => {})
+      return { url, close, connections: embeddedConnections, isReal: false }
+    }
+    return { settings, open }
+  }
+  const name = `doorstep_test_${randomBytes(6).toString('hex')}`
+  const admin = new pg.Client({ connectionString: server })
+  await admin.connect()
+  await admin.query(`CREATE DATABASE ${name}`)
+  t.teardown(async () => {
+    await admin.query(`DROP DATABASE ${name} WITH (FORCE)`)
+    await admin.end()
+  })
+  const url = new URL(server)
+  url.pathname = `/${name}`
+  const open = async (): Promise<TestDatabase> => ({
+    url: url.href,
+    close: async () => {},
+    connections: null,
+    isReal: true,
+  })
+  return { settings: { DATABASE_URL: url.href }, open }
+}
+
+t.test('a wrong command line: exit 2, nothing on standard output, and what was typed is not repeated', async (t) => {
+  const user = ['user', 'create', '--email', 'ada@example.com', '--phone', '+12025550101']
+  const wrong: [string[], RegExp][] = [
+    [[], /no such command.*\n(.*\n)+ +user create --email E --phone P/],
+    [['hunter2-hunter2'], /no such command/],
+    [['user', 'unlock'], /--email is missing/],
+    [['user', 'list', '--limit', '0'], /--limit must be/],
+    [['migrate', 'hunter2-hunter2'], /^Usage: .*migrate$/m],
+    [user, /no terminal.*--password-stdin/],
+    [[...user, '--two-factor', 'email', '--password-stdin'], /--two-factor must be sms or off/],
+    [[...user, '--password', 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
+    [[...user, 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
+  ]
+  // Even with a broken setting: the command line comes first.
+  const done = await Promise.all(wrong.map(([words]) => cli(words, { env: { PORT: 'x' } })))
+  for (const [n, [words, message]] of wrong.entries()) {
+    const { exitCode, stdout, stderr } = done[n] as CliRun
+    t.match({ exitCode, stdout, stderr }, { exitCode: 2, stdout: '', stderr: message }, words.join(' '))
+    t.notMatch(stderr, /hunter2/)
+  }
+
+  const help = await cli(['--help'])
+  t.match(help, { exitCode: 0, stdout: '', stderr: /secrets generate/ })
+})
+
+t.test('a database that is not there: exit 1 and one line', async (t) => {
+  const run = await cli(['migrate'], { env: { DATABASE_URL: 'postgresql://ada:hunter2@127.0.0.1:1/none' } })
+  t.match(run, { exitCode: 1, stdout: '', stderr: /^The database in DATABASE_URL cannot be reached.*\n$/ })
+})
+
+t.test(
+  'settings are read as the service reads them: wrong ones are told all at once, without their values',
+  async (t) => {
+    const cwd = t.testdir({ '.env': 'PORT=seventy\n' })
+    const given = { ...env, LOG_LEVEL: 'loud' }
+    const run = await runCli(['user', 'list'], { cwd, env: { ...given, NODE_ENV: 'development' } })
+    const told = /^The settings are not right:\n {2}PORT .*\n {2}LOG_LEVEL .*\n$/
+    t.match(run, { exitCode: 1, stdout: '', stderr: told }, 'those of .env too')
+    t.notMatch(run.stderr, /seventy|loud/)
+  },
+)
+
+t.test('secrets generate: keys that the service takes, new ones every time', async (t) => {
+  const [first, second] = await Promise.all([cli(['secrets', 'generate']), cli(['secrets', 'generate'])])
+  t.match([first.exitCode, second.exitCode], [0, 0])
+  const keys = [first, second].map(({ result }) => String(result.SECRET_KEYS))
+  const [key] = loadConfig({ SECRET_KEYS: keys.join(',') }).secretKeys
+  t.equal(key?.key.length, 32)
+  t.same(Object.keys(first.result), ['SECRET_KEYS'])
+})
+
+t.test('an embedded database that a service holds is left alone', async (t) => {
+  const dataDir = t.testdir({ postgres: {} })
+  const unlock = lockFolder(join(dataDir, 'postgres'))
+  const run = await cli(['user', 'list'], { env: { DATA_DIR: dataDir } })
+  t.match(run, {
+    exitCode: 1,
+    stdout: '',
+    stderr: new RegExp(`^The embedded database is in use by process ${process.pid} `),
+  })
+  t.equal(run.stderr.trim().split('\n').length, 1, 'one line')
+  unlock()
+})
+
+t.test('openapi: the same document everywhere, and a check that it is fresh', async (t) => {
+  const file = join(t.testdir(), 'openapi.yaml')
+  const elsewhere = { PUBLIC_URL: 'https://login.example.com', PORT: '4000', SMS_PROVIDER: 'twilio', TZ: 'Asia/Tokyo' }
+  t.match(await cli(['openapi', '--output', file], { env: elsewhere }), {
+    exitCode: 0,
+    result: { path: file, changed: true },
+  })
+  t.match(await cli(['openapi', '--output', file, '--check']), { exitCode: 0, result: { path: file, changed: false } })
+
+  const written = readFileSync(file, 'utf8')
+  writeFileSync(file, `${written}x-edited: true\n`)
+  t.match(await cli(['openapi', '--output', file, '--check']), { exitCode: 1, stderr: /is not what the code says/ })
+  t.match(readFileSync(file, 'utf8'), /x-edited/, 'a check writes nothing')
+
+  const doorstep = await startDoorstep(t)
+  t.same(parse(written), (await call(doorstep, '/openapi.json')).body, 'what the service says of itself')
+})
+
+t.test('users, from the first migration to the last lock', async (t) => {
+  const { settings, open } = await createPlace(t)
+  const run = (words: string[], input?: string) => keep(words, { env: settings, ...(input !== undefined && { input }) })
+  const create = (email: string, phone: string, password: string, ...more: string[]) =>
+    run(['user', 'create', '--email', email, '--phone', phone, '--password-stdin', ...more], password)
+  const serve = async (t: Test) => {
+    const database = await open()
+    const doorstep = await startDoorstep(t, { database })
+    t.teardown(database.close)
+    return doorstep
+  }
+  const ada = { email: 'ada@example.com', phone: '+12025550101', password: ' vier stille Eulen \u{1f989}\n' }
+  const grace = { email: 'grace@example.com', phone: '+12025550102', password: 'canary-4711-owls' }
+
+  const migrated = await run(['migrate'])
+  t.match(migrated, success({ applied: await listMigrations() }))
+  t.match(migrated.stdout, /^{"applied":\[".*"\]}\n$/)
+
+  const made = await create(' ADA@Example.com', '+1 (202) 555-0101', `${ada.password}\n`)
+  t.match(made, success({ id: /^[0-9a-f-]{36}$/, email: ada.email, phone: ada.phone }))
+  t.same(Object.keys(made.result), ['id', 'email', 'phone'])
+  const off = await create(grace.email, grace.phone, `${grace.password}\n`, '--two-factor', 'off')
+  t.match(off, success({ email: grace.email, phone: grace.phone }))
+  const weak = await create('weak@example.com', '+12025550103', 'Password1234\n')
+  t.match(weak, { exitCode: 1, stdout: '', stderr: /password must not be one of the passwords that many people use/ })
+  const keys = await run(['keys', 'list'])
+  t.match(keys, success({ keys: [{ id: /^[\w-]{43}$/, state: 'active', created_at: /^20.*Z$/ }] }))
+  t.notMatch(keys.stdout, /private|"d"/)
+
+  const unknown = await run(['user', 'disable', '--email', 'nobody@example.com'])
+  t.match(unknown, { exitCode: 1, stdout: '', stderr: 'There is no user with this e-mail.\n' })
+  const disabled = await run(['user', 'disable', '--email', 'Grace@example.com'])
+  t.match(disabled, success({ id: off.result.id, email: grace.email, disabled: true }))
+
+  await t.test('the service sees what the commands did', async (t) => {
+    const doorstep = await serve(t)
+    t.equal((await login(doorstep, { ...ada, password: ada.password.trimEnd() })).status, 401, 'not one character less')
+    t.equal((await signIn(doorstep, { id: '', ...ada })).status, 200, 'exactly the line that was piped')
+    const refused = await login(doorstep, grace)
+    t.match(
+      refused,
+      { status: 401, body: { code: 'invalid_credentials' } },
+      'the disabled user, with the right password',
+    )
+    const stranger = await login(doorstep, { email: 'stranger@example.com', password: grace.password })
+    t.same({ ...refused.body, instance: '' }, { ...stranger.body, instance: '' })
+
+    for (let n = 0; n < 5; n += 1) await login(doorstep, { email: ada.email, password: 'wrong' })
+    t.match(await login(doorstep, ada), { status: 429, body: { code: 'login_locked' } })
+    await doorstep.sql(`UPDATE factor_guards SET streak = 10, locked_until = now() + interval '15 minutes'`)
+  })
+
+  const listed = await run(['user', 'list', '--limit', '5'])
+  const users = listed.result.users as { email: string; disabled: boolean }[]
+  t.same(users.map(({ email }) => email).sort(), [ada.email, grace.email])
+  const unlocked = await run(['user', 'unlock', '--email', ada.email])
+  t.match(unlocked, success({ id: made.result.id, email: ada.email }))
+  const enabled = await run(['user', 'enable', '--email', grace.email])
+  t.match(enabled, success({ id: off.result.id, email: grace.email, disabled: false }))
+
+  await t.test('both locks are gone; the budget of 24 hours can be used up all the same', async (t) => {
+    const doorstep = await serve(t)
+    t.match(await login(doorstep, grace), { status: 200, body: { status: 'authenticated' } }, 'enabled again')
+    await doorstep.sql(`UPDATE sms_budgets SET sent_at = '{}'`)
+    const answer = await login(doorstep, ada)
+    t.equal(answer.status, 200)
+    t.equal((await finish(doorstep, answer.body.pending_token, codeFor(doorstep, ada.phone))).status, 200)
+    await doorstep.sql(
+      `UPDATE factor_guards SET streak = 10, locked_until = now() + interval '15 minutes',
+       failed_at = array_fill(now() - interval '1 hour', ARRAY[20])`,
+    )
+    t.match(await login(doorstep, ada), { status: 429, body: { code: 'second_factor_locked' } })
+    if (server !== undefined) {
+      const session = await login(doorstep, grace)
+      const beside = await run(['user', 'disable', '--email', grace.email])
+      t.match(beside, success({ disabled: true }), 'beside the service')
+      const me = await call(doorstep, '/me', { token: session.body.access_token })
+      t.equal(me.status, 401, 'which refuses the open session at once')
+    }
+  })
+
+  t.match(await run(['user', 'unlock', '--email', ada.email]), success({ email: ada.email }))
+  await t.test('which a thief of the password cannot have lifted by an unlock', async (t) => {
+    const doorstep = await serve(t)
+    t.match(await login(doorstep, ada), { status: 429, body: { code: 'second_factor_locked' } })
+
+    const tables = ['users', 'audit_events', 'login_throttles']
+    const rows = await Promise.all(tables.map((table) => doorstep.sql(`SELECT row::text AS text FROM ${table} AS row`)))
+    const stored = rows.flat().map(({ text }) => text)
+    t.ok(stored.length > 5)
+    for (const password of [ada.password.trim(), grace.password, 'Password1234']) {
+      t.notOk(
+        stored.some((text) => text.includes(password)),
+        'no password in the database',
+      )
+    }
+  })
+})
+
+t.test('no command repeated a password, and every answer was one line of JSON or nothing', async (t) => {
+  t.ok(runs.length > 20)
+  for (const { stdout, stderr, exitCode } of runs) {
+    t.notMatch(stdout + stderr, /Eulen|canary-4711|Password1234|hunter2/)
+    t.equal(stdout === '', exitCode !== 0 || stderr.includes('Usage:'))
+  }
+})

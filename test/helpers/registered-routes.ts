@@ -1,0 +1,22 @@
+import type { App } from '../../src/features/app-type.ts'
+
+export type RegisteredRoute = { method: string; url: string }
+
+/** Every route and method that the application answers, read from its own router; parameters and wildcards as written. */
+export function registeredRoutes(app: App): RegisteredRoute[] {
+  const parents: string[] = []
+  // The tree as it is: with `commonPrefix: false` Fastify prints a wildcard without the prefix it stands under.
+  return app
+    .printRoutes()
+    .split('\n')
+    .flatMap((line) => {
+      const [, indent = '', path = '', methods] = /^([│ ]*)[├└]── (\S*)(?: \(([^)]+)\))?$/.exec(line) ?? []
+      if (path === '') return []
+      parents.length = indent.length / 4
+      parents.push(path)
+      return (methods?.split(', ') ?? []).map((method) => ({ method, url: parents.join('') }))
+    })
+}
+
+/** A path that this route matches. */
+export const pathOf = ({ url }: RegisteredRoute): string => url.replace(/:\w+/g, 'example').replace('*', 'example')

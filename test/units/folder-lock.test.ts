@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { lockFolder } from '../../src/store/folder-lock.ts'
+
+const lockModule = new URL('../../src/store/folder-lock.ts', import.meta.url).href
+
+/**
+ * Another process that locks `folder` when it is told to, says `held` or `InUse`, and stays until it is killed.
+ * Resolves once it is ready to be told.
+ */
+async function startContender(folder: string): Promise<{ child: ChildProcess; lock(): Promise<string> }> {
+  const script = `
+    const { lockFolder } = await import(${JSON.stringify(lockModule)})
+    const [folder] = process.argv.slice(-1)
+    process.stdin.once('data', () => {
+      try { lockFolder(folder); console.log('held') } catch (error) { console.log(error.name) }
+    })
+    console.log('ready')`
+  const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '-e', script, folder], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  await once(child.stdout, 'data')
+  return {
+    child,
+    lock: async () => {
+      child.stdin.write('now\n')
+      const [said] = await once(child.stdout, 'data')
+      return String(said).trim()
+    },
+  }
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+}
+
+t.test('a second process is refused, until the first gives the folder back', async (t) => {
+  const folder = join(t.testdir(), 'postgres')
+  const unlock = lockFolder(folder)
+  t.throws(() => lockFolder(folder), {
+    name: 'InUse',
+    message: new RegExp(`in use by process ${process.pid} \\(.*postgres\\.lock\\)`),
+  })
+  const other = await startContender(folder)
+  t.equal(await other.lock(), 'InUse')
+  unlock()
+  await kill(other.child)
+
+  const next = await startContender(folder)
+  t.equal(await next.lock(), 'held')
+  t.throws(() => lockFolder(folder), { name: 'InUse', message: new RegExp(`process ${next.child.pid} `) })
+  unlock()
+  t.throws(() => lockFolder(folder), { name: 'InUse' }, 'giving back twice takes nothing from others')
+  await kill(next.child)
+})
+
+t.test('the lock of a process that was killed is taken over, by one process only', async (t) => {
+  const folder = join(t.testdir(), 'postgres')
+  const victim = await startContender(folder)
+  t.equal(await victim.lock(), 'held')
+  await kill(victim.child)
+  t.ok(existsSync(`${folder}.lock`), 'it left its lock behind')
+
+  const contenders = await Promise.all(Array.from({ length: 5 }, () => startContender(folder)))
+  const outcomes = await Promise.all(contenders.map(({ lock }) => lock()))
+  t.same(outcomes.sort(), ['InUse', 'InUse', 'InUse', 'InUse', 'held'])
+  await Promise.all(contenders.map(({ child }) => kill(child)))
+  lockFolder(folder)()
+  t.same(readdirSync(join(folder, '..')), [], 'nothing is left lying about')
+})
+
+t.test('the number of a dead process may belong to another one by now', async (t) => {
+  const folder = join(t.testdir(), 'postgres')
+  if (existsSync('/proc/self/stat')) {
+    writeFileSync(`${folder}.lock`, `${process.pid} 1\n`)
+    lockFolder(folder)()
+    t.notOk(existsSync(`${folder}.lock`), 'taken over and given back')
+  }
+  writeFileSync(`${folder}.lock`, `${process.pid}\n`)
+  t.throws(() => lockFolder(folder), { name: 'InUse' }, 'where nothing tells them apart, the safe answer')
+})
+
+t.test('a lock that nobody can have written does not lock anybody out', async (t) => {
+  const folder = join(t.testdir(), 'postgres')
+  for (const text of ['', 'gone', '-1 5', '0 0', '99999999999 1']) {
+    writeFileSync(`${folder}.lock`, text)
+    t.doesNotThrow(() => lockFolder(folder)(), JSON.stringify(text))
+  }
+})
+
+t.test('a folder that cannot be written says so', async (t) => {
+  t.throws(() => lockFolder(join(t.testdir(), 'missing', 'postgres')), { code: 'ENOENT' })
+})
