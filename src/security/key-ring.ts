@@ -67,9 +67,11 @@ export async function createKeyRing(parts: {
     return fresh.id
   }
 
+  // Of replicas that start on an empty database at once, one makes the key.
+  const maxAge = config.signingKeyDays * 86_400
   await refresh()
   if (keys.length === 0) {
-    await rotate(0)
+    await rotate(maxAge)
     await refresh()
   }
 
@@ -97,7 +99,7 @@ export async function createKeyRing(parts: {
 
     /** What every replica does once in a while: one of them rotates a key that is old, all read the ring again. */
     maintain: async (): Promise<{ forgotten: number }> => {
-      await rotate(config.signingKeyDays * 86_400)
+      await rotate(maxAge)
       const forgotten = await store.signingKeys.forget(config.tokens.accessTtl + 2 * leewaySeconds)
       await refresh()
       return { forgotten }

@@ -120,7 +120,7 @@ export function createTokens(parts: {
       challengeId: string
       rememberMe: boolean
       returnTo: string | undefined
-      sessionId: string | undefined
+      sessionId?: string | undefined
     }) => ({
       pending_token: sign.pending({
         ...common('pending', login.userId, config.tokens.pendingTtl, ['pwd']),

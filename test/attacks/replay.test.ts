@@ -4,7 +4,17 @@ import t from 'tap'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { moveClock } from '../helpers/moved-clock.ts'
 import { passTime } from '../helpers/pass-time.ts'
-import { call, codeFor, createUser, finish, login, resend, type TestUser, textsTo, wrongCode } from '../helpers/story.ts'
+import {
+  call,
+  codeFor,
+  createUser,
+  finish,
+  login,
+  resend,
+  type TestUser,
+  textsTo,
+  wrongCode,
+} from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
 
 t.setTimeout(180_000)
@@ -141,7 +151,9 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
         await passTime(doorstep, 61)
       }
       if (round % 3 === 2) await passTime(doorstep, 301)
-      await sql(`UPDATE factor_guards SET streak = 0, failed_at = '{}', locked_until = NULL WHERE user_id = $1`, [user.id])
+      await sql(`UPDATE factor_guards SET streak = 0, failed_at = '{}', locked_until = NULL WHERE user_id = $1`, [
+        user.id,
+      ])
       t.ok((await liveOf(user)) <= 1)
       previous = current
     }
@@ -171,7 +183,8 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
       await passTime(doorstep, 61)
       const answer = await resend(doorstep, thrice.token)
       t.equal(answer.status, expected)
-      if (expected === 429) t.equal(answer.body.code, 'sms_limit_reached', 'three texts per login, the first among them')
+      if (expected === 429)
+        t.equal(answer.body.code, 'sms_limit_reached', 'three texts per login, the first among them')
     }
     t.equal(textsTo(doorstep, thrice.user.phone).length, 3)
   })
@@ -214,7 +227,10 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
     await passTime(doorstep, 20)
     t.ok(await isOver(expired, expired.code), 'then the login is over')
   }
-  const doorstepTest = t.test.bind(t) as (name: string, run: (t: import('tap').Test) => Promise<void>) => Promise<unknown>
+  const doorstepTest = t.test.bind(t) as (
+    name: string,
+    run: (t: import('tap').Test) => Promise<void>,
+  ) => Promise<unknown>
 
   await t.test('a code that was good until a moment ago', async (t) => {
     await lifetime(t)
@@ -283,10 +299,30 @@ t.test('somebody who sends anything but a code', async (t) => {
   await t.test('is told so, and it costs no try', async (t) => {
     const bad: Record<string, unknown> = {
       ...{ number: Number(code), null: null, true: true, list: [code], object: { code }, empty: '', spaces: '      ' },
-      ...{ 'one too few': code.slice(1), 'one too many': `${code}0`, letters: 'abcdef', hex: '0x1234', exponent: '1e5' },
-      ...{ sign: `+${code}`, decimal: `${code}.0`, tab: `\t${code}`, newline: `${code}\n`, 'no-break space': `\u00a0${code}` },
-      ...{ 'Arabic-Indic': digits(0x660), 'full width': digits(0xff10), Devanagari: digits(0x966), bold: digits(0x1d7ce) },
-      ...{ mixed: code.slice(0, 5) + String.fromCodePoint(0xff10 + Number(code[5])), dash: `${code.slice(0, 3)}–${code.slice(3)}` },
+      ...{
+        'one too few': code.slice(1),
+        'one too many': `${code}0`,
+        letters: 'abcdef',
+        hex: '0x1234',
+        exponent: '1e5',
+      },
+      ...{
+        sign: `+${code}`,
+        decimal: `${code}.0`,
+        tab: `\t${code}`,
+        newline: `${code}\n`,
+        'no-break space': `\u00a0${code}`,
+      },
+      ...{
+        'Arabic-Indic': digits(0x660),
+        'full width': digits(0xff10),
+        Devanagari: digits(0x966),
+        bold: digits(0x1d7ce),
+      },
+      ...{
+        mixed: code.slice(0, 5) + String.fromCodePoint(0xff10 + Number(code[5])),
+        dash: `${code.slice(0, 3)}–${code.slice(3)}`,
+      },
       ...{ NUL: `${code}\u0000`, 'zero width': `${code}\u200b`, surrogate: `${code}\ud800`, long: '1'.repeat(10_000) },
       ...{ 'many spaces': ' '.repeat(100) + code },
     }
@@ -301,7 +337,11 @@ t.test('somebody who sends anything but a code', async (t) => {
   })
 
   await t.test('whatever JSON it is', async (t) => {
-    const value = fc.oneof(fc.jsonValue(), fc.record({ code: fc.jsonValue() }), fc.record({ code: fc.string({ unit: 'binary' }) }))
+    const value = fc.oneof(
+      fc.jsonValue(),
+      fc.record({ code: fc.jsonValue() }),
+      fc.record({ code: fc.string({ unit: 'binary' }) }),
+    )
     await fc.assert(
       fc.asyncProperty(value, async (body) => {
         const { status } = await send(body)
@@ -332,7 +372,11 @@ t.test('somebody who sends anything but a code', async (t) => {
       const again = codeFor(doorstep, user.phone)
       const written = [...typed].map((letter) => (/\d/.test(letter) ? '#' : letter)).join('')
       let at = 0
-      const answer = await finish(doorstep, next.body.pending_token, written.replace(/#/g, () => again[at++] ?? ''))
+      const answer = await finish(
+        doorstep,
+        next.body.pending_token,
+        written.replace(/#/g, () => again[at++] ?? ''),
+      )
       t.equal(answer.status, 200, JSON.stringify(written))
     }
   })

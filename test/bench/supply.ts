@@ -38,7 +38,12 @@ export async function createSupply({ url, config, count }: { url: string; config
   const secrets = createSecrets(config.secretKeys)
   const oneTimeCodes = createOneTimeCodes({ secrets, length: config.code.length })
   const challengeRules = createChallengeRules(config)
-  const tokens = createTokens({ config, clock: systemClock, random: systemRandom, sign: { pending, access: refuse } })
+  const tokens = createTokens({
+    config,
+    clock: systemClock,
+    random: systemRandom,
+    sign: { pending, access: refuse, verifyAccess: refuse },
+  })
 
   function pending(claims: object): string {
     const { id, key } = secrets.current('pending-token')
@@ -112,8 +117,7 @@ export async function createSupply({ url, config, count }: { url: string; config
       return async (send) => {
         const { pending_token: token } = expectOk(await send(loginRequest(user)))
         const claims = JSON.parse(Buffer.from(String(token).split('.')[1] ?? '', 'base64url').toString())
-        const binding = { challengeId: String(claims.cid), userId: user.id, purpose }
-        const code = oneTimeCodes.again(binding, secrets.current('code').id) ?? ''
+        const code = oneTimeCodes.again(String(claims.cid), secrets.current('code').id) ?? ''
         expectOk(await send(codeRequest(user, String(token), code)))
       }
     },

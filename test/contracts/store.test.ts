@@ -32,6 +32,7 @@ const session = (): NewSession => ({
   user_agent: 'a browser',
   address: '192.0.2.7',
   ttl: 3_600,
+  idle_ttl: 3_600,
 })
 
 const limits: ChallengePolicy = { code_ttl: 300, challenge_ttl: 600, max_attempts: 5, max_sends: 3, cooldown: 60 }
@@ -165,8 +166,11 @@ t.test('accounts', async (t) => {
     const { user, account, identifier, begin } = await setup()
     const challengeId = await begin()
     const before = session()
-    t.match(await sessions.start(account, identifier, before, event()), { outcome: 'started' })
-    t.equal(await accounts.change(user.email, { password_hash: 'new', disabled: true }, event()), user.id)
+    t.match(await sessions.start(account, { identifier, deviceId: null }, before, event()), { outcome: 'started' })
+    t.same(await accounts.change(user.email, { password_hash: 'new', disabled: true }, event()), {
+      outcome: 'changed',
+      id: user.id,
+    })
     t.match(await accounts.findByEmail(user.email), {
       passwordHash: 'new',
       phone: user.phone,
@@ -175,11 +179,15 @@ t.test('accounts', async (t) => {
     })
     t.equal(await sessions.findLive(before.id, user.id), null)
     t.equal(await challenges.isAlive(challengeId, user.id), false)
-    t.match(await sessions.start(account, identifier, session(), event()), { outcome: 'stale' }, 'the old password')
+    t.match(
+      await sessions.start(account, { identifier, deviceId: null }, session(), event()),
+      { outcome: 'stale' },
+      'the old password',
+    )
     await accounts.change(user.email, { disabled: false, two_factor: 'off', phone: '+12025550199' }, event())
     const now = await accounts.findByEmail(user.email)
     t.match(now, { passwordHash: 'new', phone: '+12025550199', twoFactor: 'off', epoch: 2, disabled: false })
-    t.equal(await accounts.change('nobody@example.com', { disabled: true }, event()), null)
+    t.same(await accounts.change('nobody@example.com', { disabled: true }, event()), { outcome: 'unknown' })
   })
 
   await t.test('rehash: only over the hash that it read', async (t) => {
@@ -340,7 +348,9 @@ t.test('challenges', async (t) => {
     // One wrong code, and four times the right one.
     for (let tries = 0; tries < 5; tries += 1) await challenges.charge(id, user.id, limits)
     const sessions = Array.from({ length: 4 }, session)
-    const done = await Promise.all(sessions.map((it) => challenges.complete(id, user.id, it, event('login.succeeded'))))
+    const done = await Promise.all(
+      sessions.map((it) => challenges.complete(id, user.id, it, null, event('login.succeeded'))),
+    )
     t.same(tally(done.map(({ outcome }) => outcome)), { completed: 1, invalid: 3 })
     const winner = sessions[done.findIndex(({ outcome }) => outcome === 'completed')]
     const rows = await doorstep.sql('SELECT id, amr, acr, user_agent, address FROM sessions WHERE user_id = $1', [
@@ -373,7 +383,7 @@ t.test('sessions', async (t) => {
 
   await t.test('start, and findLive until it ends', async (t) => {
     const made = session()
-    const started = await sessions.start(account, identifier, made, event('login.succeeded'))
+    const started = await sessions.start(account, { identifier, deviceId: null }, made, event('login.succeeded'))
     t.match(started, { outcome: 'started', authenticated_at: Number })
     t.match(await sessions.findLive(made.id, user.id), {
       id: made.id,
@@ -398,29 +408,33 @@ t.test('sessions', async (t) => {
   })
 
   await t.test('start: not for an account that was changed or disabled meanwhile', async (t) => {
-    t.same(await sessions.start(account, identifier, session(), event()), { outcome: 'stale' })
-    t.same(await sessions.start({ id: randomUUID(), epoch: 0 }, identifier, session(), event()), { outcome: 'stale' })
+    t.same(await sessions.start(account, { identifier, deviceId: null }, session(), event()), { outcome: 'stale' })
+    t.same(await sessions.start({ id: randomUUID(), epoch: 0 }, { identifier, deviceId: null }, session(), event()), {
+      outcome: 'stale',
+    })
     t.equal((await doorstep.sql('SELECT FROM sessions WHERE user_id = $1', [user.id])).length, 1)
   })
 })
 
 t.test('signing keys: of many replicas that start at once, one makes the key', async (t) => {
   const { signingKeys } = doorstep.services.store
-  t.not(await signingKeys.findActive(), null, 'the service made one')
+  t.equal((await signingKeys.list()).length, 1, 'the service made one')
   await doorstep.sql('DELETE FROM signing_keys')
-  t.equal(await signingKeys.findActive(), null)
+  t.same(await signingKeys.list(), [])
   const keys = Array.from({ length: 8 }, (_, at) => ({
     id: `key-${at}`,
     publicJwk: { kty: 'EC', crv: 'P-256', x: `${at}` },
     privateKey: randomBytes(64),
     secretId: 'k1',
   }))
-  const made = await Promise.all(keys.map((key) => signingKeys.insertActive(key, event('key.created'))))
+  const add = (key: (typeof keys)[number]) => signingKeys.add(key, { minAge: 60, delay: 390 }, event('key.created'))
+  const made = await Promise.all(keys.map(add))
   t.same(tally(made.map(String)), { true: 1, false: 7 })
   const winner = keys[made.indexOf(true)]
-  const active = await signingKeys.findActive()
-  t.match(active, { id: winner?.id, publicJwk: winner?.publicJwk, secretId: 'k1' })
-  t.same(Buffer.from(active?.privateKey ?? []), winner?.privateKey, 'byte for byte')
+  const [first] = await signingKeys.list()
+  t.match(first, { id: winner?.id, publicJwk: winner?.publicJwk, secretId: 'k1' })
+  t.ok((first?.activeIn ?? 1) <= 0, 'the very first is needed at once')
+  t.same(Buffer.from(first?.privateKey ?? []), winner?.privateKey, 'byte for byte')
   const rows = await doorstep.sql(`SELECT FROM audit_events WHERE type = 'key.created' AND outcome = 'test'`)
   t.equal(rows.length, 1, 'and only that is recorded')
 })

@@ -21,6 +21,9 @@ import {
 
 const password = 'four quiet owls'
 const doorstep = await startDoorstep(t)
+
+/** A new key first. Once an instance has run with it, the signing keys are sealed with it. */
+const bothKeys = `k2:${Buffer.from('another key that 32 bytes are in').toString('base64')},${testKeys.SECRET_KEYS}`
 const { services, sql } = doorstep
 
 let emails = 0
@@ -126,11 +129,14 @@ t.test('whoever holds the password of a disabled user learns nothing and opens n
   t.equal(begun.status, 200)
   const code = codeFor(doorstep, user.phone)
 
-  t.same(await changeAccount(services, { email: user.email.toUpperCase(), disabled: true }), {
-    id: user.id,
-    email: user.email,
-    disabled: true,
-  })
+  t.same(
+    await changeAccount(services, { email: user.email.toUpperCase(), edit: { disabled: true }, outcome: 'disabled' }),
+    {
+      id: user.id,
+      email: user.email,
+      disabled: true,
+    },
+  )
   const right = await login(doorstep, user)
   t.equal(right.status, 401)
   t.equal(right.body.code, 'invalid_credentials')
@@ -147,7 +153,7 @@ t.test('whoever holds the password of a disabled user learns nothing and opens n
   t.equal((await call(doorstep, '/me', { token: session.body.access_token })).status, 401, 'the session is over')
   t.equal((await finish(doorstep, begun.body.pending_token, code)).status, 401, 'the login under way is over')
 
-  await changeAccount(services, { email: user.email, disabled: false })
+  await changeAccount(services, { email: user.email, edit: { disabled: false }, outcome: 'enabled' })
   t.equal((await finish(doorstep, begun.body.pending_token, code)).status, 401, 'and stays over')
   t.equal((await call(doorstep, '/me', { token: session.body.access_token })).status, 401)
   await unlockAccount(services, user.email)
@@ -177,7 +183,7 @@ t.test('unlock also ends a wait that was counted under an older secret key', asy
   const rotated = await startDoorstep(t, {
     database: doorstep.database,
     env: {
-      SECRET_KEYS: `k2:${Buffer.from('another key that 32 bytes are in').toString('base64')},${testKeys.SECRET_KEYS}`,
+      SECRET_KEYS: bothKeys,
     },
   })
   await unlockAccount(rotated.services, user.email)
@@ -258,8 +264,12 @@ t.test('an unlock takes its locks in the order of a login, so that neither makes
 t.test('an operator is told when there is no such user', async (t) => {
   const email = freshEmail()
   await t.rejects(unlockAccount(services, email), { code: 'not_found' })
-  await t.rejects(changeAccount(services, { email, disabled: true }), { code: 'not_found' })
-  await t.rejects(changeAccount(services, { email: 'nobody', disabled: true }), { code: 'invalid_request' })
+  await t.rejects(changeAccount(services, { email, edit: { disabled: true }, outcome: 'disabled' }), {
+    code: 'not_found',
+  })
+  await t.rejects(changeAccount(services, { email: 'nobody', edit: { disabled: true }, outcome: 'disabled' }), {
+    code: 'invalid_request',
+  })
 })
 
 t.test('the list is oldest first, and holds no password', async (t) => {
@@ -268,7 +278,7 @@ t.test('the list is oldest first, and holds no password', async (t) => {
     created.push(await createAccount(services, newAccount({ twoFactor: n === 1 ? 'off' : 'sms' })))
     await sleep(2)
   }
-  await changeAccount(services, { email: created[2]?.email ?? '', disabled: true })
+  await changeAccount(services, { email: created[2]?.email ?? '', edit: { disabled: true }, outcome: 'disabled' })
   const { users } = await listAccounts(services, 1_000)
   t.match(users.slice(-3), [
     { ...created[0], two_factor: 'sms', disabled: false, created_at: /^20\d\d-.*Z$/ },
@@ -280,7 +290,10 @@ t.test('the list is oldest first, and holds no password', async (t) => {
 })
 
 t.test('the demo user signs in, and is only made where the settings allow it', async (t) => {
-  const elsewhere = await startDoorstep(t, { database: doorstep.database, env: { SMS_ALLOWED_COUNTRIES: 'SE' } })
+  const elsewhere = await startDoorstep(t, {
+    database: doorstep.database,
+    env: { SMS_ALLOWED_COUNTRIES: 'SE', SECRET_KEYS: bothKeys },
+  })
   t.equal(await createDemoUser(elsewhere.services), null)
 
   const demo = await createDemoUser(services)

@@ -46,8 +46,8 @@ export async function reconcile(
     [ids],
   )
   const stored = new Map<string, number>()
-  for (const { id, user_id: userId, key_id: keyId, phone, sends } of challenges) {
-    const code = services.oneTimeCodes.again({ challengeId: id, userId, purpose: 'login' }, keyId)
+  for (const { id, key_id: keyId, phone, sends } of challenges) {
+    const code = services.oneTimeCodes.again(id, keyId)
     stored.set(`${phone} ${code}`, sends)
   }
   const sent = new Map<string, number>()

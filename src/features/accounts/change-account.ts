@@ -18,7 +18,7 @@ export type AccountEdit = { disabled?: boolean; password?: string; phone?: strin
 export async function changeAccount(
   services: Pick<Services, 'store' | 'events' | 'passwordHash' | 'phoneNumbers' | 'config'>,
   { email: text, edit, outcome }: { email: string; edit: AccountEdit; outcome: string },
-): Promise<{ id: string; email: string }> {
+): Promise<{ id: string; email: string; disabled?: boolean }> {
   const { store, events, passwordHash, phoneNumbers, config } = services
   const email = canonicalEmail(text)
   const { disabled, password, phone, twoFactor } = edit
@@ -36,5 +36,5 @@ export async function changeAccount(
     throw new Problem('conflict', { detail: 'This phone number serves as many users as it may.' })
   }
   events.announce({ ...event, userId: changed.id })
-  return { id: changed.id, email }
+  return { id: changed.id, email, ...(disabled !== undefined && { disabled }) }
 }
