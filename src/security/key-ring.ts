@@ -69,7 +69,8 @@ export async function createKeyRing(parts: {
 
   await refresh()
   if (keys.length === 0) {
-    await rotate(0)
+    // Of replicas that start together one makes the key; for the others it is too young to be replaced.
+    await rotate(publishSeconds)
     await refresh()
   }
 

@@ -58,5 +58,7 @@ t.test('a trusted device skips the text and steps up', async (t) => {
   t.match(devices.body, { trusted_devices: [{ name: 'phone' }] })
   const id = devices.body.trusted_devices[0].id
   t.equal((await call(doorstep, `/trusted-devices/${id}`, { method: 'DELETE', token })).status, 204)
-  t.match((await login(doorstep, ada, { body: { device_token: trusted.body.device_token } })).body, { status: '2fa_required' })
+  t.match((await login(doorstep, ada, { body: { device_token: trusted.body.device_token } })).body, {
+    status: '2fa_required',
+  })
 })
