@@ -14,8 +14,8 @@ const form = /^dsr_([\w-]{1,32})\.([\w-]{27})\.([\w-]{43})$/
  * answered again; a dump of the database gives none.
  */
 export function createRefreshTokens({ secrets }: { secrets: Secrets }) {
-  const macOf = (key: Buffer, payload: string): Buffer =>
-    createHmac('sha256', key).update(`refresh:v1|${payload}`).digest()
+  const macOf = (key: Buffer, payload: string): string =>
+    createHmac('sha256', key).update(`refresh:v1|${payload}`).digest('base64url')
 
   return {
     /** The token of a session's generation. */
@@ -25,14 +25,15 @@ export function createRefreshTokens({ secrets }: { secrets: Secrets }) {
       payload.write(sessionId.replaceAll('-', ''), 'hex')
       payload.writeUInt32BE(generation, 16)
       const text = payload.toString('base64url')
-      return `dsr_${id}.${text}.${macOf(key, text).toString('base64url')}`
+      return `dsr_${id}.${text}.${macOf(key, text)}`
     },
 
     /** What a token claims, if it is one of ours; otherwise null. */
     read: (token: string): RefreshClaim | null => {
       const [, keyId = '', text = '', mac = ''] = form.exec(token) ?? []
       const key = secrets.find('refresh-token', keyId)
-      if (key === undefined || !timingSafeEqual(macOf(key, text), Buffer.from(mac, 'base64url'))) return null
+      // Compared as text: base64url has spare bits, and a token has one spelling only.
+      if (key === undefined || !timingSafeEqual(Buffer.from(macOf(key, text)), Buffer.from(mac))) return null
       const payload = Buffer.from(text, 'base64url')
       const sessionId = payload.toString('hex', 0, 16).replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, '$1-$2-$3-$4-$5')
       return { sessionId, generation: payload.readUInt32BE(16) }

@@ -11,20 +11,31 @@ const deliveries: Record<string, Delivery> = {
   failed: 'failed',
 }
 
+/** The form fields of a receipt, and the `X-Twilio-Signature` that came with them. */
+export type SignedReceipt = { signature: string; fields: Record<string, string> }
+
 /**
- * Takes a delivery receipt of Twilio: an HMAC-SHA-1 over the address we gave it and the sorted form fields, under the
- * auth token, judged before anything in it. Receipts may come twice, late or in any order: one that says less than is
- * known changes nothing. Throws `invalid_signature`.
+ * Whether a receipt comes from Twilio: an HMAC-SHA-1 over the address we gave it and the sorted form fields, under the
+ * auth token, compared in constant time. Throws `invalid_signature`.
  */
-export async function recordReceipt(
-  { store, config, events }: Pick<Services, 'store' | 'config' | 'events'>,
-  receipt: { signature: string; fields: Record<string, string> },
-): Promise<void> {
-  const { signature, fields } = receipt
+export function assertSigned({ config }: Pick<Services, 'config'>, { signature, fields }: SignedReceipt): void {
   const url = `${config.publicUrl}/webhooks/twilio/status`
   if (!twilio.validateRequest(config.sms.twilio?.authToken ?? '', signature, url, fields)) {
     throw new Problem('invalid_signature')
   }
+}
+
+/**
+ * Takes a delivery receipt, its signature judged before anything in it. Receipts may come twice, late or in any order:
+ * one that says less than is known changes nothing. Throws `invalid_signature`.
+ */
+export async function recordReceipt(
+  services: Pick<Services, 'store' | 'config' | 'events'>,
+  receipt: SignedReceipt,
+): Promise<void> {
+  assertSigned(services, receipt)
+  const { store, events } = services
+  const { fields } = receipt
   const { MessageSid = '', MessageStatus = '', ErrorCode } = fields
   const delivery = deliveries[MessageStatus]
   if (delivery === undefined) return

@@ -1,0 +1,170 @@
+import t from 'tap'
+import { enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
+import { startDoorstep } from '../helpers/doorstep.ts'
+import { pathOf, registeredRoutes } from '../helpers/registered-routes.ts'
+import { call, createUser, login, type TestUser } from '../helpers/story.ts'
+
+t.setTimeout(120_000)
+
+const client = 'billing:a-secret-of-the-billing-team-0123'
+const doorstep = await startDoorstep(t, { env: { INTROSPECTION_CLIENTS: client } })
+const { app, services } = doorstep
+
+/** What each kind of credential opens, besides what is public; reviewed by hand. A route that is new or gone fails this. */
+const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend']
+const diagonal = {
+  'pending token of a login': pendingRoutes,
+  'pending token of a step-up': pendingRoutes,
+  'access token': [
+    'DELETE /sessions/:id',
+    'DELETE /trusted-devices/:id',
+    'GET /me',
+    'GET /sessions',
+    'GET /trusted-devices',
+    'POST /login/step-up',
+    'POST /logout',
+  ],
+  'refresh token': [],
+  'device token': [],
+  'client id and secret': ['POST /token/introspect'],
+  'client id and secret as a bearer token': [],
+  'access token as Basic': [],
+} satisfies Record<string, string[]>
+type Kind = keyof typeof diagonal
+const kinds = Object.keys(diagonal) as Kind[]
+
+const ada = await createUser(doorstep)
+const bob = await createUser(doorstep)
+const plain = await createUser(doorstep, { twoFactor: 'off' })
+const trusted = await trustDevice(doorstep, ada)
+const loginPending: string = (await login(doorstep, bob)).body.pending_token
+const stepUpPending: string = (await call(doorstep, '/login/step-up', { token: trusted.access, body: {} })).body
+  .pending_token
+
+/** A credential as the header has it. An access token is fresh each time, since a route may end its session. */
+const headers: Record<Kind, () => Promise<string> | string> = {
+  'pending token of a login': () => `Bearer ${loginPending}`,
+  'pending token of a step-up': () => `Bearer ${stepUpPending}`,
+  'access token': async () => `Bearer ${(await enter(doorstep, plain)).access}`,
+  'refresh token': () => `Bearer ${trusted.refresh}`,
+  'device token': () => `Bearer ${trusted.device}`,
+  'client id and secret': () => `Basic ${Buffer.from(client).toString('base64')}`,
+  'client id and secret as a bearer token': () => `Bearer ${Buffer.from(client).toString('base64')}`,
+  'access token as Basic': async () =>
+    `Basic ${Buffer.from(`billing:${(await enter(doorstep, plain)).access}`).toString('base64')}`,
+}
+
+const routes = registeredRoutes(app)
+
+/** Whether the guard of a route lets this credential pass; what the route then says of an empty body does not matter. */
+async function passes(route: { method: string; url: string }, authorization?: string): Promise<boolean> {
+  const { statusCode } = await app.inject({
+    method: route.method as 'GET',
+    url: pathOf(route),
+    headers: { ...(authorization !== undefined && { authorization }) },
+  })
+  if (statusCode >= 500) throw new Error(`${route.method} ${route.url}: ${statusCode}`)
+  return statusCode !== 401
+}
+
+/** The routes that let nobody pass without a credential. */
+const guarded: typeof routes = []
+for (const route of routes) {
+  const { statusCode } = await app.inject({ method: route.method as 'GET', url: pathOf(route) })
+  if (statusCode === 401) guarded.push(route)
+}
+
+t.test('every guarded route belongs to exactly one kind of credential', async (t) => {
+  const opened = [...new Set(kinds.flatMap((kind): string[] => diagonal[kind]))].sort()
+  t.strictSame(guarded.map(({ method, url }) => `${method} ${url}`).sort(), opened)
+})
+
+for (const kind of kinds) {
+  t.test(`a thief of a ${kind} opens with it what it is for, and nothing else`, async (t) => {
+    const passed: string[] = []
+    for (const route of guarded) {
+      if (await passes(route, await headers[kind]())) passed.push(`${route.method} ${route.url}`)
+    }
+    t.strictSame(passed.sort(), diagonal[kind])
+  })
+}
+
+t.test('in a body, too, each kind of token is good in its own place only', async (t) => {
+  const { access } = await enter(doorstep, plain)
+  const basic = { authorization: `Basic ${Buffer.from(client).toString('base64')}` }
+  const tokens = {
+    access,
+    refresh: trusted.refresh,
+    device: trusted.device,
+    login: loginPending,
+    stepUp: stepUpPending,
+  }
+  for (const [kind, token] of Object.entries(tokens)) {
+    const refreshed = await refresh(doorstep, token)
+    t.equal(refreshed.status === 200, kind === 'refresh', `${kind} at /token/refresh: ${refreshed.status}`)
+    t.ok(refreshed.status === 200 || [400, 401].includes(refreshed.status))
+
+    const answer = await login(doorstep, ada, { body: { device_token: token } })
+    t.equal(answer.body.status === 'authenticated', kind === 'device', `${kind} as device_token: ${answer.status}`)
+
+    const told = await call(doorstep, '/token/introspect', {
+      method: 'POST',
+      headers: { ...basic, 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams({ token }).toString(),
+    })
+    t.equal(told.status, 200)
+    t.equal(told.body.active, kind === 'access', `${kind} at /token/introspect`)
+  }
+})
+
+const change = ({ email }: TestUser, changed: { disabled?: boolean; password_hash?: string }) =>
+  services.store.accounts.change(email, changed, { type: 'user.changed', outcome: 'test' })
+
+const endings: Record<string, (user: TestUser, access: string, sid: string) => Promise<unknown>> = {
+  'its own logout': (_user, access) => call(doorstep, '/logout', { token: access, body: {} }),
+  'a logout of the others': async (user) =>
+    call(doorstep, '/logout', { token: (await enter(doorstep, user)).access, body: { scope: 'others' } }),
+  'being ended from the list': async (user, _access, sid) =>
+    call(doorstep, `/sessions/${sid}`, { method: 'DELETE', token: (await enter(doorstep, user)).access }),
+  'disabling its user': (user) => change(user, { disabled: true }),
+  'a password change': async (user) =>
+    change(user, { password_hash: await services.passwordHash.hash('another password, quite new') }),
+}
+
+for (const [name, end] of Object.entries(endings)) {
+  t.test(`an access token is refused everywhere at once after ${name}`, async (t) => {
+    const user = await createUser(doorstep, { twoFactor: 'off' })
+    const { access, sid, refresh: token } = await enter(doorstep, user)
+    t.equal((await call(doorstep, '/me', { token: access })).status, 200)
+    await end(user, access, sid)
+    for (const route of guarded.filter(({ method, url }) => diagonal['access token'].includes(`${method} ${url}`))) {
+      const answer = await call(doorstep, pathOf(route), { method: route.method as 'GET', token: access })
+      t.match(
+        answer,
+        {
+          status: 401,
+          body: { code: 'invalid_token' },
+          headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+        },
+        `${route.method} ${route.url}`,
+      )
+    }
+    t.equal((await refresh(doorstep, token)).status, 401, 'and its refresh token with it')
+  })
+}
+
+t.test('a user cannot see or end the sessions of another', async (t) => {
+  const [mine, his] = [
+    await enter(doorstep, plain),
+    tokensOf(await login(doorstep, ada, { body: { device_token: trusted.device } })),
+  ]
+  const list = await call(doorstep, '/sessions', { token: mine.access })
+  t.notOk(JSON.stringify(list.body).includes(his.sid))
+  t.ok(list.body.sessions.some(({ id, current }: { id: string; current: boolean }) => id === mine.sid && current))
+  t.match(await call(doorstep, `/sessions/${his.sid}`, { method: 'DELETE', token: mine.access }), {
+    status: 404,
+    body: { code: 'not_found' },
+  })
+  await call(doorstep, '/logout', { token: mine.access, body: { scope: 'all' } })
+  t.equal((await call(doorstep, '/me', { token: his.access })).status, 200)
+})

@@ -1,0 +1,270 @@
+import { createHmac } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { startDoorstep } from '../helpers/doorstep.ts'
+import { call, createUser, finish, login } from '../helpers/story.ts'
+import { together } from '../helpers/together.ts'
+import { startTwilioStub } from '../helpers/twilio-stub.ts'
+
+t.setTimeout(120_000)
+
+const stub = await startTwilioStub()
+const doorstep = await startDoorstep(t, {
+  env: {
+    SMS_PROVIDER: 'twilio',
+    TWILIO_ACCOUNT_SID: stub.accountSid,
+    TWILIO_AUTH_TOKEN: stub.authToken,
+    TWILIO_FROM: '+12025550100',
+    TWILIO_API_BASE_URL: stub.url,
+  },
+})
+t.teardown(() => stub.close())
+const { app, config, sql, logs } = doorstep
+
+const path = '/webhooks/twilio/status'
+const url = `${config.publicUrl}${path}`
+const form = 'application/x-www-form-urlencoded'
+type Fields = Record<string, string>
+
+/** As Twilio documents it: the address, then every field's name and value in the order of the names; HMAC-SHA-1. */
+function signatureOf(fields: Fields, at = url, authToken = stub.authToken): string {
+  const text = Object.keys(fields)
+    .sort()
+    .reduce((before, name) => before + name + fields[name], at)
+  return createHmac('sha1', authToken).update(text).digest('base64')
+}
+
+/** One receipt, as Twilio would send it unless something is changed. */
+async function send(
+  fields: Fields,
+  more: { signature?: string | null; headers?: Record<string, string>; body?: string; at?: string } = {},
+) {
+  const { signature = signatureOf(fields), headers, body = new URLSearchParams(fields).toString(), at = path } = more
+  const reply = await app.inject({
+    method: 'POST',
+    url: at,
+    headers: { 'content-type': form, ...(signature !== null && { 'x-twilio-signature': signature }), ...headers },
+    payload: body,
+  })
+  return { status: reply.statusCode, body: reply.body === '' ? {} : reply.json() }
+}
+
+type Text = { provider_id: string; delivery: string; error: string | null }
+
+/** A login that is waiting for its code; its text as it is stored, and as its owner is shown it. */
+async function waiting() {
+  const user = await createUser(doorstep)
+  const pending: string = (await login(doorstep, user)).body.pending_token
+  const stored = async (): Promise<Text> => {
+    const [row] = await sql<Text>('SELECT provider_id, delivery, error FROM sms_messages WHERE user_id = $1', [user.id])
+    if (row === undefined) throw new Error('no text')
+    return row
+  }
+  const shown = async () => (await call(doorstep, '/login/2fa', { token: pending })).body.challenge.delivery
+  const { provider_id: MessageSid } = await stored()
+  const receipt = (MessageStatus: string, more: Fields = {}): Fields => ({
+    AccountSid: stub.accountSid,
+    ApiVersion: '2010-04-01',
+    From: '+12025550100',
+    MessageSid,
+    MessageStatus,
+    SmsSid: MessageSid,
+    SmsStatus: MessageStatus,
+    To: user.phone,
+    ...more,
+  })
+  return { user, pending, stored, shown, receipt }
+}
+
+const taken = { status: 204, body: {} }
+const refused = { status: 403, body: { code: 'invalid_signature', status: 403 } }
+
+/** Refused, and nothing of it has been believed. */
+async function isRefused(t: Test, name: string, { status, body }: Awaited<ReturnType<typeof send>>) {
+  t.match({ status, body }, refused, name)
+  t.notOk('errors' in body, 'and nothing is said of its fields')
+}
+
+t.test('what becomes of a text is shown to whoever waits for it', async (t) => {
+  const { user, pending, shown, stored, receipt } = await waiting()
+  t.match(stub.last(user.phone)?.statusCallback, url, 'the provider is told where to report')
+  t.equal(await shown(), 'sent')
+  t.match(await send(receipt('delivered')), taken)
+  t.equal(await shown(), 'delivered')
+  t.match(await stored(), { delivery: 'delivered', error: null })
+  const code = /#(\d{6})$/.exec(stub.last(user.phone)?.body ?? '')?.[1] ?? ''
+  t.equal((await finish(doorstep, pending, code)).status, 200)
+
+  const lost = await waiting()
+  t.match(await send(lost.receipt('undelivered', { ErrorCode: '30005' })), taken)
+  t.equal(await lost.shown(), 'failed')
+  t.match(await lost.stored(), { delivery: 'failed', error: '30005' })
+})
+
+t.test('a forger without the auth token reports nothing', async (t) => {
+  const { stored, receipt } = await waiting()
+  const fields = receipt('failed')
+  const right = signatureOf(fields)
+  const attempts: Record<string, Parameters<typeof send>[1]> = {
+    'no signature': { signature: null },
+    'an empty signature': { signature: '' },
+    'the signature of another auth token': { signature: signatureOf(fields, url, 'stub-auth-token-5f2b') },
+    'the signature of an empty auth token': { signature: signatureOf(fields, url, '') },
+    'the signature of other fields': { signature: signatureOf(receipt('delivered')) },
+    'the signature of another address': {
+      signature: signatureOf(fields, 'https://evil.example/webhooks/twilio/status'),
+    },
+    'the signature of another path': { signature: signatureOf(fields, `${config.publicUrl}/webhooks/twilio`) },
+    'the signature of a longer path': { signature: signatureOf(fields, `${url}/`) },
+    'the signature of the bare address': { signature: signatureOf({}) },
+    'a signature in other letters': { signature: right.toLowerCase() },
+    'half a signature': { signature: right.slice(0, 14) },
+    'a signature twice': { signature: `${right}, ${right}` },
+    'a very long signature': { signature: 'A'.repeat(4_000) },
+    'a field more than was signed': { signature: right, body: `${new URLSearchParams(fields)}&ErrorCode=30005` },
+    'a field less than was signed': { signature: right, body: `MessageSid=${fields.MessageSid}&MessageStatus=failed` },
+    'a field twice': { signature: right, body: `${new URLSearchParams(fields)}&MessageSid=SMother` },
+    'the right fields in the address': { signature: right, body: '', at: `${path}?${new URLSearchParams(fields)}` },
+  }
+  for (const [name, more] of Object.entries(attempts)) await isRefused(t, name, await send(fields, more))
+  t.match(await stored(), { delivery: 'sent', error: null }, 'nothing of it was believed')
+  t.match(await send(fields), taken, 'the real one is')
+})
+
+t.test('a forger gains nothing from the Host header: the signature is over our own address', async (t) => {
+  const { stored, receipt } = await waiting()
+  const fields = receipt('failed')
+  const host = 'evil.example'
+  const spoofed = {
+    host,
+    'x-forwarded-host': host,
+    'x-forwarded-proto': 'https',
+    forwarded: `host=${host};proto=https`,
+  }
+  await isRefused(
+    t,
+    'signed for the host',
+    await send(fields, { headers: spoofed, signature: signatureOf(fields, `http://${host}${path}`) }),
+  )
+  await isRefused(
+    t,
+    'signed for https',
+    await send(fields, { headers: spoofed, signature: signatureOf(fields, `https://${host}${path}`) }),
+  )
+  t.match(await stored(), { delivery: 'sent' })
+  t.match(await send(fields, { headers: spoofed }), taken, 'behind a proxy that changes Host, the real one is taken')
+})
+
+t.test('a forger is told the same whatever is in the body: the signature comes first', async (t) => {
+  const bodies: Record<string, [type: string | undefined, body: string]> = {
+    'no body': [undefined, ''],
+    'an empty form': [form, ''],
+    'one value too long for any field': [form, `MessageSid=${'x'.repeat(2_000)}`],
+    NUL: [form, 'MessageSid=%00'],
+    'half a character': [form, 'MessageSid=%ED%A0%80&x=%'],
+    'a prototype': [form, '__proto__=1&constructor=2'],
+    'a thousand fields': [form, Array.from({ length: 1_000 }, (_, n) => `a${n}=1`).join('&')],
+    JSON: ['application/json', '{"MessageStatus":"delivered"}'],
+    'broken JSON': ['application/json', '{'],
+    'plain text': ['text/plain', 'hello'],
+    'no type': [undefined, 'MessageStatus=delivered'],
+  }
+  for (const [name, [type, body]] of Object.entries(bodies)) {
+    for (const signature of [undefined, '', 'bm8gc2lnbmF0dXJl', 'A'.repeat(200)]) {
+      const reply = await app.inject({
+        method: 'POST',
+        url: path,
+        headers: {
+          ...(type !== undefined && { 'content-type': type }),
+          ...(signature !== undefined && { 'x-twilio-signature': signature }),
+        },
+        ...(body !== '' && { payload: body }),
+      })
+      await isRefused(t, `${name}, signature ${signature?.slice(0, 20)}`, {
+        status: reply.statusCode,
+        body: reply.json(),
+      })
+    }
+  }
+  const unsigned = await app.inject({
+    method: 'POST',
+    url: path,
+    headers: { 'content-type': form },
+    payload: 'x'.repeat(100_000),
+  })
+  t.equal(unsigned.statusCode, 403, 'without a signature not even the size matters')
+})
+
+t.test('fields that are new, and fields in another order, do not matter', async (t) => {
+  const { shown, receipt } = await waiting()
+  const fields = receipt('delivered', {
+    RawDlrDoneDate: '2611241200',
+    NewField: 'ä & = + %',
+    ' odd name': '',
+    Zero: '0',
+  })
+  const reordered = Object.fromEntries(Object.entries(fields).reverse())
+  t.equal(signatureOf(fields), signatureOf(reordered))
+  t.match(await send(reordered), taken)
+  t.equal(await shown(), 'delivered')
+})
+
+t.test('200 copies of a receipt are one', async (t) => {
+  const { stored, receipt } = await waiting()
+  const count = () => logs.filter((line) => line.includes('"sms.delivery"') && line.includes('"delivered"')).length
+  const before = count()
+  for (let round = 0; round < 20; round++) {
+    const answers = await together(10, () => send(receipt('delivered')))
+    for (const answer of answers) t.match(answer, taken)
+  }
+  t.match(await stored(), { delivery: 'delivered', error: null })
+  t.equal(count() - before, 1, 'one of them was news')
+})
+
+t.test('a late receipt does not undo what is known', async (t) => {
+  for (const [statuses, end] of [
+    [['delivered', 'sent', 'queued', 'sending'], 'delivered'],
+    [['undelivered', 'sent', 'delivered'], 'failed'],
+    [['delivered', 'failed'], 'delivered'],
+    [['sending', 'queued', 'accepted', 'read', 'constructor', ''], 'sent'],
+    [['sent', 'sent', 'delivered'], 'delivered'],
+  ] as const) {
+    const { shown, receipt } = await waiting()
+    for (const status of statuses) t.match(await send(receipt(status)), taken)
+    t.equal(await shown(), end, statuses.join(', '))
+  }
+})
+
+t.test('a receipt for a text that is not ours changes nothing and tells nothing', async (t) => {
+  const { stored, receipt } = await waiting()
+  const before = await sql('SELECT id, delivery, error FROM sms_messages ORDER BY id')
+  for (const MessageSid of [`SM${'0'.repeat(32)}`, '', "' OR true --"]) {
+    t.match(await send(receipt('failed', { MessageSid })), taken, 'signed, so it is taken')
+  }
+  const { MessageSid, ...without } = receipt('failed')
+  t.equal(MessageSid, (await stored()).provider_id)
+  t.match(await send(without), taken, 'and so is one without an id')
+  t.strictSame(await sql('SELECT id, delivery, error FROM sms_messages ORDER BY id'), before)
+  t.match(await stored(), { delivery: 'sent' })
+})
+
+t.test('neither receipts nor what they quote come into the log', async (t) => {
+  const { user, receipt } = await waiting()
+  await send(receipt('undelivered', { ErrorCode: '30003' }))
+  await send(receipt('failed'), { signature: 'wrong' })
+  t.ok(
+    logs.some((line) => line.includes('30003')),
+    'the error number is logged',
+  )
+  for (const secret of [user.phone, user.phone.slice(2), stub.authToken]) {
+    t.notOk(
+      logs.some((line) => line.includes(secret)),
+      'a number or secret is not',
+    )
+  }
+})
+
+t.test('without Twilio there is no such endpoint', async (t) => {
+  const other = await startDoorstep(t, { database: doorstep.database })
+  const answer = await call(other, path, { body: {}, headers: { 'x-twilio-signature': 'x' } })
+  t.match(answer, { status: 404, body: { code: 'not_found' } })
+})

@@ -1,0 +1,235 @@
+import t, { type Test } from 'tap'
+import { registerGuards } from '../../src/http/guards.ts'
+import { registerProblems } from '../../src/http/problems.ts'
+import { createServer } from '../../src/http/server.ts'
+import { registerTokens } from '../../src/http/tokens.ts'
+import { age } from '../helpers/age.ts'
+import { enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
+import { startDoorstep } from '../helpers/doorstep.ts'
+import { part } from '../helpers/forge.ts'
+import { call, codeFor, createUser, finish, login, resend, signIn, type TestUser, wrongCode } from '../helpers/story.ts'
+
+t.setTimeout(120_000)
+
+const doorstep = await startDoorstep(t)
+const { sql, services } = doorstep
+
+const stepUp = (token: string) => call(doorstep, '/login/step-up', { token, body: {} })
+const invalid = { status: 401, body: { code: 'invalid_token' } }
+
+/** A user with a trusted device, signed in by it: a session at aal1. */
+async function weakSession() {
+  const user = await createUser(doorstep)
+  const { device } = await trustDevice(doorstep, user)
+  return { user, device, ...tokensOf(await login(doorstep, user, { body: { device_token: device } })) }
+}
+
+/** The code of the challenge that a pending token is for, though no text shows which of several it is. */
+function codeOf(pending: string): string {
+  const code = services.oneTimeCodes.again(String(part(pending, 1).cid), 'k1')
+  if (code === null) throw new Error('no such key')
+  return code
+}
+
+const sessionsOf = (user: TestUser): Promise<{ id: string; acr: string }[]> =>
+  sql('SELECT id, acr FROM sessions WHERE user_id = $1 ORDER BY created_at', [user.id])
+
+t.test('a step-up raises the session that asked for it, and starts no other', async (t) => {
+  const { user, access, sid, refresh: token } = await weakSession()
+  await age(doorstep, user, 1_000)
+  const before = await sessionsOf(user)
+  const pending = await stepUp(access)
+  t.match(pending, {
+    status: 200,
+    body: {
+      status: '2fa_required',
+      pending_token: /^eyJ/,
+      expires_in: 600,
+      challenge: { channel: 'sms', attempts_remaining: 5, delivery: 'sent' },
+      methods: ['sms'],
+    },
+  })
+  t.notOk('access_token' in pending.body)
+  t.match((await call(doorstep, '/me', { token: access })).body, { acr: 'aal1' }, 'asking alone raises nothing')
+
+  const raised = await finish(doorstep, pending.body.pending_token, codeFor(doorstep, user.phone))
+  t.match(raised, { status: 200, body: { status: 'authenticated', token_type: 'Bearer', expires_in: 600 } })
+  const claims = part(raised.body.access_token, 1)
+  t.strictSame([claims.sid, claims.amr, claims.acr], [sid, ['pwd', 'sms', 'mfa'], 'aal2'])
+  t.ok(Math.abs(Number(claims.auth_time) - Number(claims.iat)) <= 30, 'auth_time is the moment of the code')
+  t.ok(Number(part(access, 1).auth_time) - 1_000 < Number(claims.auth_time))
+
+  const after = await sessionsOf(user)
+  t.equal(after.length, before.length, 'no session was started')
+  t.strictSame(
+    after,
+    before.map((session) => (session.id === sid ? { ...session, acr: 'aal2' } : session)),
+    'and no other raised',
+  )
+  t.match((await call(doorstep, '/me', { token: access })).body, { acr: 'aal2', amr: ['pwd', 'sms', 'mfa'] })
+  const refreshed = await refresh(doorstep, token)
+  t.match(part(refreshed.body.access_token, 1), { sid, acr: 'aal2', auth_time: claims.auth_time }, 'a refresh keeps it')
+  t.match(await finish(doorstep, pending.body.pending_token, codeFor(doorstep, user.phone)), invalid, 'it works once')
+})
+
+t.test('a code or pending token of one purpose is worth nothing for the other (SEC-46)', async (t) => {
+  const { user, access, sid } = await weakSession()
+  const raising = (await stepUp(access)).body.pending_token
+  await age(doorstep, user, 61)
+  const starting = (await login(doorstep, user)).body.pending_token
+  t.not(part(raising, 1).cid, part(starting, 1).cid, 'two challenges live beside each other')
+  t.equal(part(raising, 1).sid, sid)
+  t.notOk('sid' in part(starting, 1))
+  t.not(codeOf(raising), codeOf(starting))
+
+  t.match(await finish(doorstep, raising, codeOf(starting)), { status: 422, body: { attempts_remaining: 4 } })
+  t.match(await finish(doorstep, starting, codeOf(raising)), { status: 422, body: { attempts_remaining: 4 } })
+  t.strictSame(
+    (await sessionsOf(user)).filter(({ id }) => id === sid),
+    [{ id: sid, acr: 'aal1' }],
+  )
+
+  const count = (await sessionsOf(user)).length
+  const started = tokensOf(await finish(doorstep, starting, codeOf(starting)))
+  t.not(started.sid, sid, 'a login starts a session of its own')
+  t.equal((await sessionsOf(user)).length, count + 1)
+  t.match(
+    (await sessionsOf(user)).find(({ id }) => id === sid),
+    { acr: 'aal1' },
+    'and raises no other',
+  )
+  t.equal(tokensOf(await finish(doorstep, raising, codeOf(raising))).sid, sid)
+  t.equal((await sessionsOf(user)).length, count + 1, 'a step-up starts none')
+})
+
+t.test('a stored challenge of one purpose cannot be finished as the other, even with its right code', async (t) => {
+  const { user, access, sid } = await weakSession()
+  const { store, challengeRules, oneTimeCodes } = services
+  const raising = part((await stepUp(access)).body.pending_token, 1)
+  await age(doorstep, user, 61)
+  const starting = part((await login(doorstep, user)).body.pending_token, 1)
+  const fresh = { id: '00000000-0000-4000-8000-000000000001', amr: ['pwd', 'sms', 'mfa'], acr: 'aal2' }
+  const whole = { ...fresh, remember: false, user_agent: null, address: '', ttl: 60, idle_ttl: 60 }
+  const event = { type: 'login.succeeded', outcome: 'test' } as const
+  const complete = (cid: unknown, session: typeof whole | typeof fresh) =>
+    store.challenges.complete(String(cid), user.id, session, null, event)
+  t.match(await complete(raising.cid, whole), { outcome: 'invalid' }, 'a step-up starts no session')
+  t.match(await complete(starting.cid, { ...fresh, id: sid }), { outcome: 'invalid' }, 'a login raises none')
+
+  const charge = await store.challenges.charge(String(raising.cid), user.id, challengeRules.limits)
+  if (charge.outcome !== 'charged') throw new Error(charge.outcome)
+  const stored = { mac: Buffer.from(charge.code_mac, 'hex'), keyId: charge.key_id }
+  const code = oneTimeCodes.again(String(raising.cid), charge.key_id) ?? ''
+  const binding = { challengeId: String(raising.cid), userId: user.id }
+  t.ok(oneTimeCodes.matches({ ...binding, purpose: 'step_up' }, code, stored))
+  t.notOk(oneTimeCodes.matches({ ...binding, purpose: 'login' }, code, stored), 'the purpose is part of the keyed hash')
+})
+
+t.test('a session that has ended cannot be raised', async (t) => {
+  const ends: Record<string, (weak: Awaited<ReturnType<typeof weakSession>>) => Promise<unknown>> = {
+    logout: ({ access }) => call(doorstep, '/logout', { token: access, body: {} }),
+    'running out': ({ user }) => sql('UPDATE sessions SET expires_at = now() WHERE user_id = $1', [user.id]),
+    'disabling the user': ({ user }) =>
+      services.store.accounts.change(user.email, { disabled: true }, { type: 'user.changed', outcome: 'test' }),
+    theft: async ({ refresh: token }) => {
+      const next = tokensOf(await refresh(doorstep, token))
+      await refresh(doorstep, next.refresh)
+      t.equal((await refresh(doorstep, token)).body.code, 'refresh_token_reused')
+    },
+  }
+  for (const [name, end] of Object.entries(ends)) {
+    const weak = await weakSession()
+    const pending = (await stepUp(weak.access)).body.pending_token
+    await end(weak)
+    t.match(await finish(doorstep, pending, codeOf(pending)), invalid, name)
+    t.match(
+      (await sessionsOf(weak.user)).find(({ id }) => id === weak.sid),
+      { acr: 'aal1' },
+    )
+    t.match(await stepUp(weak.access), invalid)
+  }
+})
+
+t.test('a thief with a stolen access token has no more texts and no more tries than at a login', async (t) => {
+  const { user, access } = await weakSession()
+  const first = await stepUp(access)
+  const again = await stepUp(access)
+  t.equal(part(again.body.pending_token, 1).cid, part(first.body.pending_token, 1).cid, 'one live challenge')
+  t.match(await resend(doorstep, first.body.pending_token), { status: 429, body: { code: 'resend_too_soon' } })
+  t.match(await login(doorstep, user), { status: 429, body: { code: 'resend_too_soon' } }, 'one cooldown for both')
+
+  const wrong = wrongCode(codeOf(first.body.pending_token))
+  for (let left = 4; left >= 0; left--) {
+    t.match(await finish(doorstep, first.body.pending_token, wrong), {
+      status: 422,
+      body: { attempts_remaining: left },
+    })
+  }
+  t.match(await finish(doorstep, again.body.pending_token, codeOf(first.body.pending_token)), {
+    status: 429,
+    body: { code: 'code_attempts_exhausted' },
+  })
+  await age(doorstep, user, 61)
+  const pending = (await login(doorstep, user)).body.pending_token
+  for (let left = 4; left >= 0; left--) {
+    t.match(await finish(doorstep, pending, wrongCode(codeOf(pending))), { body: { attempts_remaining: left } })
+  }
+  await age(doorstep, user, 61)
+  const locked = { status: 429, body: { code: 'second_factor_locked' } }
+  t.match(await stepUp(access), locked, 'ten wrong codes over both lock both')
+  t.match(await login(doorstep, user), locked)
+  t.equal((await call(doorstep, '/me', { token: access })).status, 200, 'the session itself goes on')
+})
+
+/** A resource that asks for a code not older than five minutes, behind the same guards as every route. */
+async function vault(t: Test) {
+  const { config } = doorstep
+  const app = createServer(services)
+  registerProblems(app, { ...config, ...services })
+  await registerTokens(app, services)
+  registerGuards(app, services)
+  app.get('/vault', { config: { access: 'access', assurance: { acr: 'aal2', maxAgeSeconds: 300 } } }, async () => ({
+    gold: true,
+  }))
+  await app.ready()
+  t.teardown(() => app.close())
+  return (token: string) => call({ app }, '/vault', { token })
+}
+
+t.test('a resource that asks for more says so as RFC 9470 has it, and a step-up satisfies it', async (t) => {
+  const open = await vault(t)
+  const wanted = {
+    status: 401,
+    body: { code: 'insufficient_user_authentication', status: 401 },
+    headers: {
+      'www-authenticate':
+        'Bearer error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is needed", ' +
+        'acr_values="aal2", max_age="300"',
+    },
+  }
+  const raise = async (access: string): Promise<string> => {
+    const pending = (await stepUp(access)).body.pending_token
+    return tokensOf(await finish(doorstep, pending, codeOf(pending))).access
+  }
+
+  const weak = await weakSession()
+  t.match(await open(weak.access), wanted, 'too weak')
+  t.match(await open(await raise(weak.access)), { status: 200, body: { gold: true } }, 'after the step-up')
+
+  const user = await createUser(doorstep)
+  const strong = tokensOf(await signIn(doorstep, user))
+  t.match(await open(strong.access), { status: 200, body: { gold: true } }, 'a fresh login with a code')
+  await age(doorstep, user, 240)
+  t.equal((await open(strong.access)).status, 200, 'after 240 s')
+  await age(doorstep, user, 61)
+  t.match(await open(strong.access), wanted, 'too old after 301 s')
+  const renewed = tokensOf(await refresh(doorstep, strong.refresh))
+  t.match(await open(renewed.access), wanted, 'a refresh makes it no fresher')
+  t.equal((await open(await raise(renewed.access))).status, 200, 'a step-up does')
+
+  const plain = await enter(doorstep, await createUser(doorstep, { twoFactor: 'off' }))
+  t.match(await open(plain.access), wanted, 'a password alone')
+  await call(doorstep, '/logout', { token: weak.access, body: {} })
+  t.match(await open(weak.access), invalid, 'and an ended session is no question of strength')
+  t.match(await open('x.y.z'), invalid)
+})

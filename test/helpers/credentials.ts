@@ -1,0 +1,46 @@
+import type { Doorstep } from './doorstep.ts'
+import { part } from './forge.ts'
+import { type Answer, call, codeFor, finish, login, type TestUser } from './story.ts'
+
+type Instance = Pick<Doorstep, 'app' | 'services'>
+
+export type Signed = { access: string; refresh: string; sid: string }
+
+/** The tokens of an `authenticated` answer. */
+export function tokensOf({ status, body }: Answer): Signed {
+  if (status !== 200 || body.status !== 'authenticated') throw new Error(`not signed in: ${status} ${body.code}`)
+  return { access: body.access_token, refresh: body.refresh_token, sid: String(part(body.access_token, 1).sid) }
+}
+
+/** Signs in a user that has no second factor. */
+export const enter = async (doorstep: Instance, user: TestUser, body: object = {}): Promise<Signed> =>
+  tokensOf(await login(doorstep, user, { body }))
+
+export const refresh = (doorstep: Pick<Doorstep, 'app'>, token: string): Promise<Answer> =>
+  call(doorstep, '/token/refresh', { body: { refresh_token: token } })
+
+/** Signs in with a code and trusts the device. */
+export async function trustDevice(
+  doorstep: Instance,
+  user: TestUser,
+  name = 'phone',
+): Promise<Signed & { device: string }> {
+  const first = await login(doorstep, user)
+  const answer = await finish(doorstep, first.body.pending_token, codeFor(doorstep, user.phone), {
+    body: { trust_device: true, device_name: name },
+  })
+  return { ...tokensOf(answer), device: answer.body.device_token }
+}
+
+/** Every row of every table, as text. */
+export async function dump({ sql }: Pick<Doorstep, 'sql'>): Promise<string> {
+  const tables = await sql<{ name: string }>(
+    `SELECT quote_ident(table_name) AS name FROM information_schema.tables WHERE table_schema = 'public'`,
+  )
+  const texts: string[] = []
+  for (const { name } of tables) {
+    const [row] = await sql<{ text: string }>(`SELECT coalesce(string_agg(t::text, E'\\n'), '') AS text FROM ${name} t`)
+    texts.push(row?.text ?? '')
+  }
+  return texts.join('\n')
+}
