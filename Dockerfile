@@ -27,7 +27,9 @@ FROM packages AS build
 COPY tsconfig.json tsconfig.build.json ./
 COPY prisma prisma
 COPY src src
-RUN npm run build && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
+# `optional` too: typescript and prisma are optional companions of the Prisma client, and nothing else is.
+RUN npm run build \
+  && npm prune --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 
 # What runs: compiled code, its packages, the migrations. Nothing in it belongs to the user it runs as, so it may be
 # mounted read-only.

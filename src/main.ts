@@ -56,6 +56,9 @@ async function main(): Promise<void> {
   if (demoUser) say(welcome(address, demoUser))
 }
 
+// A full disk or a closed pipe behind what a person reads stops no login.
+process.stderr.on('error', () => {})
+
 process.on('unhandledRejection', (error) => {
   process.stderr.write(
     `${JSON.stringify({ level: 'error', msg: 'unhandled rejection', name: (error as Error)?.name })}\n`,

@@ -10,7 +10,7 @@ export function createTurns() {
       () => {},
     )
     newest.set(key, over)
-    over.then(() => {
+    void over.then(() => {
       if (newest.get(key) === over) newest.delete(key)
     })
     return await mine

@@ -472,7 +472,7 @@ t.test('nobody writes lines of their own into the log', async (t) => {
     const name = encodeURIComponent(text)
     await call(doorstep, '/login', { body: { email: `${text}@example.com`, password: 'x' } })
     await call(doorstep, '/login', {
-      body: { email: `nobody${text.replace(/[\r\n\u0000]/g, '')}@example.com`, password: text },
+      body: { email: `nobody${text.replaceAll(/[^ -~]/g, '')}@example.com`, password: text },
     })
     await call(doorstep, '/login', { body: { email: 'nobody@example.com', password: 'x', [text]: text } })
     const headers = {
@@ -499,7 +499,7 @@ t.test('nobody writes lines of their own into the log', async (t) => {
   const chunks = logs.slice(mark)
   t.ok(chunks.length > 40)
   for (const chunk of chunks) {
-    t.match(chunk, /^\{[^\r\n\u001b\u2028\u2029\u0000]*\}\n$/, 'one line of JSON')
+    t.match(chunk, /^\{[ -~]*\}\n$/, 'one line of JSON, in plain characters')
     const { level, requestId, ...line } = JSON.parse(chunk)
     t.match(level, /^(trace|debug|info|warn|error)$/)
     if (line.msg === 'answered')
@@ -517,7 +517,14 @@ const processSettings = async (): Promise<Record<string, string>> => ({
   ...{ ...providerSettings, ...secrets, CODE_LENGTH: '10', NODE_ENV: 'test', LOG_LEVEL: 'trace', DATA_DIR: folder },
   // One connection: the embedded database has one backend for all the names of prepared statements.
   ...{ DATABASE_URL: database.url, DATABASE_POOL_SIZE: '1', PORT: String(await freePort()) },
-  ...{ ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1', RATE_LOGIN_MINUTE: '1000', RATE_VERIFY_MINUTE: '1000' },
+  ...{
+    ARGON2_MEMORY_KIB: '64',
+    ARGON2_TIME: '1',
+    RATE_LOGIN_MINUTE: '1000',
+    RATE_VERIFY_MINUTE: '1000',
+    SMS_PER_ADDRESS_HOUR: '1000',
+    SMS_PER_ADDRESS_DAY: '1000',
+  },
 })
 
 const over = async (address: string, path: string, sent: { token?: string; body?: unknown } = {}) => {
@@ -529,7 +536,10 @@ const over = async (address: string, path: string, sent: { token?: string; body?
     },
     ...(sent.body !== undefined && { body: typeof sent.body === 'string' ? sent.body : JSON.stringify(sent.body) }),
   })
-  return { status: reply.status, body: await reply.json() }
+  return {
+    status: reply.status,
+    body: (await reply.json()) as Record<'pending_token' | 'access_token' | 'code', string>,
+  }
 }
 
 t.test('nothing of it is printed by the running program either', async (t) => {
@@ -591,8 +601,11 @@ t.test('nothing of it is printed by the running program either', async (t) => {
 })
 
 t.test('a log that cannot be written stops no login and crashes nothing', async (t) => {
-  const user = await createUser(doorstep, { twoFactor: 'off' })
-  const env = await processSettings()
+  const user = await createUser(doorstep)
+  // The embedded database would still know the names of the process before.
+  await sql('DEALLOCATE ALL')
+  // With the console sender every text is written to standard error as well.
+  const env: Record<string, string> = { ...(await processSettings()), SMS_PROVIDER: 'console' }
   const child = spawn('/bin/sh', ['-c', 'exec "$0" "$@" >/dev/full 2>/dev/full', process.execPath, ...program], {
     cwd: folder,
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
@@ -610,10 +623,8 @@ t.test('a log that cannot be written stops no login and crashes nothing', async 
   t.ok(await isUp(), 'it starts')
   for (let count = 0; count < 20; count += 1) {
     t.equal((await over(address, '/login', { body: { email: user.email, password: user.password } })).status, 200)
-    t.equal(
-      (await over(address, '/login', { body: { email: 'nobody-full@example.com', password: 'x' } })).body.status >= 400,
-      true,
-    )
+    const refused = await over(address, '/login', { body: { email: 'nobody-full@example.com', password: 'x' } })
+    t.ok(refused.status === 401 || refused.status === 429, 'wrong passwords too are answered')
   }
   t.equal(child.exitCode, null, 'and goes on')
   child.kill('SIGTERM')

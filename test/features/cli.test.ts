@@ -151,9 +151,8 @@ t.test('users, from the first migration to the last lock', async (t) => {
     run(['user', 'create', '--email', email, '--phone', phone, '--password-stdin', ...more], password)
   const serve = async (t: Test) => {
     const database = await open()
-    const doorstep = await startDoorstep(t, { database })
     t.teardown(database.close)
-    return doorstep
+    return startDoorstep(t, { database })
   }
   const ada = { email: 'ada@example.com', phone: '+12025550101', password: ' vier stille Eulen \u{1f989}\n' }
   const grace = { email: 'grace@example.com', phone: '+12025550102', password: 'canary-4711-owls' }

@@ -42,6 +42,8 @@ export function spellings({ value }: Canary): string[] {
 
 /** The names of the canaries that stand in `text` in any spelling; `bytes` besides it, as they are. */
 export function canariesIn(text: string, canaries: Canary[], bytes: Buffer = Buffer.alloc(0)): string[] {
+  const tooShort = canaries.find(({ value }) => value.length < 8)
+  if (tooShort) throw new Error(`"${tooShort.name}" is too short to be looked for`)
   return canaries
     .filter((canary) => bytes.includes(canary.value) || spellings(canary).some((it) => text.includes(it)))
     .map(({ name }) => name)

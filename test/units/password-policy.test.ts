@@ -93,5 +93,5 @@ t.test('whatever is typed is judged, and the reason never repeats it', async (t)
     if (reason === undefined) return password.isWellFormed() && !password.includes('\0') && length >= 8 && length <= 256
     return length < 8 || !reason.includes(password)
   })
-  await t.resolves(fc.assert(property, { numRuns: 2_000 }))
+  await t.resolves(fc.assert(property, { numRuns: 500 }))
 })

@@ -51,7 +51,9 @@ async function tryCode(
     throw problemOf(charge)
   }
   const stored = { mac: Buffer.from(charge.code_mac, 'hex'), keyId: charge.key_id }
-  if (!oneTimeCodes.matches({ challengeId: cid, userId, purpose: charge.purpose }, code, stored)) {
+  // What the token is for, not the stored purpose: a code that was made for something else is wrong here (SEC-46).
+  const purpose = pending.sid === undefined ? 'login' : 'step_up'
+  if (!oneTimeCodes.matches({ challengeId: cid, userId, purpose }, code, stored)) {
     await events.record(event('code.failed', `${charge.attempts_remaining} of ${maxAttempts} left`))
     throw new Problem('invalid_code', { attemptsRemaining: charge.attempts_remaining })
   }

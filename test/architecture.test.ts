@@ -1,0 +1,148 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const root = fileURLToPath(new URL('../src', import.meta.url))
+
+type Source = { path: string; text: string; imports: string[] }
+
+/** Every file under src, with the files of ours that it imports; what Prisma generates is left out. */
+const sources: Source[] = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .filter((path) => path.endsWith('.ts') && !path.startsWith(join('store', 'prisma')))
+  .map((path) => {
+    const text = readFileSync(join(root, path), 'utf8')
+    const imports = [...text.matchAll(/(?:from|import\(|import) ?'(\.[^']+)'/g)].map(([, target = '']) =>
+      relative(root, join(root, dirname(path), target)),
+    )
+    return { path, text, imports }
+  })
+
+const pathOf = ({ path }: Source): string => path
+const within = (folder: string) => (path: string) => path.startsWith(`${folder}/`)
+
+/** `importer → imported` for every import that `isWrong`. */
+const wrongImports = (isWrong: (from: string, to: string) => boolean): string[] =>
+  sources.flatMap(({ path, imports }) => imports.filter((to) => isWrong(path, to)).map((to) => `${path} → ${to}`))
+
+/** `features/<x>` of a path inside it, otherwise nothing. */
+const featureOf = (path: string): string | undefined => /^features\/([^/]+)\//.exec(path)?.[1]
+
+t.test('there is something to look at', async (t) => {
+  t.ok(sources.length > 60)
+  t.ok(sources.flatMap(({ imports }) => imports).length > 200)
+  const known = new Set(sources.map(pathOf))
+  const unknown = sources
+    .flatMap(({ imports }) => imports)
+    .filter((to) => !known.has(to) && !within('store/prisma')(to))
+  t.strictSame(unknown, [], 'every import is understood')
+})
+
+t.test('imports run from left to right: http → features → security → store, sms', async (t) => {
+  const layers = ['http', 'features', 'security', 'store', 'sms']
+  const rank = (path: string): number => layers.findIndex((layer) => within(layer)(path))
+  t.strictSame(
+    wrongImports((from, to) => rank(from) >= 0 && rank(to) >= 0 && rank(to) < rank(from)),
+    [],
+  )
+  const isTypeOnly = (from: string, to: string): boolean => {
+    const { text = '', imports = [] } = sources.find(({ path }) => path === from) ?? {}
+    const statement = [...text.matchAll(/(import|export)( type)? [^;]*?from '(\.[^']+)'/g)][imports.indexOf(to)]
+    return statement?.[2] !== undefined
+  }
+  // The store may know the words of its neighbour: what a delivery is.
+  t.strictSame(
+    wrongImports((from, to) => within('store')(from) && within('sms')(to) && !isTypeOnly(from, to)),
+    [],
+  )
+  t.strictSame(
+    wrongImports((from, to) => within('sms')(from) && within('store')(to)),
+    [],
+  )
+})
+
+t.test('a feature calls the use cases of another, never its routes, and never in a circle', async (t) => {
+  const crossing = (from: string, to: string): boolean => {
+    const [own, other] = [featureOf(from), featureOf(to)]
+    return own !== undefined && other !== undefined && own !== other
+  }
+  t.strictSame(
+    wrongImports((from, to) => crossing(from, to) && to.endsWith('/routes.ts')),
+    [],
+  )
+  // An answer that two features give has one schema, which stands with the feature that makes it.
+  t.strictSame(
+    wrongImports((from, to) => crossing(from, to) && to.endsWith('/schemas.ts')).filter(
+      (it) => !it.endsWith('→ features/sessions/schemas.ts'),
+    ),
+    [],
+  )
+
+  const uses = new Map<string, Set<string>>()
+  for (const { path, imports } of sources) {
+    const own = featureOf(path)
+    if (own === undefined) continue
+    const others = imports.map(featureOf).filter((other) => other !== undefined && other !== own) as string[]
+    uses.set(own, new Set([...(uses.get(own) ?? []), ...others]))
+  }
+  const reaches = (from: string, target: string, seen = new Set<string>()): boolean =>
+    [...(uses.get(from) ?? [])].some(
+      (next) => next === target || (!seen.has(next) && reaches(next, target, seen.add(next))),
+    )
+  t.ok(uses.size >= 6)
+  t.strictSame(
+    [...uses.keys()].filter((feature) => reaches(feature, feature)),
+    [],
+    'no circle',
+  )
+  t.strictSame(
+    wrongImports(
+      (from, to) =>
+        !within('features')(from) && !within('http')(from) && from !== 'app.ts' && to.endsWith('/routes.ts'),
+    ),
+    [],
+  )
+})
+
+t.test('only services.ts, and what starts or operates the service, names an adapter', async (t) => {
+  const adapters = ['sms/twilio.ts', 'sms/console.ts', 'store/client.ts', 'store/embedded.ts']
+  const mayName = (from: string): boolean => from === 'services.ts' || from.startsWith('cli')
+  const statements = sources.flatMap(({ path, text }) =>
+    [...text.matchAll(/import (?!type)[^;]*?from '(\.[^']+)'/g)]
+      .filter(([statement]) => !/^import \{( type \w+,?)+ \}/.test(statement))
+      .map(([, target = '']) => ({ from: path, to: relative(root, join(root, dirname(path), target)) })),
+  )
+  const named = statements.filter(
+    ({ from, to }) => adapters.includes(to) && !mayName(from) && dirname(from) !== dirname(to),
+  )
+  t.strictSame(named, [])
+  t.ok(
+    statements.some(({ from, to }) => from === 'services.ts' && to === 'sms/twilio.ts'),
+    'and services.ts does',
+  )
+  const libraries = (name: string, folder: string): string[] =>
+    sources.filter(({ path, text }) => !within(folder)(path) && new RegExp(`from '${name}`).test(text)).map(pathOf)
+  t.strictSame(libraries("(@prisma/|pg'|@electric-sql)", 'store'), [], 'Prisma and pg stay in store/')
+  t.strictSame(libraries("twilio'", 'sms'), [], 'twilio stays in sms/')
+  t.strictSame(libraries('@fastify/(?!type-provider)', 'http'), [], 'plugins stay in http/')
+})
+
+t.test('time and chance come in through system.ts', async (t) => {
+  const banned = /Math\.random|Date\.now|new Date\(\)|performance\.now|randomBytes|randomUUID|randomInt|process\.hrtime/
+  const code = (text: string): string => text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '')
+  const found = sources.filter(({ path, text }) => path !== 'system.ts' && banned.test(code(text))).map(pathOf)
+  // An id of a row in Prisma's own table, and an operator's command that runs once.
+  t.strictSame(
+    found.filter((path) => path !== 'store/migrate.ts'),
+    [],
+  )
+  t.match(sources.find(({ path }) => path === 'system.ts')?.text, banned, 'the pattern finds what it is for')
+})
+
+t.test('files are short, and there is one class', async (t) => {
+  const long = sources.filter(({ text }) => text.split('\n').length > 210).map(pathOf)
+  t.strictSame(long, [])
+  const average = sources.reduce((sum, { text }) => sum + text.split('\n').length, 0) / sources.length
+  t.ok(average < 80, `${Math.round(average)} lines on average`)
+  t.strictSame(sources.filter(({ text }) => /^(export )?class /m.test(text)).map(pathOf), ['errors.ts'])
+})

@@ -1,0 +1,327 @@
+import { existsSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import type { TSchema } from 'typebox'
+import Value from 'typebox/value'
+import { parse } from 'yaml'
+import { Problem, problemCatalogue } from '../src/errors.ts'
+import { startDoorstep } from './helpers/doorstep.ts'
+import { registeredRoutes } from './helpers/registered-routes.ts'
+import { codeFor, createUser, freshPhone, login, type TestUser, wrongCode } from './helpers/story.ts'
+
+t.setTimeout(300_000)
+
+type Schema = { $ref?: string; [key: string]: unknown }
+type Media = { schema: Schema; example?: unknown; examples?: Record<string, { value: unknown }> }
+type Operation = {
+  operationId?: string
+  tags?: string[]
+  summary?: string
+  description?: string
+  security?: Record<string, string[]>[]
+  requestBody?: { required: boolean; content: Record<string, Media> }
+  parameters?: { example?: unknown; schema: Schema }[]
+  responses: Record<string, { description: string; content: Record<string, Media> }>
+}
+type Document = {
+  openapi: string
+  tags: { name: string }[]
+  servers: { url: string }[]
+  paths: Record<string, Record<string, Operation>>
+  components: { securitySchemes: Record<string, object>; schemas: Record<string, Schema> }
+}
+
+const doorstep = await startDoorstep(t)
+const { app, services, sql } = doorstep
+const document = JSON.parse(JSON.stringify(app.swagger())) as Document
+const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ name: `${method.toUpperCase()} ${path}`, operation })),
+)
+const operationOf = (name: string): Operation | undefined => operations.find((it) => it.name === name)?.operation
+
+/** The schema with every reference in it replaced by what it refers to. */
+function whole(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(whole)
+  if (typeof schema !== 'object' || schema === null) return schema
+  const { $ref, ...rest } = schema as Schema
+  if ($ref !== undefined) return whole(document.components.schemas[$ref.replace('#/components/schemas/', '')])
+  return Object.fromEntries(Object.entries(rest).map(([name, member]) => [name, whole(member)]))
+}
+
+/** Nothing more than the schema says, in any object of it. */
+const closed = (schema: unknown): unknown => {
+  if (Array.isArray(schema)) return schema.map(closed)
+  if (typeof schema !== 'object' || schema === null) return schema
+  const copy = Object.fromEntries(Object.entries(schema).map(([name, member]) => [name, closed(member)]))
+  return 'properties' in copy ? { ...copy, additionalProperties: false } : copy
+}
+const fits = (schema: Schema, value: unknown): boolean => Value.Check(closed(whole(schema)) as TSchema, value)
+const examplesIn = ({ example, examples }: Media): unknown[] => [
+  ...(example === undefined ? [] : [example]),
+  ...Object.values(examples ?? {}).map(({ value }) => value),
+]
+
+t.test('every operation says what it is, with an example of everything that goes in and comes out', async (t) => {
+  t.equal(document.openapi, '3.1.0')
+  t.ok(operations.length >= 10)
+  const ids = operations.map(({ operation }) => operation.operationId)
+  t.equal(new Set(ids).size, ids.length, 'operation ids are unique')
+  const tags = document.tags.map(({ name }) => name)
+
+  for (const { name, operation } of operations) {
+    t.match(operation, { operationId: /^[a-z][a-zA-Z]+$/, summary: /\w{3}/, description: /\w{3}.*\.$/s }, name)
+    t.equal(operation.tags?.length, 1)
+    t.ok(tags.includes(operation.tags?.[0] ?? ''), 'its tag is explained')
+    for (const parameter of operation.parameters ?? []) {
+      t.ok(fits(parameter.schema, parameter.example), `${name}: example of a parameter`)
+    }
+    for (const [type, media] of Object.entries(operation.requestBody?.content ?? {})) {
+      t.equal(type, 'application/json')
+      t.ok(
+        examplesIn(media).length > 0 && examplesIn(media).every((it) => fits(media.schema, it)),
+        `${name}: examples of the body`,
+      )
+    }
+    t.ok(operation.responses['200'], `${name}: what success looks like`)
+    for (const [status, { description, content }] of Object.entries(operation.responses)) {
+      t.ok(description.length > 3)
+      for (const [type, media] of Object.entries(content)) {
+        t.equal(type.startsWith('application/problem'), status !== '200' && type !== 'application/json')
+        const examples = examplesIn(media)
+        t.ok(
+          examples.length > 0 && examples.every((it) => fits(media.schema, it)),
+          `${name}: examples of ${status} ${type}`,
+        )
+      }
+    }
+  }
+})
+
+t.test('every route is in the document, and who may call it', async (t) => {
+  t.match(document.components.securitySchemes, {
+    pending: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+    access: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+  })
+  t.equal(Object.keys(document.components.securitySchemes).length, 2)
+  const undocumented = ['/openapi.json', '/docs']
+  const served: string[] = []
+  for (const { method, url } of registeredRoutes(app)) {
+    const path = url.replace(/:(\w+)/g, '{$1}')
+    if (undocumented.some((prefix) => path.startsWith(prefix))) continue
+    const { statusCode } = await app.inject({ method: method as 'GET', url: url.replace(':code', 'busy') })
+    if (statusCode !== 405) served.push(`${method} ${path}`)
+  }
+  t.strictSame(operations.map(({ name }) => name).sort(), served.sort())
+
+  const secured = Object.fromEntries(operations.map(({ name, operation }) => [name, operation.security]))
+  const open = Object.fromEntries(Object.keys(secured).map((name) => [name, []]))
+  t.strictSame(secured, {
+    ...open,
+    'GET /login/2fa': [{ pending: [] }],
+    'POST /login/2fa': [{ pending: [] }],
+    'POST /login/2fa/resend': [{ pending: [] }],
+    'GET /me': [{ access: [] }],
+  })
+})
+
+t.test('the answers of a login are told apart by status', async (t) => {
+  const media = operationOf('POST /login')?.responses['200']?.content['application/json']
+  t.strictSame(media?.schema, {
+    oneOf: [{ $ref: '#/components/schemas/TwoFactorRequired' }, { $ref: '#/components/schemas/Authenticated' }],
+    discriminator: {
+      propertyName: 'status',
+      mapping: {
+        '2fa_required': '#/components/schemas/TwoFactorRequired',
+        authenticated: '#/components/schemas/Authenticated',
+      },
+    },
+  })
+  t.strictSame(Object.keys(media?.examples ?? {}), ['2fa_required', 'authenticated'])
+  const { TwoFactorRequired, Authenticated } = document.components.schemas
+  t.match(TwoFactorRequired, { properties: { status: { enum: ['2fa_required'] } } })
+  t.match(Authenticated, { properties: { status: { enum: ['authenticated'] } } })
+  t.strictSame(operationOf('POST /login/2fa')?.responses['200']?.content['application/json']?.schema, {
+    $ref: '#/components/schemas/Authenticated',
+  })
+})
+
+/** Codes that any operation may answer with; each is provoked on one of them elsewhere. */
+const anywhere = ['rate_limited', 'internal_error', 'unavailable']
+
+t.test('each operation lists exactly the problems that it can be brought to answer with', async (t) => {
+  const driven = new Map<string, Set<string>>(operations.map(({ name }) => [name, new Set()]))
+  const send = async (
+    name: string,
+    sent: { token?: string; body?: unknown; text?: string; type?: string; path?: string } = {},
+  ): Promise<Record<string, any>> => {
+    const [method = '', path = ''] = name.split(' ')
+    const payload = sent.text ?? (sent.body === undefined ? undefined : JSON.stringify(sent.body))
+    const reply = await app.inject({
+      method: method as 'GET',
+      url: sent.path ?? path,
+      headers: {
+        ...(payload !== undefined && { 'content-type': sent.type ?? 'application/json' }),
+        ...(sent.token !== undefined && { authorization: `Bearer ${sent.token}` }),
+      },
+      ...(payload !== undefined && { payload }),
+    })
+    const body = reply.json()
+    const media = operationOf(name)?.responses[reply.statusCode]?.content
+    const type = String(reply.headers['content-type']).replace('; charset=utf-8', '')
+    const schema = media?.[type]?.schema
+    t.ok(schema && fits(schema, body), `${name} ${reply.statusCode} ${body.code ?? ''}: the answer is as documented`)
+    if (type === 'application/problem+json') driven.get(name)?.add(body.code)
+    return body
+  }
+  const form = (user: TestUser) => ({ email: user.email, password: user.password })
+  const lock = (user: TestUser) =>
+    sql("UPDATE factor_guards SET locked_until = now() + interval '1 hour' WHERE user_id = $1", [user.id])
+  const age = (user: TestUser) =>
+    sql("UPDATE challenges SET last_sent_at = last_sent_at - interval '2 minutes' WHERE user_id = $1", [user.id])
+  const clearBudgets = () => sql('DELETE FROM sms_budgets')
+  const fillBudgets = () => sql(`UPDATE sms_budgets SET sent_at = array_fill(now() - interval '10 minutes', ARRAY[60])`)
+  /** A pending token of a user of its own. */
+  const begin = async (): Promise<{ user: TestUser; token: string; code: string }> => {
+    const user = await createUser(doorstep)
+    const { pending_token: token } = await send('POST /login', { body: form(user) })
+    return { user, token, code: codeFor(doorstep, user.phone) }
+  }
+  const refusals = { phone: 'phone_unreachable', ours: 'sms_unavailable' } as const
+  const { sms } = services
+  const refusing = async (reason: keyof typeof refusals, work: () => Promise<unknown>) => {
+    const { send: sendText } = sms
+    sms.send = async () => ({ outcome: 'refused', reason, error: 'test' })
+    await work()
+    sms.send = sendText
+  }
+  const landline = async (user: TestUser) => sql("UPDATE users SET phone = '+442079460000' WHERE id = $1", [user.id])
+
+  // Bodies.
+  const { token: alive } = await begin()
+  for (const name of ['POST /login', 'POST /login/2fa', 'POST /login/2fa/resend']) {
+    await send(name, { token: alive, body: { unknown: 1 } })
+    await send(name, { token: alive, text: '{' })
+    await send(name, { token: alive, text: ' '.repeat(5_000) })
+    await send(name, { token: alive, text: '{}', type: 'text/plain' })
+  }
+  for (const name of ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend', 'GET /me']) {
+    await send(name)
+    await send(name, { token: 'x' })
+  }
+  await send('GET /problems/{code}', { path: '/problems/nothing' })
+  await send('GET /problems/{code}', { path: `/problems/${'x'.repeat(65)}` })
+
+  // The first step.
+  const ghost = { email: 'nobody@example.com', password: 'x' }
+  for (let guess = 0; guess < 6; guess += 1) await send('POST /login', { body: ghost })
+  const spent = await begin()
+  for (let guess = 0; guess < 6; guess += 1)
+    await send('POST /login/2fa', { token: spent.token, body: { code: wrongCode(spent.code) } })
+  await send('POST /login', { body: form(spent.user) })
+  await send('POST /login/2fa/resend', { token: spent.token, body: {} })
+  await age(spent.user)
+  await fillBudgets()
+  await send('POST /login', { body: form(spent.user) })
+  await clearBudgets()
+  await lock(spent.user)
+  await send('POST /login', { body: form(spent.user) })
+  for (const reason of ['phone', 'ours'] as const) {
+    const user = await createUser(doorstep)
+    await refusing(reason, () => send('POST /login', { body: form(user) }))
+  }
+  const unreachable = await createUser(doorstep)
+  await landline(unreachable)
+  await send('POST /login', { body: form(unreachable) })
+  const { verify } = services.passwordHash
+  services.passwordHash.verify = async () => {
+    throw new Problem('busy', { retryAfter: 1 })
+  }
+  await send('POST /login', { body: { ...ghost, email: 'other@example.com' } })
+  services.passwordHash.verify = verify
+  const off = await createUser(doorstep, { twoFactor: 'off', phone: freshPhone() })
+  const { access_token: accessToken } = await send('POST /login', { body: { ...form(off), return_to: '/a' } })
+
+  // The second step.
+  const late = await begin()
+  await sql("UPDATE challenges SET expires_at = now() - interval '1 second' WHERE user_id = $1", [late.user.id])
+  await send('POST /login/2fa', { token: late.token, body: { code: late.code } })
+  await lock(late.user)
+  await send('POST /login/2fa', { token: late.token, body: { code: late.code } })
+  await send('POST /login/2fa/resend', { token: late.token, body: {} })
+
+  // The code once more.
+  const again = await begin()
+  await send('POST /login/2fa/resend', { token: again.token, body: {} })
+  await age(again.user)
+  await fillBudgets()
+  await send('POST /login/2fa/resend', { token: again.token, body: {} })
+  for (const reason of ['phone', 'ours'] as const) {
+    const { user, token } = await begin()
+    await age(user)
+    await clearBudgets()
+    await refusing(reason, () => send('POST /login/2fa/resend', { token, body: { channel: 'sms' } }))
+  }
+  await clearBudgets()
+  const moved = await begin()
+  await age(moved.user)
+  await landline(moved.user)
+  await send('POST /login/2fa/resend', { token: moved.token, body: {} })
+
+  // And what goes well.
+  const good = await begin()
+  await send('GET /login/2fa', { token: good.token })
+  await age(good.user)
+  await clearBudgets()
+  await send('POST /login/2fa/resend', { token: good.token, body: {} })
+  await send('POST /login/2fa', { token: good.token, body: { code: good.code } })
+  await send('GET /me', { token: String(accessToken) })
+  for (const name of ['GET /.well-known/jwks.json', 'GET /health/live', 'GET /health/ready', 'GET /dev/sms'])
+    await send(name)
+  await send('GET /problems/{code}', { path: '/problems/busy' })
+
+  for (const { name, operation } of operations) {
+    const listed = Object.values(operation.responses).flatMap(({ content }) =>
+      Object.keys(content['application/problem+json']?.examples ?? {}),
+    )
+    const expected = new Set([...(driven.get(name) ?? []), ...anywhere])
+    t.strictSame(listed.sort(), [...expected].sort(), name)
+  }
+})
+
+t.test('the codes that any operation may answer with, in their documented form', async (t) => {
+  const { findByEmail } = services.store.accounts
+  const failing = async (message: string) => {
+    services.store.accounts.findByEmail = async () => {
+      throw new Error(message)
+    }
+    const reply = await app.inject({
+      method: 'POST',
+      url: '/login',
+      payload: { email: 'third@example.com', password: 'x' },
+    })
+    services.store.accounts.findByEmail = findByEmail
+    return reply
+  }
+  const limited = await startDoorstep(t, { database: doorstep.database, env: { RATE_DEFAULT_MINUTE: '1' } })
+  await limited.app.inject('/health/live')
+  const problem = document.components.schemas.Problem ?? {}
+  for (const [code, reply] of [
+    ['internal_error', await failing('x')],
+    ['unavailable', await failing('timeout exceeded when trying to connect')],
+    ['rate_limited', await limited.app.inject('/health/live')],
+  ] as const) {
+    t.equal(reply.json().code, code)
+    t.ok(fits(problem, reply.json()))
+  }
+  t.match(problem, { properties: { code: { enum: Object.keys(problemCatalogue) } } })
+})
+
+t.test('what is served, what is committed and what the code says are the same', async (t) => {
+  t.strictSame((await app.inject('/openapi.json')).json(), document)
+  const file = new URL('../openapi.yaml', import.meta.url)
+  const committed = existsSync(file) ? parse(readFileSync(file, 'utf8')) : document
+  t.strictSame(committed, document, 'openapi.yaml: run `npm run openapi`')
+  const { statusCode, body } = await app.inject('/docs/')
+  t.equal(statusCode, 200)
+  t.match(body, /swagger-ui/)
+  t.match((await login(doorstep, await createUser(doorstep, { twoFactor: 'off' }))).body, { status: 'authenticated' })
+})
