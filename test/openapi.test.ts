@@ -6,7 +6,7 @@ import { parse } from 'yaml'
 import { Problem, problemCatalogue } from '../src/errors.ts'
 import { startDoorstep } from './helpers/doorstep.ts'
 import { registeredRoutes } from './helpers/registered-routes.ts'
-import { codeFor, createUser, freshPhone, login, type TestUser, wrongCode } from './helpers/story.ts'
+import { type Answer, codeFor, createUser, freshPhone, login, type TestUser, wrongCode } from './helpers/story.ts'
 
 t.setTimeout(300_000)
 
@@ -152,7 +152,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   const send = async (
     name: string,
     sent: { token?: string; body?: unknown; text?: string; type?: string; path?: string } = {},
-  ): Promise<Record<string, any>> => {
+  ): Promise<Answer['body']> => {
     const [method = '', path = ''] = name.split(' ')
     const payload = sent.text ?? (sent.body === undefined ? undefined : JSON.stringify(sent.body))
     const reply = await app.inject({

@@ -8,6 +8,7 @@ import { age } from '../helpers/age.ts'
 import { dump, enter, refresh, type Signed, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { part } from '../helpers/forge.ts'
+import { meetAtRow } from '../helpers/hold-row.ts'
 import { type Answer, call, createUser, rightPassword, signIn, type TestUser } from '../helpers/story.ts'
 import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 
@@ -17,6 +18,7 @@ const doorstep = await startDoorstep(t)
 const second = await startDoorstep(t, { database: doorstep.database })
 const eachOf = (index: number) => (index % 2 === 0 ? doorstep : second)
 const { sql, services } = doorstep
+const changed = await services.passwordHash.hash('another password, quite new')
 
 type SessionRow = { generation: number; ended: boolean }
 const rowOf = async (sid: string): Promise<SessionRow | undefined> =>
@@ -61,6 +63,20 @@ t.test('50 tabs of one browser that refresh at once are one step, and no tab is 
     t.strictSame(tally(answers), { '200': 50 }, 'all are answered')
     t.equal(new Set(given.map(({ body }) => body.access_token)).size, 50, 'each with an access token of its own')
     for (const successor of successors) t.equal((await refresh(second, successor)).status, 200, 'the successor works')
+    return true
+  })
+})
+
+t.test('refreshes that meet at the very same moment are one step', async (t) => {
+  const user = await createUser(doorstep, { twoFactor: 'off' })
+  await repeat(t, 3, async () => {
+    const { refresh: token, sid } = await enter(doorstep, user)
+    const row = { text: 'SELECT FROM sessions WHERE id = $1 FOR UPDATE', values: [sid], waiters: 4 }
+    const answers = await meetAtRow(doorstep, row, () => together(4, (index) => refresh(eachOf(index), token)))
+    if (isOverloaded(answers)) return false
+    t.strictSame(tally(answers), { '200': 4 })
+    t.equal(new Set(answers.map(({ body }) => body.refresh_token)).size, 1)
+    t.match(await rowOf(sid), { generation: 1, ended: false })
     return true
   })
 })
@@ -196,7 +212,6 @@ t.test('a remembered session ends after 14 days of rest, and after 30 days in al
   t.match(await refresh(doorstep, tokens.refresh), invalid, '30 days and a second in all, though it never rested')
 })
 
-const changed = await services.passwordHash.hash('another password, quite new')
 const change = (email: string, to: { disabled?: boolean; password_hash?: string }) =>
   services.store.accounts.change(email, to, { type: 'user.changed', outcome: 'test' })
 

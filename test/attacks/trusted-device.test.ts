@@ -5,6 +5,7 @@ import { age } from '../helpers/age.ts'
 import { dump, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { part } from '../helpers/forge.ts'
+import { meetAtRow } from '../helpers/hold-row.ts'
 import {
   type Answer,
   call,
@@ -258,6 +259,21 @@ t.test('a thief of the device with 50 machines gets 10 passwords evaluated, not 
     if (isOverloaded(answers)) return false
     t.equal(evaluated, 10)
     t.strictSame(tally(answers), { '401 invalid_credentials': 10, '429 login_locked': 40 })
+    return true
+  })
+})
+
+t.test('wrong passwords that meet at the very same moment are all counted', async (t) => {
+  await repeat(t, 1, async () => {
+    const ada = await createUser(doorstep)
+    const { device } = await trustDevice(doorstep, ada)
+    const row = { text: 'SELECT FROM trusted_devices WHERE user_id = $1 FOR UPDATE', values: [ada.id], waiters: 6 }
+    const answers = await meetAtRow(doorstep, row, () =>
+      together(6, (n) => knock(ada, device, `wrong ${n}`, eachOf(n))),
+    )
+    if (isOverloaded(answers)) return false
+    const [counted] = await sql('SELECT cardinality(failed_at) AS n FROM trusted_devices WHERE user_id = $1', [ada.id])
+    t.strictSame(counted, { n: 6 })
     return true
   })
 })

@@ -20,15 +20,17 @@ const JwksSchema = Type.Object({
   ),
 })
 
+const url = (path: string) => Type.String({ format: 'uri', examples: [`https://login.example.com${path}`] })
+const words = (...examples: string[]) => Type.Array(Type.String(), { examples: [examples] })
 const MetadataSchema = Type.Object({
-  issuer: Type.String({ format: 'uri' }),
-  jwks_uri: Type.String({ format: 'uri' }),
-  response_types_supported: Type.Array(Type.String()),
-  grant_types_supported: Type.Array(Type.String()),
-  acr_values_supported: Type.Array(Type.String()),
-  introspection_endpoint: Type.Optional(Type.String({ format: 'uri' })),
-  introspection_endpoint_auth_methods_supported: Type.Optional(Type.Array(Type.String())),
-  service_documentation: Type.String({ format: 'uri' }),
+  issuer: url(''),
+  jwks_uri: url('/.well-known/jwks.json'),
+  response_types_supported: words(),
+  grant_types_supported: words(),
+  acr_values_supported: words('aal1', 'aal2'),
+  introspection_endpoint: Type.Optional(url('/token/introspect')),
+  introspection_endpoint_auth_methods_supported: Type.Optional(words('client_secret_basic')),
+  service_documentation: url('/docs'),
 })
 
 /** What backends need to verify access tokens (RFC 7517, RFC 8414). */

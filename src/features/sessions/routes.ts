@@ -101,7 +101,7 @@ export function sessionRoutes(app: App, services: Services): void {
   )
 
   // A form, as RFC 7662 has it: the one exception to JSON, and for this route only.
-  app.register(async (scope) => {
+  void app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     await scope.register(formbody, { bodyLimit: 8_192 })
     ;(scope as App).post(

@@ -62,20 +62,20 @@ export const IntrospectBody = Type.Object(
 )
 
 export const IntrospectionSchema = Type.Object({
-  active: Type.Boolean(),
+  active: Type.Boolean({ description: 'Where it is false nothing else is told.' }),
   token_type: Type.Optional(Type.Literal('Bearer')),
-  iss: Type.Optional(Type.String()),
-  aud: Type.Optional(Type.String()),
-  sub: Type.Optional(Type.String()),
-  client_id: Type.Optional(Type.String()),
-  sid: Type.Optional(Type.String()),
-  jti: Type.Optional(Type.String()),
-  iat: Type.Optional(Type.Integer()),
-  exp: Type.Optional(Type.Integer()),
-  auth_time: Type.Optional(Type.Integer()),
-  amr: Type.Optional(Type.Array(Type.String())),
-  acr: Type.Optional(Type.String()),
-  scope: Type.Optional(Type.String()),
+  iss: Type.Optional(Type.String({ examples: ['https://login.example.com'] })),
+  aud: Type.Optional(Type.String({ examples: ['https://api.example.com'] })),
+  sub: Type.Optional(Type.String({ examples: [uuidExample] })),
+  client_id: Type.Optional(Type.String({ examples: ['doorstep'] })),
+  sid: Type.Optional(Type.String({ examples: ['0d9a7a70-3c1f-4f1e-8a55-6c5e0d2b7f10'] })),
+  jti: Type.Optional(Type.String({ examples: ['5b1d1c1e-3f6c-4a57-9d5e-0c7a4f1f2a3b'] })),
+  iat: Type.Optional(Type.Integer({ examples: [1_893_553_445] })),
+  exp: Type.Optional(Type.Integer({ examples: [1_893_554_045] })),
+  auth_time: Type.Optional(Type.Integer({ examples: [1_893_553_445] })),
+  amr: Type.Optional(Type.Array(Type.String(), { examples: [['pwd', 'sms', 'mfa']] })),
+  acr: Type.Optional(Type.String({ examples: ['aal2'] })),
+  scope: Type.Optional(Type.String({ examples: ['account'] })),
 })
 
 export type Authenticated = Type.Static<typeof AuthenticatedSchema>
