@@ -59,12 +59,15 @@ export async function createServices(parts: {
   log: Logger
   /** Shows a person what the console sender "sends". */
   show?: (line: string) => void
+  /** How many times longer than a request this caller waits for the database. */
+  patience?: number
 }): Promise<BaseServices> {
-  const { config, database, clock, random, log, show = () => {} } = parts
+  const { config, database, clock, random, log, show = () => {}, patience = 1 } = parts
   const db = createDatabase({
     url: database.url,
     poolSize: Math.min(config.databasePoolSize, database.connections ?? config.databasePoolSize),
     prepared: database.connections === null,
+    patience,
     onError: (error) =>
       log.warn({ reason: (error as { code?: string }).code ?? error.name }, 'database connection lost'),
   })

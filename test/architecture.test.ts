@@ -5,16 +5,20 @@ import t from 'tap'
 
 const root = fileURLToPath(new URL('../src', import.meta.url))
 
-type Source = { path: string; text: string; imports: string[] }
+type Import = { to: string; isType: boolean }
+type Source = { path: string; text: string; imports: Import[] }
 
 /** Every file under src, with the files of ours that it imports; what Prisma generates is left out. */
 const sources: Source[] = readdirSync(root, { recursive: true, encoding: 'utf8' })
   .filter((path) => path.endsWith('.ts') && !path.startsWith(join('store', 'prisma')))
   .map((path) => {
     const text = readFileSync(join(root, path), 'utf8')
-    const imports = [...text.matchAll(/(?:from|import\(|import) ?'(\.[^']+)'/g)].map(([, target = '']) =>
-      relative(root, join(root, dirname(path), target)),
-    )
+    const fixed = text.matchAll(/^(?:import|export) (type )?(?:[^'"]*?from )?'(\.[^']+)'/gm)
+    const late = text.matchAll(/import\(()'(\.[^']+)'\)/g)
+    const imports = [...fixed, ...late].map(([, type, target = '']) => ({
+      to: relative(root, join(root, dirname(path), target)),
+      isType: Boolean(type),
+    }))
     return { path, text, imports }
   })
 
@@ -22,8 +26,10 @@ const pathOf = ({ path }: Source): string => path
 const within = (folder: string) => (path: string) => path.startsWith(`${folder}/`)
 
 /** `importer → imported` for every import that `isWrong`. */
-const wrongImports = (isWrong: (from: string, to: string) => boolean): string[] =>
-  sources.flatMap(({ path, imports }) => imports.filter((to) => isWrong(path, to)).map((to) => `${path} → ${to}`))
+const wrongImports = (isWrong: (from: string, to: string, isType: boolean) => boolean): string[] =>
+  sources.flatMap(({ path, imports }) =>
+    imports.filter(({ to, isType }) => isWrong(path, to, isType)).map(({ to }) => `${path} → ${to}`),
+  )
 
 /** `features/<x>` of a path inside it, otherwise nothing. */
 const featureOf = (path: string): string | undefined => /^features\/([^/]+)\//.exec(path)?.[1]
@@ -32,9 +38,7 @@ t.test('there is something to look at', async (t) => {
   t.ok(sources.length > 60)
   t.ok(sources.flatMap(({ imports }) => imports).length > 200)
   const known = new Set(sources.map(pathOf))
-  const unknown = sources
-    .flatMap(({ imports }) => imports)
-    .filter((to) => !known.has(to) && !within('store/prisma')(to))
+  const unknown = wrongImports((_from, to) => !known.has(to) && !within('store/prisma')(to))
   t.strictSame(unknown, [], 'every import is understood')
 })
 
@@ -45,14 +49,9 @@ t.test('imports run from left to right: http → features → security → store
     wrongImports((from, to) => rank(from) >= 0 && rank(to) >= 0 && rank(to) < rank(from)),
     [],
   )
-  const isTypeOnly = (from: string, to: string): boolean => {
-    const { text = '', imports = [] } = sources.find(({ path }) => path === from) ?? {}
-    const statement = [...text.matchAll(/(import|export)( type)? [^;]*?from '(\.[^']+)'/g)][imports.indexOf(to)]
-    return statement?.[2] !== undefined
-  }
   // The store may know the words of its neighbour: what a delivery is.
   t.strictSame(
-    wrongImports((from, to) => within('store')(from) && within('sms')(to) && !isTypeOnly(from, to)),
+    wrongImports((from, to, isType) => within('store')(from) && within('sms')(to) && !isType),
     [],
   )
   t.strictSame(
@@ -82,7 +81,9 @@ t.test('a feature calls the use cases of another, never its routes, and never in
   for (const { path, imports } of sources) {
     const own = featureOf(path)
     if (own === undefined) continue
-    const others = imports.map(featureOf).filter((other) => other !== undefined && other !== own) as string[]
+    const others = imports
+      .map(({ to }) => featureOf(to))
+      .filter((other) => other !== undefined && other !== own) as string[]
     uses.set(own, new Set([...(uses.get(own) ?? []), ...others]))
   }
   const reaches = (from: string, target: string, seen = new Set<string>()): boolean =>
@@ -107,17 +108,15 @@ t.test('a feature calls the use cases of another, never its routes, and never in
 t.test('only services.ts, and what starts or operates the service, names an adapter', async (t) => {
   const adapters = ['sms/twilio.ts', 'sms/console.ts', 'store/client.ts', 'store/embedded.ts']
   const mayName = (from: string): boolean => from === 'services.ts' || from.startsWith('cli')
-  const statements = sources.flatMap(({ path, text }) =>
-    [...text.matchAll(/import (?!type)[^;]*?from '(\.[^']+)'/g)]
-      .filter(([statement]) => !/^import \{( type \w+,?)+ \}/.test(statement))
-      .map(([, target = '']) => ({ from: path, to: relative(root, join(root, dirname(path), target)) })),
+  t.strictSame(
+    wrongImports(
+      (from, to, isType) => adapters.includes(to) && !isType && !mayName(from) && dirname(from) !== dirname(to),
+    ),
+    [],
   )
-  const named = statements.filter(
-    ({ from, to }) => adapters.includes(to) && !mayName(from) && dirname(from) !== dirname(to),
-  )
-  t.strictSame(named, [])
+  const chosen = sources.find(({ path }) => path === 'services.ts')?.imports ?? []
   t.ok(
-    statements.some(({ from, to }) => from === 'services.ts' && to === 'sms/twilio.ts'),
+    chosen.some(({ to }) => to === 'sms/twilio.ts'),
     'and services.ts does',
   )
   const libraries = (name: string, folder: string): string[] =>
@@ -131,7 +130,7 @@ t.test('time and chance come in through system.ts', async (t) => {
   const banned = /Math\.random|Date\.now|new Date\(\)|performance\.now|randomBytes|randomUUID|randomInt|process\.hrtime/
   const code = (text: string): string => text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '')
   const found = sources.filter(({ path, text }) => path !== 'system.ts' && banned.test(code(text))).map(pathOf)
-  // An id of a row in Prisma's own table, and an operator's command that runs once.
+  // The id of a row in Prisma's own table.
   t.strictSame(
     found.filter((path) => path !== 'store/migrate.ts'),
     [],

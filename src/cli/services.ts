@@ -8,6 +8,9 @@ import { systemClock, systemRandom } from '../system.ts'
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`)
 
+/** An operator rather waits than reads that the service is busy; no request is kept waiting by it. */
+const patience = 20
+
 /** Does `work` with the services that the settings describe, on a migrated database, and closes them. */
 export function withServices<Result>(config: Config, work: (services: BaseServices) => Promise<Result>) {
   return withDatabase(config, async (database): Promise<Result> => {
@@ -21,6 +24,7 @@ export function withServices<Result>(config: Config, work: (services: BaseServic
       random: systemRandom,
       log,
       show: say,
+      patience,
     })
     return await work(services).finally(services.close)
   })

@@ -8,7 +8,7 @@ import { pathOf, type RegisteredRoute, registeredRoutes } from '../helpers/regis
 import { stopClock } from '../helpers/stopped-clock.ts'
 import { type Answer, call, createUser, freshPhone, login, resend } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const rateSettings = {
   loginMinute: 'RATE_LOGIN_MINUTE',

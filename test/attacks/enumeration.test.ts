@@ -27,7 +27,7 @@ import {
   wrongCode,
 } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
 const { app, services, database, sql } = doorstep
 

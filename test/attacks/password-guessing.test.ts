@@ -20,7 +20,7 @@ import {
 } from '../helpers/password-guesses.ts'
 import { type Answer, createUser, login, type TestUser, textsTo } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
 const { services, database, sql } = doorstep
 const replica = await startDoorstep(t, { database })

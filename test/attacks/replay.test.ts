@@ -15,7 +15,6 @@ import {
   textsTo,
   wrongCode,
 } from '../helpers/story.ts'
-import { together } from '../helpers/together.ts'
 
 t.setTimeout(180_000)
 
@@ -368,11 +367,12 @@ t.test('somebody who sends anything but a code', async (t) => {
   })
 
   await t.test('but pays with the requests of the address', async (t) => {
-    const answers = await together(21, () =>
-      call(doorstep, '/login/2fa', { token, from: '192.0.2.7', body: { code: 'nonsense' } }),
-    )
-    t.comment(JSON.stringify(answers[0]?.body))
-    t.same(answers.map(({ status }) => status).sort(), [...Array(20).fill(400), 429])
+    const statuses: number[] = []
+    for (let i = 0; i < 21; i++) {
+      const body = { code: 'nonsense' }
+      statuses.push((await call(doorstep, '/login/2fa', { token, from: '192.0.2.7', body })).status)
+    }
+    t.same(statuses, [...Array(20).fill(400), 429])
   })
 
   await t.test('while a person may write the code with spaces and hyphens', async (t) => {
