@@ -43,13 +43,13 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   registerTimeLimit(app)
 
   loginRoutes(app, services)
-  sessionRoutes(app, services)
+  await sessionRoutes(app, services)
   deviceRoutes(app, services)
   accountRoutes(app, services)
   keyRoutes(app, services)
   healthRoutes(app, { ...services, isDraining })
   problemRoutes(app, services)
-  if (config.sms.provider === 'twilio') smsCodeRoutes(app, services)
+  if (config.sms.provider === 'twilio') await smsCodeRoutes(app, services)
   if (services.inbox) developmentRoutes(app, services.inbox)
   refuseOtherMethods()
 

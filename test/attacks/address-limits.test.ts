@@ -105,11 +105,11 @@ t.test('a password sprayed over many accounts from one address stops at the limi
 
 t.test('every route has the limits that were reviewed for it, and they run (SEC-22)', async (t) => {
   const reviewed: Record<string, string[]> = {
-    loginMinute: ['POST /login'],
-    loginHour: ['POST /login'],
+    loginMinute: ['POST /login', 'POST /login/step-up'],
+    loginHour: ['POST /login', 'POST /login/step-up'],
     verifyMinute: ['POST /login/2fa'],
     resendHour: ['POST /login/2fa/resend'],
-    refreshMinute: [],
+    refreshMinute: ['POST /token/refresh'],
   }
   const special = Object.values(reviewed).flat()
   const nameOf = ({ method, url }: RegisteredRoute): string => `${method} ${url}`

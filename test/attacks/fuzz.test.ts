@@ -213,7 +213,7 @@ const url = fc
       fc.constantFrom('?__proto__[x]=1', '?a[]=1&a=2', '?%zz', ';x=1'),
     ),
   )
-  .map((parts) => parts.join(''))
+  .map((parts) => parts.join('') || '/')
 
 /** What went wrong with an answer; nothing if it is one that a client can work with. */
 function faultOf(

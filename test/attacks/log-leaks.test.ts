@@ -229,7 +229,7 @@ t.test('what happens is told: the events of every story, in the log and in the a
   t.match(told, [{ event: 'request.limited', outcome: 'default', address: '127.0.0.1', level: 'warn' }])
 
   const [made] = await sql("SELECT outcome, detail FROM audit_events WHERE type = 'key.created'")
-  t.match(made, { outcome: 'active', detail: services.keyRing.active().kid })
+  t.match(made, { outcome: 'published', detail: services.keyRing.active().kid })
 })
 
 t.test('the search finds a canary in every spelling, and nothing where there is none', async (t) => {

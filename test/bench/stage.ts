@@ -34,7 +34,9 @@ export async function openStage(options: {
   onClose(postgres.close)
   const twilio = await startTwilioStub()
   onClose(twilio.close)
-  const environment = { ...productionEnvironment(twilio), ...settings }
+  // The allocator as the container image sets it.
+  const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '67108864', MALLOC_MMAP_THRESHOLD_: '33554432' }
+  const environment = { ...allocator, ...productionEnvironment(twilio), ...settings }
 
   let started = 0
   const start = async (args: string[], env: Record<string, string>): Promise<Child> => {

@@ -17,6 +17,6 @@ export const DeviceListSchema = Type.Object({
   ),
 })
 
-export const DeviceParams = Type.Object({ id: Type.String({ format: 'uuid', examples: [uuidExample] }) })
+export const DeviceParams = Type.Object({ id: Type.String({ format: 'uuid', maxLength: 36, examples: [uuidExample] }) })
 
 export type DeviceList = Type.Static<typeof DeviceListSchema>

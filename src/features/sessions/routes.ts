@@ -1,4 +1,4 @@
-import formbody from '@fastify/formbody'
+import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
@@ -18,7 +18,7 @@ import {
 } from './schemas.ts'
 
 /** What keeps a user signed in, what ends that, and how a backend asks. */
-export function sessionRoutes(app: App, services: Services): void {
+export async function sessionRoutes(app: App, services: Services): Promise<void> {
   app.post(
     '/token/refresh',
     {
@@ -101,9 +101,13 @@ export function sessionRoutes(app: App, services: Services): void {
   )
 
   // A form, as RFC 7662 has it: the one exception to JSON, and for this route only.
-  void app.register(async (scope) => {
+  await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
-    await scope.register(formbody, { bodyLimit: 8_192 })
+    scope.addContentTypeParser<string>(
+      'application/x-www-form-urlencoded',
+      { parseAs: 'string', bodyLimit: 8_192 },
+      async (_request: FastifyRequest, form: string) => Object.fromEntries(new URLSearchParams(form)),
+    )
     ;(scope as App).post(
       '/token/introspect',
       {

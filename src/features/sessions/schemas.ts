@@ -51,7 +51,9 @@ export const SessionListSchema = Type.Object({
   ),
 })
 
-export const SessionParams = Type.Object({ id: Type.String({ format: 'uuid', examples: [uuidExample] }) })
+export const SessionParams = Type.Object({
+  id: Type.String({ format: 'uuid', maxLength: 36, examples: [uuidExample] }),
+})
 
 export const IntrospectBody = Type.Object(
   {

@@ -1,7 +1,7 @@
-import twilio from 'twilio'
 import { Problem } from '../../errors.ts'
 import type { Services } from '../../services.ts'
 import type { Delivery } from '../../sms/index.ts'
+import { isSignedByTwilio, type SignedReceipt } from '../../sms/twilio-signature.ts'
 
 /** What a delivery receipt of the provider means; other words (queued, sending …) tell nothing new. */
 const deliveries: Record<string, Delivery> = {
@@ -11,16 +11,10 @@ const deliveries: Record<string, Delivery> = {
   failed: 'failed',
 }
 
-/** The form fields of a receipt, and the `X-Twilio-Signature` that came with them. */
-export type SignedReceipt = { signature: string; fields: Record<string, string> }
-
-/**
- * Whether a receipt comes from Twilio: an HMAC-SHA-1 over the address we gave it and the sorted form fields, under the
- * auth token, compared in constant time. Throws `invalid_signature`.
- */
-export function assertSigned({ config }: Pick<Services, 'config'>, { signature, fields }: SignedReceipt): void {
+/** Throws `invalid_signature` for a receipt that is not Twilio's. */
+export function assertSigned({ config }: Pick<Services, 'config'>, receipt: SignedReceipt): void {
   const url = `${config.publicUrl}/webhooks/twilio/status`
-  if (!twilio.validateRequest(config.sms.twilio?.authToken ?? '', signature, url, fields)) {
+  if (!isSignedByTwilio({ authToken: config.sms.twilio?.authToken ?? '', url }, receipt)) {
     throw new Problem('invalid_signature')
   }
 }

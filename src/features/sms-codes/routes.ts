@@ -6,8 +6,8 @@ import type { App } from '../app-type.ts'
 import { assertSigned, recordReceipt } from './record-receipt.ts'
 
 /** What the provider tells us of texts it has taken. */
-export function smsCodeRoutes(app: App, services: Pick<Services, 'store' | 'config' | 'events'>): void {
-  void app.register(async (scope) => {
+export async function smsCodeRoutes(app: App, services: Pick<Services, 'store' | 'config' | 'events'>): Promise<void> {
+  await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     // Judged as soon as the bytes are there, before any rule for bodies: whatever a stranger sends gets the same 403.
     const readSigned = async (request: FastifyRequest, text: string) => {

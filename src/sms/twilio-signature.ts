@@ -1,0 +1,13 @@
+import twilio from 'twilio'
+
+/** A receipt of Twilio: its form fields, and the `X-Twilio-Signature` that came with them. */
+export type SignedReceipt = { signature: string; fields: Record<string, string> }
+
+/**
+ * Whether a receipt comes from Twilio: an HMAC-SHA-1 over the address that was called and the sorted form fields, under
+ * the auth token, compared in constant time (Twilio's webhook security).
+ * @param called.url exactly as it was given to Twilio
+ */
+export function isSignedByTwilio(called: { authToken: string; url: string }, receipt: SignedReceipt): boolean {
+  return twilio.validateRequest(called.authToken, receipt.signature, called.url, receipt.fields)
+}
