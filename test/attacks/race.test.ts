@@ -23,7 +23,15 @@ t.setTimeout(180_000)
 
 const event = { type: 'user.changed', outcome: 'test' } as const
 const newSession = (): string =>
-  JSON.stringify({ id: randomUUID(), amr: ['pwd'], acr: 'aal2', remember: false, address: '192.0.2.1', ttl: 60 })
+  JSON.stringify({
+    id: randomUUID(),
+    amr: ['pwd'],
+    acr: 'aal2',
+    remember: false,
+    address: '192.0.2.1',
+    ttl: 60,
+    idle_ttl: 60,
+  })
 
 t.test('an attacker who sends everything at once, to two replicas on one database', async (t) => {
   const database = await createTestDatabase()
@@ -115,7 +123,7 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
       t.same(countOf(charges), { charged: 5, exhausted: 95 })
       t.equal((await challengeOf(user))?.attempts, 5)
       const completions = await together(50, () =>
-        outcomeOf('complete_challenge($1, $2, $3, $4)', [challenge, user.id, newSession(), succeeded]),
+        outcomeOf('complete_challenge($1, $2, $3, NULL, $4)', [challenge, user.id, newSession(), succeeded]),
       )
       t.same(countOf(completions), { completed: 1, invalid: 49 })
       t.same([await sessionsOf(user), await successesOf(user)], [1, 1])

@@ -42,11 +42,11 @@ t.test('the statements of the login, in every order in which two or three sessio
     values: [challenge, id, JSON.stringify(limits)],
   })
   const complete = ({ id, challenge }: User): Script => ({
-    sql: 'SELECT complete_challenge($1, $2, $3, $4)',
+    sql: 'SELECT complete_challenge($1, $2, $3, NULL, $4)',
     values: [
       challenge,
       id,
-      JSON.stringify({ id: randomUUID(), amr: ['pwd'], acr: 'aal2', remember: false, ttl: 60 }),
+      JSON.stringify({ id: randomUUID(), amr: ['pwd'], acr: 'aal2', remember: false, ttl: 60, idle_ttl: 60 }),
       event,
     ],
   })
@@ -62,11 +62,11 @@ t.test('the statements of the login, in every order in which two or three sessio
     values: [email, JSON.stringify(what), event],
   })
   const start = ({ id }: User): Script => ({
-    sql: 'SELECT start_session($1, 0, $2, $3, $4)',
+    sql: 'SELECT start_session($1, 0, $2, NULL, $3, $4)',
     values: [
       id,
       Buffer.from(id),
-      JSON.stringify({ id: randomUUID(), amr: ['pwd'], acr: 'aal1', remember: false, ttl: 60 }),
+      JSON.stringify({ id: randomUUID(), amr: ['pwd'], acr: 'aal1', remember: false, ttl: 60, idle_ttl: 60 }),
       event,
     ],
   })
