@@ -20,7 +20,7 @@ type Operation = {
   security?: Record<string, string[]>[]
   requestBody?: { required: boolean; content: Record<string, Media> }
   parameters?: { example?: unknown; schema: Schema }[]
-  responses: Record<string, { description: string; content: Record<string, Media> }>
+  responses: Record<string, { description: string; content?: Record<string, Media> }>
 }
 type Document = {
   openapi: string
@@ -30,7 +30,9 @@ type Document = {
   components: { securitySchemes: Record<string, object>; schemas: Record<string, Schema> }
 }
 
-const doorstep = await startDoorstep(t)
+const doorstep = await startDoorstep(t, {
+  env: { INTROSPECTION_CLIENTS: 'billing:a-secret-of-the-billing-team-0123' },
+})
 const { app, services, sql } = doorstep
 const document = JSON.parse(JSON.stringify(app.swagger())) as Document
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
@@ -75,16 +77,17 @@ t.test('every operation says what it is, with an example of everything that goes
       t.ok(fits(parameter.schema, parameter.example), `${name}: example of a parameter`)
     }
     for (const [type, media] of Object.entries(operation.requestBody?.content ?? {})) {
-      t.equal(type, 'application/json')
+      t.equal(type, name === 'POST /token/introspect' ? 'application/x-www-form-urlencoded' : 'application/json')
       t.ok(
         examplesIn(media).length > 0 && examplesIn(media).every((it) => fits(media.schema, it)),
         `${name}: examples of the body`,
       )
     }
-    t.ok(operation.responses['200'], `${name}: what success looks like`)
+    t.ok(operation.responses['200'] ?? operation.responses['204'], `${name}: what success looks like`)
     for (const [status, { description, content }] of Object.entries(operation.responses)) {
       t.ok(description.length > 3)
-      for (const [type, media] of Object.entries(content)) {
+      t.equal(content === undefined, status === '204', `${name} ${status}: nothing, or what`)
+      for (const [type, media] of Object.entries(content ?? {})) {
         t.equal(type.startsWith('application/problem'), status !== '200' && type !== 'application/json')
         const examples = examplesIn(media)
         t.ok(
@@ -96,12 +99,19 @@ t.test('every operation says what it is, with an example of everything that goes
   }
 })
 
+/** What asks for an access token. */
+const signedIn = [
+  ...['GET /me', 'POST /login/step-up', 'POST /logout', 'GET /sessions', 'DELETE /sessions/{id}'],
+  ...['GET /trusted-devices', 'DELETE /trusted-devices/{id}'],
+]
+
 t.test('every route is in the document, and who may call it', async (t) => {
   t.match(document.components.securitySchemes, {
     pending: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
     access: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+    client: { type: 'http', scheme: 'basic' },
   })
-  t.equal(Object.keys(document.components.securitySchemes).length, 2)
+  t.equal(Object.keys(document.components.securitySchemes).length, 3)
   const undocumented = ['/openapi.json', '/docs']
   const served: string[] = []
   for (const { method, url } of registeredRoutes(app)) {
@@ -119,12 +129,13 @@ t.test('every route is in the document, and who may call it', async (t) => {
     'GET /login/2fa': [{ pending: [] }],
     'POST /login/2fa': [{ pending: [] }],
     'POST /login/2fa/resend': [{ pending: [] }],
-    'GET /me': [{ access: [] }],
+    ...Object.fromEntries(signedIn.map((name) => [name, [{ access: [] }]])),
+    'POST /token/introspect': [{ client: [] }],
   })
 })
 
 t.test('the answers of a login are told apart by status', async (t) => {
-  const media = operationOf('POST /login')?.responses['200']?.content['application/json']
+  const media = operationOf('POST /login')?.responses['200']?.content?.['application/json']
   t.strictSame(media?.schema, {
     oneOf: [{ $ref: '#/components/schemas/TwoFactorRequired' }, { $ref: '#/components/schemas/Authenticated' }],
     discriminator: {
@@ -139,7 +150,7 @@ t.test('the answers of a login are told apart by status', async (t) => {
   const { TwoFactorRequired, Authenticated } = document.components.schemas
   t.match(TwoFactorRequired, { properties: { status: { enum: ['2fa_required'] } } })
   t.match(Authenticated, { properties: { status: { enum: ['authenticated'] } } })
-  t.strictSame(operationOf('POST /login/2fa')?.responses['200']?.content['application/json']?.schema, {
+  t.strictSame(operationOf('POST /login/2fa')?.responses['200']?.content?.['application/json']?.schema, {
     $ref: '#/components/schemas/Authenticated',
   })
 })
@@ -151,7 +162,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   const driven = new Map<string, Set<string>>(operations.map(({ name }) => [name, new Set()]))
   const send = async (
     name: string,
-    sent: { token?: string; body?: unknown; text?: string; type?: string; path?: string } = {},
+    sent: { token?: string; basic?: string; body?: unknown; text?: string; type?: string; path?: string } = {},
   ): Promise<Answer['body']> => {
     const [method = '', path = ''] = name.split(' ')
     const payload = sent.text ?? (sent.body === undefined ? undefined : JSON.stringify(sent.body))
@@ -161,9 +172,14 @@ t.test('each operation lists exactly the problems that it can be brought to answ
       headers: {
         ...(payload !== undefined && { 'content-type': sent.type ?? 'application/json' }),
         ...(sent.token !== undefined && { authorization: `Bearer ${sent.token}` }),
+        ...(sent.basic !== undefined && { authorization: `Basic ${Buffer.from(sent.basic).toString('base64')}` }),
       },
       ...(payload !== undefined && { payload }),
     })
+    if (reply.statusCode === 204) {
+      t.ok(operationOf(name)?.responses['204'] && reply.body === '', `${name} 204: nothing, as documented`)
+      return {}
+    }
     const body = reply.json()
     const media = operationOf(name)?.responses[reply.statusCode]?.content
     const type = String(reply.headers['content-type']).replace('; charset=utf-8', '')
@@ -203,7 +219,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
     await send(name, { token: alive, text: ' '.repeat(5_000) })
     await send(name, { token: alive, text: '{}', type: 'text/plain' })
   }
-  for (const name of ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend', 'GET /me']) {
+  for (const name of ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend', ...signedIn]) {
     await send(name)
     await send(name, { token: 'x' })
   }
@@ -266,6 +282,71 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   await landline(moved.user)
   await send('POST /login/2fa/resend', { token: moved.token, body: {} })
 
+  // Sessions and devices.
+  const session = await send('POST /login', { body: form(await createUser(doorstep, { twoFactor: 'off' })) })
+  const token: string = session.access_token
+  const nobody = '6f1c1f5e-7a52-4d3a-9a39-0a1f2b3c4d5e'
+  const backend = 'billing:a-secret-of-the-billing-team-0123'
+  for (const [name, type] of [
+    ['POST /token/refresh', 'application/json'],
+    ['POST /logout', 'application/json'],
+    ['POST /login/step-up', 'application/json'],
+    ['POST /token/introspect', 'application/x-www-form-urlencoded'],
+  ] as const) {
+    const credential = name === 'POST /token/introspect' ? { basic: backend } : { token }
+    await send(name, { ...credential, text: type === 'application/json' ? '{"unknown":1}' : 'unknown=1', type })
+    await send(name, { ...credential, text: ' '.repeat(20_000), type })
+    await send(name, { ...credential, text: '{}', type: 'text/plain' })
+  }
+  await send('POST /token/introspect', {
+    basic: 'billing:wrong',
+    text: 'token=x',
+    type: 'application/x-www-form-urlencoded',
+  })
+  for (const sent of ['x', token]) {
+    const text = `token=${sent}`
+    await send('POST /token/introspect', { basic: backend, text, type: 'application/x-www-form-urlencoded' })
+  }
+  for (const thing of ['sessions', 'trusted-devices']) {
+    await send(`GET /${thing}`, { token })
+    await send(`DELETE /${thing}/{id}`, { token, path: `/${thing}/x` })
+    await send(`DELETE /${thing}/{id}`, { token, path: `/${thing}/${nobody}` })
+  }
+  await send('POST /token/refresh', { body: { refresh_token: 'x' } })
+  const refreshed = await send('POST /token/refresh', { body: { refresh_token: session.refresh_token } })
+  await send('POST /token/refresh', { body: { refresh_token: refreshed.refresh_token } })
+  await send('POST /token/refresh', { body: { refresh_token: session.refresh_token } })
+
+  // The step up.
+  const raised = async (prepare: (user: TestUser) => Promise<unknown>) => {
+    const user = await createUser(doorstep, { twoFactor: 'off' })
+    const { access_token: own } = await send('POST /login', { body: form(user) })
+    await prepare(user)
+    await send('POST /login/step-up', { token: own, body: {} })
+    return { user, own }
+  }
+  await raised(async ({ id }) => {
+    await sql('INSERT INTO factor_guards (user_id) VALUES ($1) ON CONFLICT DO NOTHING', [id])
+    await sql("UPDATE factor_guards SET locked_until = now() + interval '1 hour' WHERE user_id = $1", [id])
+  })
+  await raised(landline)
+  const stepping = await raised(async () => {})
+  await sql('UPDATE challenges SET attempts = 5 WHERE user_id = $1', [stepping.user.id])
+  await send('POST /login/step-up', { token: stepping.own, body: {} })
+  await age(stepping.user)
+  await fillBudgets()
+  await send('POST /login/step-up', { token: stepping.own, body: {} })
+  await clearBudgets()
+  for (const reason of ['phone', 'ours'] as const) {
+    const user = await createUser(doorstep, { twoFactor: 'off' })
+    const { access_token: own } = await send('POST /login', { body: form(user) })
+    await refusing(reason, () => send('POST /login/step-up', { token: own, body: {} }))
+  }
+  await clearBudgets()
+  const leaving = await send('POST /login', { body: form(stepping.user) })
+  await send('POST /logout', { token: leaving.access_token, body: { scope: 'others' } })
+  await send('POST /logout', { token: leaving.access_token })
+
   // And what goes well.
   const good = await begin()
   await send('GET /login/2fa', { token: good.token })
@@ -276,11 +357,12 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   await send('GET /me', { token: String(accessToken) })
   for (const name of ['GET /.well-known/jwks.json', 'GET /health/live', 'GET /health/ready', 'GET /dev/sms'])
     await send(name)
+  await send('GET /.well-known/oauth-authorization-server')
   await send('GET /problems/{code}', { path: '/problems/busy' })
 
   for (const { name, operation } of operations) {
     const listed = Object.values(operation.responses).flatMap(({ content }) =>
-      Object.keys(content['application/problem+json']?.examples ?? {}),
+      Object.keys(content?.['application/problem+json']?.examples ?? {}),
     )
     const expected = new Set([...(driven.get(name) ?? []), ...anywhere])
     t.strictSame(listed.sort(), [...expected].sort(), name)

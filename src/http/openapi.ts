@@ -118,7 +118,8 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
 
 type Named = Record<string, DocumentedSchema>
 type Media = { schema: object; examples: Record<string, object> }
-type Answer = { description: string; content: Record<string, Media> }
+/** `type: 'null'`: an answer without a body. */
+type Answer = { description: string; content?: Record<string, Media>; type?: 'null' }
 type Documented = FastifySchema & { security?: Record<string, string[]>[]; response?: Record<string, unknown> }
 
 function documented(
@@ -156,17 +157,17 @@ function answersOf(
   const answers: Record<string, Answer> = {}
   for (const [status, schema] of Object.entries(own)) {
     const examples = namedExamples(examplesOf(schema, named))
-    const description = status === '200' ? 'Done.' : 'Not now.'
-    answers[status] = { description, content: { 'application/json': { schema, examples } } }
+    const description = status.startsWith('2') ? 'Done.' : 'Not now.'
+    const content = { 'application/json': { schema, examples } }
+    answers[status] = status === '204' ? { description, type: 'null' } : { description, content }
   }
   for (const code of codes) {
     const { status, title } = problemCatalogue[code]
-    const answer = answers[status] ?? { description: '', content: {} }
-    const media = answer.content['application/problem+json'] ?? { schema: { $ref: 'Problem#' }, examples: {} }
+    const { description, content = {} } = answers[status] ?? { description: '' }
+    const media = content['application/problem+json'] ?? { schema: { $ref: 'Problem#' }, examples: {} }
     media.examples[code] = { value: exampleProblem(code, publicUrl) }
-    answer.content['application/problem+json'] = media
-    answer.description = [answer.description, `\`${code}\`: ${title}.`].filter(Boolean).join(' ')
-    answers[status] = answer
+    content['application/problem+json'] = media
+    answers[status] = { description: [description, `\`${code}\`: ${title}.`].filter(Boolean).join(' '), content }
   }
   return answers
 }
