@@ -16,7 +16,7 @@ t.before(async () => {
     `CREATE FUNCTION note_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
      BEGIN INSERT INTO deletions SELECT TG_TABLE_NAME, count(*) FROM gone; RETURN NULL; END $$`,
   )
-  for (const table of ['login_throttles', 'challenges', 'sms_messages', 'sms_budgets', 'sessions']) {
+  for (const table of ['login_throttles', 'challenges', 'sms_messages', 'sms_budgets', 'sessions', 'trusted_devices']) {
     await doorstep.sql(
       `CREATE TRIGGER note_deletion AFTER DELETE ON ${table} REFERENCING OLD TABLE AS gone
        FOR EACH STATEMENT EXECUTE FUNCTION note_deletion()`,
@@ -93,14 +93,25 @@ t.test('what is kept and what goes', async (t) => {
   ]
   for (const [id, , expires, ended] of sessions) {
     await sql(
-      `INSERT INTO sessions (id, user_id, amr, acr, authenticated_at, expires_at, ended_at)
-       VALUES ($1, $2, '{pwd}', 'aal1', now(), now() - $3::interval, now() - $4::interval)`,
+      `INSERT INTO sessions (id, user_id, amr, acr, authenticated_at, last_used_at, idle_until, expires_at, ended_at)
+       VALUES ($1, $2, '{pwd}', 'aal1', now(), now(), now(), now() - $3::interval, now() - $4::interval)`,
       [id, user.id, expires, ended],
+    )
+  }
+  const devices: [string, boolean, string][] = [
+    ['00000000-0000-4000-8000-000000000031', true, '59 minutes'],
+    ['00000000-0000-4000-8000-000000000032', false, '1 hour 1 minute'],
+  ]
+  for (const [id, , expires] of devices) {
+    await sql(
+      `INSERT INTO trusted_devices (id, user_id, token_hash, last_used_at, expires_at)
+       VALUES ($1, $2, $3, now(), now() - $4::interval)`,
+      [id, user.id, Buffer.from(id), expires],
     )
   }
   const [usersBefore, auditBefore] = [await count('users'), await count('audit_events')]
 
-  t.same(await purge(), { throttles: 2, challenges: 2, messages: 1, budgets: 1, sessions: 1 })
+  t.same(await purge(), { throttles: 2, challenges: 2, messages: 1, budgets: 1, sessions: 1, devices: 1 })
 
   const left = async (column: string, table: string): Promise<string[]> =>
     (await sql(`SELECT ${column}::text AS name FROM ${table}`)).map(({ name }) => name)
@@ -111,8 +122,13 @@ t.test('what is kept and what goes', async (t) => {
   t.same(new Set(await left('id', 'sms_messages')), new Set(kept(messages)))
   t.same(new Set(await left('key', 'sms_budgets')), new Set(kept(budgets)))
   t.same(new Set(await left('id', 'sessions')), new Set(kept(sessions)))
+  t.same(new Set(await left('id', 'trusted_devices')), new Set(kept(devices)))
   t.same([await count('users'), await count('audit_events')], [usersBefore, auditBefore], 'people and records stay')
-  t.same(await purge(), { throttles: 0, challenges: 0, messages: 0, budgets: 0, sessions: 0 }, 'nothing is left to do')
+  t.same(
+    await purge(),
+    { throttles: 0, challenges: 0, messages: 0, budgets: 0, sessions: 0, devices: 0 },
+    'nothing is left to do',
+  )
 })
 
 t.test(

@@ -65,6 +65,7 @@ t.test('the defaults are those of the contract', (t) => {
     databasePoolSize: 10,
     redisUrl: undefined,
     tokens: { audience: 'http://localhost:3000', pendingTtl: 600, accessTtl: 600 },
+    signingKeyDays: 30,
     code: { ttl: 300, length: 6 },
     sms: {
       provider: 'console',

@@ -1,3 +1,4 @@
+import { parse } from 'node:querystring'
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { Services } from '../../services.ts'
@@ -106,7 +107,8 @@ export async function sessionRoutes(app: App, services: Services): Promise<void>
     scope.addContentTypeParser<string>(
       'application/x-www-form-urlencoded',
       { parseAs: 'string', bodyLimit: 8_192 },
-      async (_request: FastifyRequest, form: string) => Object.fromEntries(new URLSearchParams(form)),
+      // A field that comes twice becomes a list, which no schema takes (RFC 6749 3.1).
+      async (_request: FastifyRequest, form: string) => ({ ...parse(form) }),
     )
     ;(scope as App).post(
       '/token/introspect',
