@@ -63,6 +63,8 @@ export async function createServices(parts: {
   patience?: number
 }): Promise<BaseServices> {
   const { config, database, clock, random, log, show = () => {}, patience = 1 } = parts
+  // Better no start than limits that somebody believes to be shared.
+  if (config.redisUrl !== undefined) throw new Error('REDIS_URL is not supported yet: unset it')
   const db = createDatabase({
     url: database.url,
     poolSize: Math.min(config.databasePoolSize, database.connections ?? config.databasePoolSize),

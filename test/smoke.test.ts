@@ -205,6 +205,11 @@ t.test('what keeps it from starting is told in one line', async (t) => {
     await refuses(t, env, oneLine(`Port ${port} is taken\\. Set PORT to another one, or stop what listens there\\.`))
   })
 
+  await t.test('a Redis, which would not be used', async (t) => {
+    const env = { ...dataDir('first'), REDIS_URL: 'redis://localhost' }
+    await refuses(t, env, oneLine('Doorstep could not start: REDIS_URL is not supported yet: unset it'))
+  })
+
   await t.test('settings: every mistake at once, by name and without its value', async (t) => {
     const env = { PORT: 'eighty', CODE_TTL: '9000', TRUST_PROXY: 'true', TWILIO_ACCOUNT_SID: 'canary-value' }
     const service = run(t, { ...dataDir('settings'), ...env })

@@ -51,7 +51,7 @@ export const environment = Type.Object({
   DATABASE_POOL_SIZE: whole(10, 1, 1000, 'Most connections to the database'),
   REDIS_URL: secret(
     'address limits in memory',
-    'Redis that shares the address limits between replicas',
+    'For a Redis that shares the address limits between replicas; not supported yet, so leave it unset',
     'a redis:// or rediss:// address',
     url(/^rediss?:\/\/\S+$/),
   ),

@@ -112,7 +112,13 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
     docs.addHook('onRequest', async (_request, reply) => {
       reply.header('Cache-Control', 'public, max-age=300')
     })
-    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { tryItOutEnabled: true } })
+    await docs.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: true,
+      // Served over http in development, its own files are meant to come over http.
+      transformStaticCSP: (header) => header.replace(/;?\s*upgrade-insecure-requests;?/, ''),
+      uiConfig: { tryItOutEnabled: true },
+    })
   })
 }
 
