@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomInt, randomUUID } from 'node:crypto'
 import t from 'tap'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { type Outcome, openSessions, ordersOf, type Script } from '../helpers/interleave.ts'
@@ -273,7 +273,7 @@ t.test('the statements of the login, in every order in which two or three sessio
       scripts: async () => {
         const user = await begun({ ago: 61 })
         return {
-          scripts: [resend(user), change(user, { phone: '+15550000000' })],
+          scripts: [resend(user), change(user, { phone: `+1555${randomInt(1_000_000, 9_999_999)}` })],
           wrong: first(states(user, { live: 0 }), async ([resent]) => {
             const sent = resent && 'value' in resent && (resent.value as { outcome: string }).outcome === 'sent'
             return (await stateOf(user)).texts === (sent ? 2 : 1) ? null : 'a text that nobody asked for'
