@@ -136,10 +136,11 @@ export function code(model: Model, { challenge, raises, remember }: Pending, isR
     streak.until = now + Math.min(15 * minute * 2 ** ((streak.count - 10) / 5), day)
   }
   if (!isRight) return `422 invalid_code ${Math.min(5 - challenge.attempts, triesLeft(model))}`
+  // A right code is no failure, also when the session that it would raise is gone.
+  model.failed.pop()
   if (raises !== null && !isLive(model, raises)) return '401 invalid_token'
   challenge.over = true
   model.streak = { count: 0, until: 0 }
-  model.failed.pop()
   model.texts = []
   if (raises !== null) raises.acr = 'aal2'
   else start(model, 'aal2', remember)

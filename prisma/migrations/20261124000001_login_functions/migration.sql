@@ -4,17 +4,20 @@
 -- the clock after that, so that decisions about one account happen one after another on every replica.
 -- Behind it come sms_budgets in the order of their keys, then sms_totals: always in this order, so nothing deadlocks.
 -- Time is this server's clock. Durations come in as whole seconds. Answers are JSON with an "outcome".
+-- They are PL/pgSQL, also where SQL would do: it keeps the plans of its statements for the life of a connection, while
+-- before Postgres 18 a body in SQL is parsed and planned again in every transaction.
 
 -- Whole seconds from p_now until p_time, at least 1; NULL for a time that never comes.
 CREATE FUNCTION seconds_until(p_time timestamptz, p_now timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE WHEN isfinite(p_time) THEN greatest(1, ceil(extract(epoch FROM p_time - p_now)))::integer END
 $$;
 
-CREATE FUNCTION record_event(p_event jsonb, p_user uuid, p_identifier bytea DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION record_event(p_event jsonb, p_user uuid, p_identifier bytea DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
   INSERT INTO audit_events (type, outcome, user_id, identifier, factor, address, request_id, detail)
-  SELECT p_event->>'type', p_event->>'outcome', p_user, p_identifier, p_event->>'factor', p_event->>'address',
-         p_event->>'request_id', p_event->>'detail'
-$$;
+  VALUES (p_event->>'type', p_event->>'outcome', p_user, p_identifier, p_event->>'factor', p_event->>'address',
+          p_event->>'request_id', p_event->>'detail');
+END $$;
 
 -- The account's row of failed codes, locked until the statement ends; NULL if there is no such user.
 CREATE FUNCTION lock_account(p_user uuid) RETURNS factor_guards LANGUAGE plpgsql AS $$
@@ -34,27 +37,39 @@ END $$;
 -- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days (720 hours:
 -- what a day is would depend on the session's time zone).
 -- failed_at is in order of time, so "20 in 24 hours" means that the 20th newest is younger than that.
-CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
-  SELECT max(until) FROM (VALUES
-    (CASE WHEN g.streak >= 100 THEN 'infinity'::timestamptz END),
-    (g.locked_until),
-    (g.failed_at[cardinality(g.failed_at) - 19] + interval '24 hours'),
-    (g.failed_at[cardinality(g.failed_at) - 99] + interval '720 hours')
-  ) AS limits(until) WHERE until > p_now
-$$;
+CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  failures integer := cardinality(g.failed_at);
+  until timestamptz := greatest(
+    CASE WHEN g.streak >= 100 THEN 'infinity'::timestamptz END,
+    g.locked_until,
+    g.failed_at[failures - 19] + interval '24 hours',
+    g.failed_at[failures - 99] + interval '720 hours');
+BEGIN
+  RETURN CASE WHEN until > p_now THEN until END;
+END $$;
 
 -- How many codes may still be tried before one of those limits locks the factor.
-CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
-  SELECT CASE WHEN factor_locked_until(g, p_now) IS NOT NULL THEN 0 ELSE least(
-    CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
-    20 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '24 hours'),
-    100 - (SELECT count(*) FROM unnest(g.failed_at) f WHERE f > p_now - interval '720 hours')
-  )::integer END
-$$;
+CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  in_a_day integer := 0;
+  in_a_month integer := 0;
+  failure timestamptz;
+BEGIN
+  IF factor_locked_until(g, p_now) IS NOT NULL THEN
+    RETURN 0;
+  END IF;
+  FOREACH failure IN ARRAY g.failed_at LOOP
+    in_a_day := in_a_day + (failure > p_now - interval '24 hours')::integer;
+    in_a_month := in_a_month + (failure > p_now - interval '720 hours')::integer;
+  END LOOP;
+  RETURN least(CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END, 20 - in_a_day, 100 - in_a_month);
+END $$;
 
 -- What the holder of a pending token may know about its challenge.
-CREATE FUNCTION challenge_state(c challenges, g factor_guards, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
-  SELECT jsonb_build_object(
+CREATE FUNCTION challenge_state(c challenges, g factor_guards, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN jsonb_build_object(
     'challenge_id', c.id,
     'key_id', c.key_id,
     'code_expires_in', greatest(0, floor(extract(epoch FROM c.expires_at - p_now)))::integer,
@@ -63,8 +78,8 @@ CREATE FUNCTION challenge_state(c challenges, g factor_guards, p_policy jsonb, p
       WHEN c.last_sent_at + (p_policy->>'cooldown')::integer * interval '1 second' >= c.ends_at THEN NULL
       ELSE greatest(0, ceil(extract(epoch FROM c.last_sent_at - p_now) + (p_policy->>'cooldown')::integer))::integer END,
     'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, factor_tries_left(g, p_now)),
-    'delivery', (SELECT m.delivery FROM sms_messages m WHERE m.challenge_id = c.id ORDER BY m.reserved_at DESC LIMIT 1))
-$$;
+    'delivery', (SELECT m.delivery FROM sms_messages m WHERE m.challenge_id = c.id ORDER BY m.reserved_at DESC LIMIT 1));
+END $$;
 
 -- Charges one text to every budget, or to none: NULL when it is reserved, otherwise which limit refuses and for how long.
 -- p_rules: [{key, cooldown?, hour?, day?, refundable}], sliding windows. p_totals: [{period, max}], UTC hours and days.
@@ -117,11 +132,12 @@ BEGIN
 END $$;
 
 -- Writes a reserved text into the ledger, with the budgets that a success gives back.
-CREATE FUNCTION insert_message(p_message uuid, p_user uuid, p_challenge uuid, p_rules jsonb, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION insert_message(p_message uuid, p_user uuid, p_challenge uuid, p_rules jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
   INSERT INTO sms_messages (id, user_id, challenge_id, reserved_at, budgets)
-  SELECT p_message, p_user, p_challenge, p_now,
-    ARRAY(SELECT key FROM jsonb_to_recordset(p_rules) AS rule(key text, refundable boolean) WHERE refundable)
-$$;
+  VALUES (p_message, p_user, p_challenge, p_now,
+    ARRAY(SELECT key FROM jsonb_to_recordset(p_rules) AS rule(key text, refundable boolean) WHERE refundable));
+END $$;
 
 -- Gives back what an account's own texts used of their budgets.
 CREATE FUNCTION refund_sms(p_user uuid) RETURNS void LANGUAGE plpgsql AS $$
@@ -140,9 +156,10 @@ BEGIN
 END $$;
 
 -- The password was right: forget its failures.
-CREATE FUNCTION forgive_password(p_identifier bytea) RETURNS void LANGUAGE sql AS $$
-  UPDATE login_throttles SET failures = 0, locked_until = NULL, in_flight = greatest(in_flight - 1, 0) WHERE identifier = p_identifier
-$$;
+CREATE FUNCTION forgive_password(p_identifier bytea) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE login_throttles SET failures = 0, locked_until = NULL, in_flight = greatest(in_flight - 1, 0) WHERE identifier = p_identifier;
+END $$;
 
 -- After a right password: joins the live challenge or opens one, and reserves the text that is due.
 -- p_challenge: {id, purpose, code_mac (hex), key_id, message_id}; p_epoch: the account as the password was checked on.
@@ -206,11 +223,15 @@ END $$;
 
 -- The challenge of a pending token, if the token is still worth anything: not used up, not replaced, not at its end,
 -- and the account not disabled.
-CREATE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_now timestamptz) RETURNS challenges LANGUAGE sql STABLE AS $$
-  SELECT c.* FROM challenges c JOIN users u ON u.id = c.user_id
-  WHERE c.id = p_challenge AND c.user_id = p_user AND c.consumed_at IS NULL AND c.superseded_at IS NULL
-    AND c.ends_at > p_now AND u.disabled_at IS NULL
-$$;
+CREATE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_now timestamptz) RETURNS challenges LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  c challenges;
+BEGIN
+  SELECT challenge.* INTO c FROM challenges challenge JOIN users u ON u.id = challenge.user_id
+  WHERE challenge.id = p_challenge AND challenge.user_id = p_user AND consumed_at IS NULL AND superseded_at IS NULL
+    AND ends_at > p_now AND u.disabled_at IS NULL;
+  RETURN c;
+END $$;
 
 -- How a pending token's challenge stands: found (with its state) | invalid.
 CREATE FUNCTION read_challenge(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
@@ -295,28 +316,38 @@ BEGIN
 END $$;
 
 -- p_session: {id, amr, acr, remember, user_agent, address, ttl, idle_ttl}; the lives in seconds.
-CREATE FUNCTION insert_session(p_user uuid, p_session jsonb, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION insert_session(p_user uuid, p_session jsonb, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql AS $$
+DECLARE
+  s sessions;
+BEGIN
   INSERT INTO sessions (id, user_id, amr, acr, remember, user_agent, address, created_at, authenticated_at, last_used_at,
                         expires_at, idle_until)
-  SELECT (p_session->>'id')::uuid, p_user, ARRAY(SELECT jsonb_array_elements_text(p_session->'amr')), p_session->>'acr',
+  VALUES ((p_session->>'id')::uuid, p_user, ARRAY(SELECT jsonb_array_elements_text(p_session->'amr')), p_session->>'acr',
     (p_session->>'remember')::boolean, p_session->>'user_agent', p_session->>'address', p_now, p_now, p_now,
-    p_now + (p_session->>'ttl')::integer * interval '1 second', p_now + (p_session->>'idle_ttl')::integer * interval '1 second'
-$$;
+    p_now + (p_session->>'ttl')::integer * interval '1 second', p_now + (p_session->>'idle_ttl')::integer * interval '1 second')
+  RETURNING * INTO s;
+  RETURN s;
+END $$;
 
 -- A live session, as its user may use it: not ended, not run out, and the account not disabled.
-CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS sessions LANGUAGE sql STABLE AS $$
-  SELECT s.* FROM sessions s JOIN users u ON u.id = s.user_id
-  WHERE s.id = p_session AND s.user_id = p_user AND s.ended_at IS NULL AND s.expires_at > p_now AND s.idle_until > p_now
-    AND u.disabled_at IS NULL
-$$;
+CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  s sessions;
+BEGIN
+  SELECT session.* INTO s FROM sessions session JOIN users u ON u.id = session.user_id
+  WHERE session.id = p_session AND session.user_id = p_user AND ended_at IS NULL AND expires_at > p_now AND idle_until > p_now
+    AND u.disabled_at IS NULL;
+  RETURN s;
+END $$;
 
 -- What an answer needs to know of a session: its generation, how it was authenticated (epoch seconds) and how many
 -- seconds its refresh token has left.
-CREATE FUNCTION session_state(s sessions, p_now timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
-  SELECT jsonb_build_object('id', s.id, 'user_id', s.user_id, 'generation', s.generation, 'amr', s.amr, 'acr', s.acr,
+CREATE FUNCTION session_state(s sessions, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN jsonb_build_object('id', s.id, 'user_id', s.user_id, 'generation', s.generation, 'amr', s.amr, 'acr', s.acr,
     'authenticated_at', floor(extract(epoch FROM s.authenticated_at))::bigint,
-    'refresh_expires_in', seconds_until(least(s.expires_at, s.idle_until), p_now))
-$$;
+    'refresh_expires_in', seconds_until(least(s.expires_at, s.idle_until), p_now));
+END $$;
 
 -- The code was right. Exactly one caller gets "completed"; with it, in the same transaction, go the refund of its own
 -- charge, the end of the streak, the refund of the texts, the session and the audit row.
@@ -331,7 +362,8 @@ DECLARE
   s sessions := live_session((p_session->>'id')::uuid, p_user, t);
 BEGIN
   IF c.id IS NULL OR (c.purpose = 'step_up') <> (s.id IS NOT NULL) THEN
-    -- Somebody was faster with the same right code, which is no failure: the budgets get this charge back.
+    -- Somebody was faster with the same right code, or ended the session that it would raise. A right code is no failure:
+    -- the budgets get this charge back.
     UPDATE factor_guards SET failed_at = trim_array(failed_at, least(1, cardinality(failed_at))) WHERE user_id = p_user;
     RETURN jsonb_build_object('outcome', 'invalid');
   END IF;
@@ -342,16 +374,16 @@ BEGIN
   IF c.purpose = 'step_up' THEN
     UPDATE sessions SET authenticated_at = t, last_used_at = t, acr = p_session->>'acr',
       amr = ARRAY(SELECT jsonb_array_elements_text(p_session->'amr'))
-    WHERE id = s.id;
+    WHERE id = s.id RETURNING * INTO s;
   ELSE
-    PERFORM insert_session(p_user, p_session, t);
+    s := insert_session(p_user, p_session, t);
   END IF;
   INSERT INTO trusted_devices (id, user_id, token_hash, name, address, created_at, last_used_at, expires_at)
   SELECT (p_device->>'id')::uuid, p_user, decode(p_device->>'token_hash', 'hex'), p_device->>'name', p_device->>'address', t, t,
          t + (p_device->>'ttl')::integer * interval '1 second'
   WHERE jsonb_typeof(p_device) = 'object';
   PERFORM record_event(p_event, p_user);
-  RETURN session_state(live_session((p_session->>'id')::uuid, p_user, t), t) || jsonb_build_object('outcome', 'completed');
+  RETURN session_state(s, t) || jsonb_build_object('outcome', 'completed');
 END $$;
 
 -- The password was right and nothing more is asked: the account has no second factor, or the login came with a trusted
@@ -361,6 +393,7 @@ RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();
+  s sessions;
 BEGIN
   PERFORM forgive_password(p_identifier);
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
@@ -373,9 +406,9 @@ BEGIN
       RETURN jsonb_build_object('outcome', 'untrusted');
     END IF;
   END IF;
-  PERFORM insert_session(p_user, p_session, t);
+  s := insert_session(p_user, p_session, t);
   PERFORM record_event(p_event, p_user);
-  RETURN session_state(live_session((p_session->>'id')::uuid, p_user, t), t) || jsonb_build_object('outcome', 'started');
+  RETURN session_state(s, t) || jsonb_build_object('outcome', 'started');
 END $$;
 
 -- Whether three users other than p_user have this phone; nobody else can take or leave it until the transaction ends.
