@@ -166,7 +166,8 @@ END $$;
 -- opened | joined (with the challenge's state, and "send" when a text is due) | stale | locked |
 -- resend_too_soon | sms_limit_reached | sms_unavailable (with retry_after)
 CREATE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_identifier bytea, p_challenge jsonb, p_policy jsonb, p_event jsonb)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();
@@ -251,7 +252,8 @@ END $$;
 -- Reserves the same code's next text: sent (with the challenge's state) | invalid | locked | exhausted |
 -- resend_too_soon | sms_limit_reached | sms_unavailable. Tries carry over; the life is counted from this send.
 CREATE FUNCTION resend_code(p_challenge uuid, p_user uuid, p_message uuid, p_policy jsonb, p_event jsonb)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();
@@ -286,7 +288,8 @@ END $$;
 
 -- Counts one try at the code, before anything is compared, on the challenge and on the account.
 -- charged (with what to compare with) | invalid | locked | exhausted | expired
-CREATE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();
@@ -330,7 +333,8 @@ BEGIN
 END $$;
 
 -- A live session, as its user may use it: not ended, not run out, and the account not disabled.
-CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   s sessions;
 BEGIN
@@ -354,7 +358,8 @@ END $$;
 -- A login starts p_session, and trusts p_device if there is one ({id, token_hash (hex), name, address, ttl}). A step-up
 -- raises the session p_session names instead: same id, new time and level. completed (with the session) | invalid
 CREATE FUNCTION complete_challenge(p_challenge uuid, p_user uuid, p_session jsonb, p_device jsonb, p_event jsonb)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();
@@ -389,7 +394,8 @@ END $$;
 -- The password was right and nothing more is asked: the account has no second factor, or the login came with a trusted
 -- device (p_device, whose failures end with it). started (with the session) | untrusted (it is trusted no longer) | stale
 CREATE FUNCTION start_session(p_user uuid, p_epoch integer, p_identifier bytea, p_device uuid, p_session jsonb, p_event jsonb)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();

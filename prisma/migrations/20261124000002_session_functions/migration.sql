@@ -6,7 +6,8 @@
 -- copy in other hands: the session ends. p_idle_ttl: seconds a remembered session may rest.
 -- rotated | within_grace (with the session) | reused (with its user) | ended
 CREATE FUNCTION rotate_session(p_session uuid, p_generation integer, p_grace integer, p_idle_ttl integer, p_event jsonb)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   the_user uuid := (SELECT user_id FROM sessions WHERE id = p_session);
   g factor_guards;
@@ -50,7 +51,8 @@ END $$;
 
 -- Counts a failed password against a trusted device, before it is looked at; a success takes it back. Only a device of
 -- the account with p_email counts, within its life. charged (id) | locked (retry_after) | unknown
-CREATE FUNCTION charge_device(p_token_hash bytea, p_email text, p_max integer, p_window integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION charge_device(p_token_hash bytea, p_email text, p_max integer, p_window integer) RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   d trusted_devices;
   t timestamptz;
