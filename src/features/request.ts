@@ -14,16 +14,18 @@ export type Auth =
 declare module 'fastify' {
   interface FastifyRequest {
     auth: Auth
+    caller?: Caller
   }
 }
 
-/** Where the request comes from, for budgets and records. */
+/** Where the request comes from, for limits, budgets and records; worked out once per request. */
 export function callerOf(request: FastifyRequest): Caller {
-  return {
+  request.caller ??= {
     requestId: request.id,
     address: addressKey(request.ip),
     userAgent: request.headers['user-agent']?.slice(0, 256) ?? null,
   }
+  return request.caller
 }
 
 /** The pending token's claims on a route with `access: 'pending'`. */

@@ -5,7 +5,6 @@ import { Problem } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { App, LimitName } from '../features/app-type.ts'
 import { callerOf } from '../features/request.ts'
-import { addressKey } from '../security/client-address.ts'
 
 /** Addresses remembered per limit. This is the shield in front; the budgets that must hold are in the database. */
 const rememberedAddresses = 50_000
@@ -23,7 +22,7 @@ export async function registerRateLimit(
 ): Promise<void> {
   await app.register(rateLimit, { global: false })
   const limit = (name: LimitName, max: number, timeWindow: number) => {
-    const keyGenerator = (request: FastifyRequest): string => `${name}|${addressKey(request.ip)}`
+    const keyGenerator = (request: FastifyRequest): string => `${name}|${callerOf(request).address}`
     const options = { max, timeWindow, keyGenerator, cache: rememberedAddresses }
     return app.createRateLimit(options)
   }

@@ -4,6 +4,7 @@ import type { Services } from '../services.ts'
 
 /** One line and one measurement per answer. The route's pattern, never the URL: a URL can hold anything. */
 export function registerRequestLog(app: App, { log, metrics }: Pick<Services, 'log' | 'metrics'>): void {
+  app.decorateRequest('caller')
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'
     metrics.timeRequest(route, reply.statusCode, reply.elapsedTime / 1_000)

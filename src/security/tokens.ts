@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import Value from 'typebox/value'
+import { Compile } from 'typebox/compile'
 import type { Config } from '../config.ts'
 import type { Clock, Random } from '../system.ts'
 
@@ -65,29 +65,33 @@ const commonShape = {
   exp: Type.Integer(),
   amr: Type.Array(Type.String()),
 }
-const PendingShape = Type.Object({
-  ...commonShape,
-  cid: Type.String({ format: 'uuid' }),
-  remember_me: Type.Optional(Type.Literal(true)),
-  return_to: Type.Optional(Type.String()),
-  sid: Type.Optional(Type.String({ format: 'uuid' })),
-})
-const AccessShape = Type.Object({
-  ...commonShape,
-  sid: Type.String({ format: 'uuid' }),
-  auth_time: Type.Integer(),
-  acr: Type.String(),
-  scope: Type.String(),
-})
+const pendingShape = Compile(
+  Type.Object({
+    ...commonShape,
+    cid: Type.String({ format: 'uuid' }),
+    remember_me: Type.Optional(Type.Literal(true)),
+    return_to: Type.Optional(Type.String()),
+    sid: Type.Optional(Type.String({ format: 'uuid' })),
+  }),
+)
+const accessShape = Compile(
+  Type.Object({
+    ...commonShape,
+    sid: Type.String({ format: 'uuid' }),
+    auth_time: Type.Integer(),
+    acr: Type.String(),
+    scope: Type.String(),
+  }),
+)
 
 /** Whether verified claims also have the form that we give them, and are not from the future. */
 export function isPending(claims: unknown, nowMs: number): claims is PendingClaims {
-  return Value.Check(PendingShape, claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
+  return pendingShape.Check(claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
 }
 
 /** The same for an access token. */
 export function isAccess(claims: unknown, nowMs: number): claims is AccessClaims {
-  return Value.Check(AccessShape, claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
+  return accessShape.Check(claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
 }
 
 export type Tokens = ReturnType<typeof createTokens>

@@ -48,7 +48,7 @@ const loginsWatched = Number(given.logins ?? (given.quick ? 1_000 : 10_000))
 /** Memory of the first logins is that of a service warming up. */
 const warmShare = 0.2
 /** Operations, and seconds at most, before anything is measured: by then V8 has compiled what is hot. */
-const warmUp: Load = { clients: 8, untilMs: 10_000, operations: 300 }
+const warmUp: Load = { clients: 8, untilMs: 10_000, operations: 3_000 }
 const counted = 100
 const profiled = given.quick ? 1_000 : 4_000
 
