@@ -3,8 +3,9 @@ import Fastify from 'fastify'
 import pg from 'pg'
 
 /**
- * The least that a second step could be: Fastify, one prepared UPDATE … RETURNING, a JWT verified (HS256) and one
- * signed (ES256) by the library that Doorstep uses. No counting, no session, no audit, no log: no login service, a measure.
+ * `/floor`: the least that a second step could be: Fastify, one prepared UPDATE … RETURNING, a JWT verified (HS256) and
+ * one signed (ES256) by the library that Doorstep uses. `/floor/statement`: the same without the JWTs.
+ * No counting, no session, no audit, no log: no login service, a measure.
  */
 const { DATABASE_URL, PENDING_KEY = '', PRIVATE_PEM = '', PUBLIC_PEM = '' } = process.env
 
@@ -19,32 +20,28 @@ const signers = app.jwt as unknown as Record<'access', typeof app.jwt>
 const pool = new pg.Pool({ connectionString: DATABASE_URL, max: 10 })
 pool.on('error', () => {})
 
-app.post(
-  '/floor',
-  {
-    schema: {
-      body: {
-        type: 'object',
-        properties: { code: { type: 'string' } },
-        required: ['code'],
-        additionalProperties: false,
-      },
-      response: {
-        200: { type: 'object', properties: { access_token: { type: 'string' }, uses: { type: 'integer' } } },
-      },
-    },
-  },
-  async (request) => {
-    const verify = request as typeof request & { pendingJwtVerify(): Promise<{ sub: string }> }
-    const { sub } = await verify.pendingJwtVerify()
-    const { rows } = await pool.query<{ uses: number }>({
-      name: 'use',
-      text: 'UPDATE bench_floor SET uses = uses + 1 WHERE id = $1 RETURNING uses',
-      values: [sub],
-    })
-    return { access_token: signers.access.sign({ sub, scope: 'account' }), uses: rows[0]?.uses }
-  },
-)
+const schema = {
+  body: { type: 'object', properties: { code: { type: 'string' } }, required: ['code'], additionalProperties: false },
+  response: { 200: { type: 'object', properties: { access_token: { type: 'string' }, uses: { type: 'integer' } } } },
+}
+
+async function use(id: string): Promise<number | undefined> {
+  const { rows } = await pool.query<{ uses: number }>({
+    name: 'use',
+    text: 'UPDATE bench_floor SET uses = uses + 1 WHERE id = $1 RETURNING uses',
+    values: [id],
+  })
+  return rows[0]?.uses
+}
+
+app.post('/floor', { schema }, async (request) => {
+  const verify = request as typeof request & { pendingJwtVerify(): Promise<{ sub: string }> }
+  const { sub } = await verify.pendingJwtVerify()
+  const uses = await use(String(sub))
+  return { access_token: signers.access.sign({ sub, scope: 'account' }), uses }
+})
+
+app.post('/floor/statement', { schema }, async ({ body }) => ({ uses: await use((body as { code: string }).code) }))
 
 const address = await app.listen({ host: '127.0.0.1', port: 0 })
 process.stdout.write(`${JSON.stringify({ address, msg: 'listening' })}\n`)

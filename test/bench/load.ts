@@ -14,19 +14,28 @@ export type Sample = { operations: number; failed: number; ms: number; latencies
 /** A service that gives up an operation now and then on a busy machine has still been measured. */
 const failuresAllowed = 0.01
 
-/** The bytes of a JSON POST. `address` is who the request says it comes from; the servers trust this machine with that. */
-export function post(path: string, body: object, more: { token?: string; address?: string } = {}): string {
-  const json = JSON.stringify(body)
+/**
+ * The bytes of a POST: of JSON, or of a form if `body` is text. `address` is who the request says it comes from; the
+ * servers trust this machine with that.
+ */
+export function post(
+  path: string,
+  body: object | string,
+  more: { token?: string; basic?: string; address?: string } = {},
+): string {
+  const [type, text] =
+    typeof body === 'string' ? ['application/x-www-form-urlencoded', body] : ['application/json', JSON.stringify(body)]
   const lines = [
     `POST ${path} HTTP/1.1`,
     'Host: 127.0.0.1',
     'User-Agent: doorstep-bench',
-    'Content-Type: application/json',
-    `Content-Length: ${Buffer.byteLength(json)}`,
+    `Content-Type: ${type}`,
+    `Content-Length: ${Buffer.byteLength(text)}`,
   ]
   if (more.token !== undefined) lines.push(`Authorization: Bearer ${more.token}`)
+  if (more.basic !== undefined) lines.push(`Authorization: Basic ${Buffer.from(more.basic).toString('base64')}`)
   if (more.address !== undefined) lines.push(`X-Forwarded-For: ${more.address}`)
-  return `${lines.join('\r\n')}\r\n\r\n${json}`
+  return `${lines.join('\r\n')}\r\n\r\n${text}`
 }
 
 /** How much is asked for: by how many callers, until how many milliseconds have passed or operations begun. */

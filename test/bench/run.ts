@@ -59,9 +59,26 @@ const programs = {
   'POST /login': measureLogin,
   floor: measureFloor,
   'POST /login/2fa': measureCode,
+  'one statement': measureStatement,
+  'POST /token/refresh': measureRefresh,
+  'POST /token/introspect': measureIntrospection,
 }
 type Program = keyof typeof programs
 type Results = Map<string, Map<number, Result[]>>
+
+/** Operations of each caller before a measurement: by then every connection is open and its statements are planned. */
+const leadIn = 10
+
+/** Drives `next`, after a lead-in, and measures what the service with this pid and Postgres spend on it. */
+async function driven(
+  stage: Stage,
+  service: { pid: number; port: number },
+  load: Load,
+  next: () => Operation | undefined,
+) {
+  await drive(service.port, { clients: load.clients, untilMs: 2_000, operations: leadIn * load.clients }, next)
+  return measured(stage, service.pid, () => drive(service.port, load, next))
+}
 
 /** CPU of the program and of Postgres around `work`. */
 async function measured(stage: Stage, pid: number, work: () => Promise<Sample>): Promise<Result> {
@@ -102,7 +119,7 @@ async function measureRawArgon2(stage: Stage, load: Load): Promise<Result> {
 async function measureLogin(stage: Stage, load: Load): Promise<Result> {
   const { doorstep, supply } = stage
   await supply.clear()
-  return measured(stage, doorstep.pid, () => drive(doorstep.port, load, supply.login))
+  return driven(stage, doorstep, load, supply.login)
 }
 
 async function measureFloor(stage: Stage, load: Load): Promise<Result> {
@@ -117,7 +134,7 @@ async function measureFloor(stage: Stage, load: Load): Promise<Result> {
     const request = requests[sent++ % requests.length] ?? ''
     return async (send) => void expectOk(await send(request))
   }
-  return measured(stage, stage.floor.pid, () => drive(stage.floor.port, load, next))
+  return driven(stage, stage.floor, load, next)
 }
 
 /** As many codes are prepared as the floor could have used: Doorstep is not faster. */
@@ -126,8 +143,30 @@ async function measureCode(stage: Stage, load: Load, results: Results): Promise<
   await supply.clear()
   const floor = results.get('floor')?.get(load.clients)?.at(-1)?.operationsPerSecond
   const wanted = floor === undefined ? (load.operations ?? 0) : Math.ceil((floor * load.untilMs) / 1_000)
-  const next = await supply.codes(wanted)
-  return measured(stage, doorstep.pid, () => drive(doorstep.port, load, next))
+  return driven(stage, doorstep, load, await supply.codes(wanted + leadIn * load.clients))
+}
+
+/** One route with one statement. */
+async function measureStatement(stage: Stage, load: Load): Promise<Result> {
+  let sent = 0
+  const next = (): Operation => {
+    const request = post('/floor/statement', { code: String(sent++ % floorRows) })
+    return async (send) => void expectOk(await send(request))
+  }
+  return driven(stage, stage.floor, load, next)
+}
+
+/** More sessions than callers, so that none is refreshed by two at once. */
+async function measureRefresh(stage: Stage, load: Load): Promise<Result> {
+  const { doorstep, supply } = stage
+  await supply.clear()
+  return driven(stage, doorstep, load, await supply.refreshes(2 * load.clients))
+}
+
+async function measureIntrospection(stage: Stage, load: Load): Promise<Result> {
+  const { doorstep, supply } = stage
+  await supply.clear()
+  return driven(stage, doorstep, load, await supply.introspections(doorstep.port))
 }
 
 /** All programs in turn, `rounds` times over, so that whatever else the machine does hits all of them alike. */
@@ -148,8 +187,10 @@ async function measureAll(stage: Stage): Promise<Results> {
   return results
 }
 
-/** Whole logins by all clients; resident memory after each hundredth of them. */
-async function watchMemory({ doorstep, supply }: Stage): Promise<{ peak: number; growth: number }> {
+/** Whole logins by all clients at a fresh service; resident memory after each hundredth of them. */
+async function watchMemory(stage: Stage): Promise<{ peak: number; growth: number }> {
+  const { supply } = stage
+  const doorstep = await stage.startDoorstep(stage.postgres.url)
   await supply.clear()
   const seen: number[] = []
   let begun = 0
@@ -163,7 +204,9 @@ async function watchMemory({ doorstep, supply }: Stage): Promise<{ peak: number;
   if (operations + failed < loginsWatched) throw new Error(`only ${operations} logins in ${load.untilMs / 1_000} s`)
   const medianOf = (from: number, to: number) => median(seen.slice(seen.length * from, seen.length * to))
   const growth = medianOf(1 - warmShare, 1) - medianOf(warmShare, 2 * warmShare)
-  return { peak: memoryMiB(doorstep.pid).peak, growth }
+  const { peak } = memoryMiB(doorstep.pid)
+  await doorstep.close()
+  return { peak, growth }
 }
 
 /** What one operation of each kind sends to Postgres, from a service that talks to it through a counting proxy. */
@@ -184,9 +227,10 @@ async function readStatements(stage: Stage) {
   await stage.supply.clear()
   const login = await count(stage.supply.login)
   const code = await count(await stage.supply.codes(counted))
+  const refresh = await count(await stage.supply.refreshes(2 * counted))
   await doorstep.close()
   await proxy.close()
-  return { login, code }
+  return { login, code, refresh }
 }
 
 function targetsOf(results: Results, memory: Memory, statements: Statements): Target[] {
@@ -211,11 +255,22 @@ function targetsOf(results: Results, memory: Memory, statements: Statements): Ta
       values: pairs('POST /login/2fa', 'floor', mostClients, speed),
       ...{ atLeast: 0.45, tolerance: 0.1 },
     },
+    {
+      name: `/token/refresh to one statement, throughput, ${at}`,
+      values: pairs('POST /token/refresh', 'one statement', mostClients, speed),
+      ...{ atLeast: 0.3, tolerance: 0.1 },
+    },
+    {
+      name: `/token/introspect to one statement, throughput, ${at}`,
+      values: pairs('POST /token/introspect', 'one statement', mostClients, speed),
+      ...{ atLeast: 0.3, tolerance: 0.1 },
+    },
     { name: '/login, SQL statements', values: [statements.login.each], atMost: 4, tolerance: 0 },
     { name: '/login/2fa, SQL statements', values: [statements.code.each], atMost: 3, tolerance: 0 },
+    { name: '/token/refresh, SQL statements', values: [statements.refresh.each], atMost: 2, tolerance: 0 },
     {
       name: 'BEGIN, COMMIT and the like',
-      values: [statements.login.transactionControl + statements.code.transactionControl],
+      values: [Object.values(statements).reduce((sum, { transactionControl }) => sum + transactionControl, 0)],
       ...{ atMost: 0, tolerance: 0, digits: 0 },
     },
     { name: 'memory, peak', values: [memory.peak], ...{ atMost: 260, tolerance: 0.05, digits: 0, unit: ' MiB' } },

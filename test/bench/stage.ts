@@ -1,5 +1,5 @@
 import { fork } from 'node:child_process'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,6 +16,8 @@ import { createSupply } from './supply.ts'
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
 const unlimited = '1000000000'
+/** The backend that introspects. */
+const backend = `bench:${randomBytes(24).toString('hex')}`
 
 /**
  * Everything the bench measures, each program in a process of its own: Doorstep as in production with a stand-in for
@@ -64,7 +66,7 @@ export async function openStage(options: {
 function productionEnvironment(twilio: { url: string; accountSid: string; authToken: string }): Record<string, string> {
   const limits = [
     ...['SMS_PER_ADDRESS_HOUR', 'SMS_PER_ADDRESS_DAY', 'SMS_PER_PREFIX_HOUR', 'SMS_GLOBAL_HOUR', 'SMS_GLOBAL_DAY'],
-    ...['RATE_LOGIN_MINUTE', 'RATE_LOGIN_HOUR', 'RATE_VERIFY_MINUTE', 'RATE_DEFAULT_MINUTE'],
+    ...['RATE_LOGIN_MINUTE', 'RATE_LOGIN_HOUR', 'RATE_VERIFY_MINUTE', 'RATE_REFRESH_MINUTE', 'RATE_DEFAULT_MINUTE'],
   ]
   return {
     ...Object.fromEntries(limits.map((name) => [name, unlimited])),
@@ -79,6 +81,7 @@ function productionEnvironment(twilio: { url: string; accountSid: string; authTo
     TWILIO_AUTH_TOKEN: twilio.authToken,
     TWILIO_FROM: '+15005550006',
     TWILIO_API_BASE_URL: twilio.url,
+    INTROSPECTION_CLIENTS: backend,
   }
 }
 

@@ -2,16 +2,19 @@ import { createHmac } from 'node:crypto'
 import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
 import type { Config } from '../../src/config.ts'
+import { newSession } from '../../src/features/sessions/start-session.ts'
+import { passwordLevel } from '../../src/security/assurance.ts'
 import { createChallengeRules } from '../../src/security/challenge.ts'
 import { createOneTimeCodes } from '../../src/security/one-time-code.ts'
 import { createPasswordHash } from '../../src/security/password-hash.ts'
 import { createPhoneNumbers } from '../../src/security/phone-number.ts'
+import { createRefreshTokens } from '../../src/security/refresh-token.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
 import { createTokens, tokenKinds } from '../../src/security/tokens.ts'
 import { createStore } from '../../src/store/index.ts'
 import { PrismaClient } from '../../src/store/prisma/client.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
-import { expectOk, type Operation, post } from './load.ts'
+import { drive, expectOk, type Operation, post } from './load.ts'
 
 export const password = 'correct horse battery staple'
 
@@ -37,6 +40,7 @@ export async function createSupply({ url, config, count }: { url: string; config
 
   const secrets = createSecrets(config.secretKeys)
   const oneTimeCodes = createOneTimeCodes({ secrets, length: config.code.length })
+  const refreshTokens = createRefreshTokens({ secrets })
   const challengeRules = createChallengeRules(config)
   const tokens = createTokens({
     config,
@@ -80,6 +84,18 @@ export async function createSupply({ url, config, count }: { url: string; config
     return codeRequest(user, pending_token, code)
   }
 
+  /** Starts a session of the next user as a login does; the refresh token that it came with. */
+  async function startSession(): Promise<string> {
+    const { id, address } = nextUser()
+    const caller = { requestId: systemRandom.uuid(), address, userAgent: null }
+    const session = newSession({ random: systemRandom }, { level: passwordLevel, remember: true, caller })
+    const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
+    const proof = { identifier: Buffer.from(id), deviceId: null }
+    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, event)
+    if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
+    return refreshTokens.make({ sessionId: session.id, generation: 0 })
+  }
+
   async function prepare(requests: string[], wanted: number): Promise<void> {
     while (requests.length < wanted) requests.push(await openChallenge(nextUser()))
   }
@@ -108,6 +124,35 @@ export async function createSupply({ url, config, count }: { url: string; config
               const { status } = expectOk(await send(request))
               if (status !== 'authenticated') throw new Error(`/login/2fa answered ${status}`)
             }
+      }
+    },
+
+    /** Refreshes of `count` sessions in turn, each with the token that its last one gave. */
+    refreshes: async (count: number): Promise<() => Operation> => {
+      const tokens: string[] = []
+      for (let made = 0; made < count; made += 1) tokens.push(await startSession())
+      return () => {
+        const token = tokens.shift()
+        return async (send) => {
+          const answer = expectOk(await send(post('/token/refresh', { refresh_token: token })))
+          tokens.push(String(answer.refresh_token))
+        }
+      }
+    },
+
+    /** Introspections of a live session's access token. */
+    introspections: async (port: number): Promise<() => Operation> => {
+      const [client] = config.introspectionClients
+      const refreshToken = await startSession()
+      let request = ''
+      const signIn: Operation = async (send) => {
+        const { access_token: token } = expectOk(await send(post('/token/refresh', { refresh_token: refreshToken })))
+        request = post('/token/introspect', `token=${token}`, { basic: `${client?.id}:${client?.secret}` })
+      }
+      await drive(port, { clients: 1, untilMs: 10_000, operations: 1 }, () => signIn)
+      return () => async (send) => {
+        const { active } = expectOk(await send(request))
+        if (active !== true) throw new Error('a live session is told to be over')
       }
     },
 
