@@ -36,7 +36,8 @@ export async function openStage(options: {
   onClose(postgres.close)
   const twilio = await startTwilioStub()
   onClose(twilio.close)
-  // The allocator as the container image sets it.
+  // Memory as the container image sets it.
+  const heap = ['--max-old-space-size=256', '--max-semi-space-size=8']
   const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '67108864', MALLOC_MMAP_THRESHOLD_: '33554432' }
   const environment = { ...allocator, ...productionEnvironment(twilio), ...settings }
 
@@ -48,7 +49,7 @@ export async function openStage(options: {
     return child
   }
   const startDoorstep = (databaseUrl: string, nodeOptions: string[] = []): Promise<Child> =>
-    start([...nodeOptions, 'dist/main.js'], { ...environment, DATABASE_URL: databaseUrl })
+    start([...heap, ...nodeOptions, 'dist/main.js'], { ...environment, DATABASE_URL: databaseUrl })
 
   const doorstep = await startDoorstep(postgres.url)
   const config = loadConfig({ ...environment, DATABASE_URL: postgres.url })

@@ -447,7 +447,7 @@ t.test('the statements of the login, in every order in which two or three sessio
     {
       guard: 'one success per code',
       in: 'pending_challenge',
-      part: 'AND c.consumed_at IS NULL',
+      part: 'AND consumed_at IS NULL',
       instead: '',
       race: false,
       breaks: rightTwice,

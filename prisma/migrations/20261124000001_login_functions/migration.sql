@@ -5,7 +5,8 @@
 -- Behind it come sms_budgets in the order of their keys, then sms_totals: always in this order, so nothing deadlocks.
 -- Time is this server's clock. Durations come in as whole seconds. Answers are JSON with an "outcome".
 -- They are PL/pgSQL, also where SQL would do: it keeps the plans of its statements for the life of a connection, while
--- before Postgres 18 a body in SQL is parsed and planned again in every transaction.
+-- before Postgres 18 a body in SQL is parsed and planned again in every transaction. The functions that are called by
+-- the service have those plans made once and for all values (force_generic_plan): every statement goes by a key.
 
 -- Whole seconds from p_now until p_time, at least 1; NULL for a time that never comes.
 CREATE FUNCTION seconds_until(p_time timestamptz, p_now timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
@@ -383,10 +384,11 @@ BEGIN
   ELSE
     s := insert_session(p_user, p_session, t);
   END IF;
-  INSERT INTO trusted_devices (id, user_id, token_hash, name, address, created_at, last_used_at, expires_at)
-  SELECT (p_device->>'id')::uuid, p_user, decode(p_device->>'token_hash', 'hex'), p_device->>'name', p_device->>'address', t, t,
-         t + (p_device->>'ttl')::integer * interval '1 second'
-  WHERE jsonb_typeof(p_device) = 'object';
+  IF jsonb_typeof(p_device) = 'object' THEN
+    INSERT INTO trusted_devices (id, user_id, token_hash, name, address, created_at, last_used_at, expires_at)
+    VALUES ((p_device->>'id')::uuid, p_user, decode(p_device->>'token_hash', 'hex'), p_device->>'name', p_device->>'address', t, t,
+            t + (p_device->>'ttl')::integer * interval '1 second');
+  END IF;
   PERFORM record_event(p_event, p_user);
   RETURN session_state(s, t) || jsonb_build_object('outcome', 'completed');
 END $$;
