@@ -137,12 +137,12 @@ async function measureFloor(stage: Stage, load: Load): Promise<Result> {
   return driven(stage, stage.floor, load, next)
 }
 
-/** As many codes are prepared as the floor could have used: Doorstep is not faster. */
+/** Half as many codes are prepared as the floor could have used; if they do not last, the measurement is the shorter. */
 async function measureCode(stage: Stage, load: Load, results: Results): Promise<Result> {
   const { doorstep, supply } = stage
   await supply.clear()
   const floor = results.get('floor')?.get(load.clients)?.at(-1)?.operationsPerSecond
-  const wanted = floor === undefined ? (load.operations ?? 0) : Math.ceil((floor * load.untilMs) / 1_000)
+  const wanted = floor === undefined ? (load.operations ?? 0) : Math.ceil((floor * load.untilMs) / 2_000)
   return driven(stage, doorstep, load, await supply.codes(wanted + leadIn * load.clients))
 }
 
