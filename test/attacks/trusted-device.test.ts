@@ -128,6 +128,8 @@ t.test('a thief with an old device is asked for the code: 30 days are counted on
   await age(doorstep, ada, 61)
   t.match(await knock(ada, device), asks, 'a second after the end it is not: logins in between have not prolonged it')
   t.strictSame((await list()).body, { trusted_devices: [] })
+  t.match(await knock(ada, device, 'wrong'), { status: 401 })
+  t.equal(await failuresOf(ada), 1, 'nor does it give guesses of its own: they count against the e-mail')
 })
 
 const change = (email: string, changed: Parameters<typeof services.store.accounts.change>[1]) =>

@@ -8,6 +8,7 @@ import { dump, enter, refresh, type Signed, tokensOf } from '../helpers/credenti
 import { createTestDatabase } from '../helpers/database.ts'
 import { startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { part } from '../helpers/forge.ts'
+import { meetAtRow } from '../helpers/hold-row.ts'
 import { call, codeFor, createUser, finish, login } from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
 
@@ -88,11 +89,11 @@ t.test('a new key is shown for one cache life, one look of every replica and one
 })
 
 t.test('of many replicas that rotate at once exactly one adds a key', async (t) => {
-  const madeBy = async (work: (index: number) => Promise<unknown>): Promise<number> => {
+  const madeBy = async (work: () => Promise<unknown>): Promise<number> => {
     await settle()
     const before = await keyIds()
     const [events] = await sql<{ n: string }>(`SELECT count(*) AS n FROM audit_events WHERE type = 'key.created'`)
-    await together(10, work)
+    await work()
     const after = await keyIds()
     const [now] = await sql<{ n: string }>(`SELECT count(*) AS n FROM audit_events WHERE type = 'key.created'`)
     const made = after.filter((id) => !before.includes(id)).length
@@ -100,18 +101,18 @@ t.test('of many replicas that rotate at once exactly one adds a key', async (t) 
     return made
   }
   const given: (string | null)[] = []
-  t.equal(await madeBy(async (n) => given.push((await rings[n % 2]?.rotate(0)) ?? null)), 1, 'asked to')
+  const rotations = () => together(10, async (n) => given.push((await rings[n % 2]?.rotate(0)) ?? null))
+  // Where each would write its key, if more than one came that far.
+  const writing = { text: 'LOCK TABLE signing_keys IN EXCLUSIVE MODE', values: [], waiters: 10 }
+  t.equal(await madeBy(() => meetAtRow(doorstep, writing, rotations)), 1, 'asked to')
   t.equal(given.filter((id) => id !== null).length, 1, 'and one was told that it did')
   t.equal(await rings[0].rotate(0), null, 'nor is another made while one is on its way')
 
   await settle()
-  t.equal(
-    await madeBy((n) => rings[n % 2]?.maintain() ?? Promise.resolve()),
-    0,
-    'by itself: not while the key is young',
-  )
+  const maintenance = () => together(10, async (n) => rings[n % 2]?.maintain())
+  t.equal(await madeBy(maintenance), 0, 'by itself: not while the key is young')
   await pass(config.signingKeyDays * 86_400)
-  t.equal(await madeBy((n) => rings[n % 2]?.maintain() ?? Promise.resolve()), 1, 'by itself, of an old key')
+  t.equal(await madeBy(maintenance), 1, 'by itself, of an old key')
 })
 
 t.test('a key is replaced by itself when it is 30 days old', async (t) => {

@@ -60,7 +60,7 @@ BEGIN
   IF factor_locked_until(g, p_now) IS NOT NULL THEN
     RETURN 0;
   END IF;
-  FOREACH failure IN ARRAY g.failed_at LOOP
+  FOREACH failure IN ARRAY coalesce(g.failed_at, '{}') LOOP
     in_a_day := in_a_day + (failure > p_now - interval '24 hours')::integer;
     in_a_month := in_a_month + (failure > p_now - interval '720 hours')::integer;
   END LOOP;
