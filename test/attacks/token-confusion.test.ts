@@ -445,7 +445,7 @@ t.test('10,000 mutations of valid tokens: 401 every time', async (t) => {
     await fc.assert(
       fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 3 }), async (changes) => {
         const mutant = changes.reduce(mutate, token)
-        fc.pre(!isSame(token, mutant) && mutant !== donors.older)
+        fc.pre(!isSame(token, mutant) && !isSame(older, mutant))
         tried += 1
         const reply = await app.inject({ url: kinds[kind].path, headers: { authorization: `Bearer ${mutant}` } })
         if (reply.statusCode !== 401 || reply.headers['www-authenticate'] !== 'Bearer error="invalid_token"') {
