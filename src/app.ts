@@ -49,7 +49,7 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   keyRoutes(app, services)
   healthRoutes(app, { ...services, isDraining })
   problemRoutes(app, services)
-  if (config.sms.provider === 'twilio') await smsCodeRoutes(app, services)
+  await smsCodeRoutes(app, services)
   if (services.inbox) developmentRoutes(app, services.inbox)
   refuseOtherMethods()
 

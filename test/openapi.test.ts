@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { TSchema } from 'typebox'
@@ -29,6 +30,10 @@ type Document = {
   paths: Record<string, Record<string, Operation>>
   components: { securitySchemes: Record<string, object>; schemas: Record<string, Schema> }
 }
+
+const formType = 'application/x-www-form-urlencoded'
+/** What takes a form; everything else takes JSON. */
+const forms = ['POST /token/introspect', 'POST /webhooks/twilio/status']
 
 const doorstep = await startDoorstep(t, {
   env: { INTROSPECTION_CLIENTS: 'billing:a-secret-of-the-billing-team-0123' },
@@ -77,7 +82,7 @@ t.test('every operation says what it is, with an example of everything that goes
       t.ok(fits(parameter.schema, parameter.example), `${name}: example of a parameter`)
     }
     for (const [type, media] of Object.entries(operation.requestBody?.content ?? {})) {
-      t.equal(type, name === 'POST /token/introspect' ? 'application/x-www-form-urlencoded' : 'application/json')
+      t.equal(type, forms.includes(name) ? formType : 'application/json')
       t.ok(
         examplesIn(media).length > 0 && examplesIn(media).every((it) => fits(media.schema, it)),
         `${name}: examples of the body`,
@@ -162,17 +167,27 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   const driven = new Map<string, Set<string>>(operations.map(({ name }) => [name, new Set()]))
   const send = async (
     name: string,
-    sent: { token?: string; basic?: string; body?: unknown; text?: string; type?: string; path?: string } = {},
+    sent: {
+      token?: string
+      basic?: string
+      signature?: string
+      body?: unknown
+      text?: string
+      type?: string
+      path?: string
+      to?: typeof app
+    } = {},
   ): Promise<Answer['body']> => {
     const [method = '', path = ''] = name.split(' ')
     const payload = sent.text ?? (sent.body === undefined ? undefined : JSON.stringify(sent.body))
-    const reply = await app.inject({
+    const reply = await (sent.to ?? app).inject({
       method: method as 'GET',
       url: sent.path ?? path,
       headers: {
         ...(payload !== undefined && { 'content-type': sent.type ?? 'application/json' }),
         ...(sent.token !== undefined && { authorization: `Bearer ${sent.token}` }),
         ...(sent.basic !== undefined && { authorization: `Basic ${Buffer.from(sent.basic).toString('base64')}` }),
+        ...(sent.signature !== undefined && { 'x-twilio-signature': sent.signature }),
       },
       ...(payload !== undefined && { payload }),
     })
@@ -291,21 +306,17 @@ t.test('each operation lists exactly the problems that it can be brought to answ
     ['POST /token/refresh', 'application/json'],
     ['POST /logout', 'application/json'],
     ['POST /login/step-up', 'application/json'],
-    ['POST /token/introspect', 'application/x-www-form-urlencoded'],
+    ['POST /token/introspect', formType],
   ] as const) {
     const credential = name === 'POST /token/introspect' ? { basic: backend } : { token }
     await send(name, { ...credential, text: type === 'application/json' ? '{"unknown":1}' : 'unknown=1', type })
     await send(name, { ...credential, text: ' '.repeat(20_000), type })
     await send(name, { ...credential, text: '{}', type: 'text/plain' })
   }
-  await send('POST /token/introspect', {
-    basic: 'billing:wrong',
-    text: 'token=x',
-    type: 'application/x-www-form-urlencoded',
-  })
+  await send('POST /token/introspect', { basic: 'billing:wrong', text: 'token=x', type: formType })
   for (const sent of ['x', token]) {
     const text = `token=${sent}`
-    await send('POST /token/introspect', { basic: backend, text, type: 'application/x-www-form-urlencoded' })
+    await send('POST /token/introspect', { basic: backend, text, type: formType })
   }
   for (const thing of ['sessions', 'trusted-devices']) {
     await send(`GET /${thing}`, { token })
@@ -346,6 +357,31 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   const leaving = await send('POST /login', { body: form(stepping.user) })
   await send('POST /logout', { token: leaving.access_token, body: { scope: 'others' } })
   await send('POST /logout', { token: leaving.access_token })
+
+  // Receipts. A signature can hold only with Twilio.
+  const authToken = 'not-a-real-token'
+  const { app: withTwilio } = await startDoorstep(t, {
+    database: doorstep.database,
+    env: {
+      SMS_PROVIDER: 'twilio',
+      TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
+      TWILIO_AUTH_TOKEN: authToken,
+      TWILIO_FROM: '+15005550006',
+      TWILIO_API_BASE_URL: 'http://127.0.0.1:1',
+    },
+  })
+  const receive = (MessageStatus: string, type = formType) =>
+    send('POST /webhooks/twilio/status', {
+      to: withTwilio,
+      signature: createHmac('sha1', authToken)
+        .update(`http://localhost:3000/webhooks/twilio/statusMessageStatus${MessageStatus}`)
+        .digest('base64'),
+      text: new URLSearchParams({ MessageStatus }).toString(),
+      type,
+    })
+  await send('POST /webhooks/twilio/status')
+  for (const status of ['queued', '\0', 'x'.repeat(9_000)]) await receive(status)
+  await receive('queued', `${formType}; charset=latin1`)
 
   // And what goes well.
   const good = await begin()

@@ -33,6 +33,7 @@ const publicRoutes = [
   'HEAD /docs/static/*',
   'POST /login',
   'POST /token/refresh',
+  'POST /webhooks/twilio/status',
 ]
 const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend']
 const accessRoutes = [

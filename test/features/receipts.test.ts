@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { assertSigned } from '../../src/features/sms-codes/record-receipt.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { call, createUser, finish, login } from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
@@ -36,10 +37,17 @@ function signatureOf(fields: Fields, at = url, authToken = stub.authToken): stri
 /** One receipt, as Twilio would send it unless something is changed. */
 async function send(
   fields: Fields,
-  more: { signature?: string | null; headers?: Record<string, string>; body?: string; at?: string } = {},
+  more: {
+    signature?: string | null
+    headers?: Record<string, string>
+    body?: string
+    at?: string
+    to?: typeof app
+  } = {},
 ) {
-  const { signature = signatureOf(fields), headers, body = new URLSearchParams(fields).toString(), at = path } = more
-  const reply = await app.inject({
+  const { signature = signatureOf(fields), headers, at = path, to = app } = more
+  const { body = new URLSearchParams(fields).toString() } = more
+  const reply = await to.inject({
     method: 'POST',
     url: at,
     headers: { 'content-type': form, ...(signature !== null && { 'x-twilio-signature': signature }), ...headers },
@@ -51,15 +59,15 @@ async function send(
 type Text = { provider_id: string; delivery: string; error: string | null }
 
 /** A login that is waiting for its code; its text as it is stored, and as its owner is shown it. */
-async function waiting() {
-  const user = await createUser(doorstep)
-  const pending: string = (await login(doorstep, user)).body.pending_token
+async function waiting(at = doorstep) {
+  const user = await createUser(at)
+  const pending: string = (await login(at, user)).body.pending_token
   const stored = async (): Promise<Text> => {
     const [row] = await sql<Text>('SELECT provider_id, delivery, error FROM sms_messages WHERE user_id = $1', [user.id])
     if (row === undefined) throw new Error('no text')
     return row
   }
-  const shown = async () => (await call(doorstep, '/login/2fa', { token: pending })).body.challenge.delivery
+  const shown = async () => (await call(at, '/login/2fa', { token: pending })).body.challenge.delivery
   const { provider_id: MessageSid } = await stored()
   const receipt = (MessageStatus: string, more: Fields = {}): Fields => ({
     AccountSid: stub.accountSid,
@@ -263,8 +271,33 @@ t.test('neither receipts nor what they quote come into the log', async (t) => {
   }
 })
 
-t.test('without Twilio there is no such endpoint', async (t) => {
-  const other = await startDoorstep(t, { database: doorstep.database })
-  const answer = await call(other, path, { body: {}, headers: { 'x-twilio-signature': 'x' } })
-  t.match(answer, { status: 404, body: { code: 'not_found' } })
+t.test('without Twilio no receipt is taken, by whatever key it is signed', async (t) => {
+  const other = await startDoorstep(t, {
+    database: doorstep.database,
+    env: { SMS_PROVIDER: 'console', TWILIO_AUTH_TOKEN: stub.authToken },
+  })
+  const { stored, receipt } = await waiting(other)
+  const before = await stored()
+  t.match(before, { provider_id: /^console-/, delivery: 'sent', error: null })
+  const fields = receipt('failed', { ErrorCode: '30003' })
+  const emptyKey = signatureOf(fields, url, '')
+  const attempts: Record<string, Parameters<typeof send>[1]> = {
+    'no signature': { signature: null },
+    'an empty signature': { signature: '' },
+    'a made-up signature': { signature: 'bm8gc2lnbmF0dXJl' },
+    'the signature of an empty auth token': { signature: emptyKey },
+    'the signature of "undefined"': { signature: signatureOf(fields, url, 'undefined') },
+    'the signature of an auth token that is not in use': {},
+    'a body too large to read': { signature: emptyKey, body: 'x'.repeat(100_000) },
+    'a body of a kind that nobody reads': { signature: emptyKey, headers: { 'content-encoding': 'gzip' } },
+  }
+  for (const [name, more] of Object.entries(attempts)) {
+    await isRefused(t, name, await send(fields, { ...more, to: other.app }))
+  }
+  t.throws(() => assertSigned(other, { signature: emptyKey, fields }), { code: 'invalid_signature' })
+  t.strictSame(await stored(), before, 'nothing of it was believed')
+  t.notOk(
+    other.logs.some((line) => line.includes('30003')),
+    'nor logged',
+  )
 })

@@ -5,7 +5,10 @@ import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 import { assertSigned, recordReceipt } from './record-receipt.ts'
 
-/** What the provider tells us of texts it has taken. */
+/** Of an HMAC-SHA-1 in Base64. */
+const signatureLength = 28
+
+/** What the provider tells us of texts it has taken. With a provider other than Twilio, nothing: every call is refused. */
 export async function smsCodeRoutes(app: App, services: Pick<Services, 'store' | 'config' | 'events'>): Promise<void> {
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
@@ -17,7 +20,7 @@ export async function smsCodeRoutes(app: App, services: Pick<Services, 'store' |
     }
     scope.addContentTypeParser<string>('*', { parseAs: 'string', bodyLimit: 8_192 }, readSigned)
     scope.addHook('onRequest', async ({ headers }) => {
-      if (signatureOf(headers) === '') throw new Problem('invalid_signature')
+      if (!services.config.sms.twilio || signatureOf(headers) === '') throw new Problem('invalid_signature')
     })
     ;(scope as App).post(
       '/webhooks/twilio/status',
@@ -27,9 +30,17 @@ export async function smsCodeRoutes(app: App, services: Pick<Services, 'store' |
           operationId: 'recordReceipt',
           tags: ['webhooks'],
           summary: 'Delivery receipts of Twilio',
-          description: 'Signed with `X-Twilio-Signature` over PUBLIC_URL; anything else is refused before it is read.',
+          description:
+            'Signed with `X-Twilio-Signature` over PUBLIC_URL; anything else is refused before it is read, and so is everything ' +
+            'where another provider sends the texts.',
           consumes: ['application/x-www-form-urlencoded'],
-          headers: Type.Object({ 'x-twilio-signature': Type.Optional(Type.String()) }),
+          headers: Type.Object({
+            'x-twilio-signature': Type.String({
+              maxLength: signatureLength,
+              description: 'HMAC-SHA-1 under the auth token, in Base64.',
+              examples: ['c5sXfGxXvLcYxvnHlYXbPUNXf4s='],
+            }),
+          }),
           body: Type.Record(Type.String(), Type.String({ maxLength: 1_024 }), {
             examples: [{ MessageSid: 'SM0123456789abcdef0123456789abcdef', MessageStatus: 'delivered' }],
           }),
@@ -45,7 +56,8 @@ export async function smsCodeRoutes(app: App, services: Pick<Services, 'store' |
   })
 }
 
+/** What may be a signature; empty without one. */
 function signatureOf(headers: Record<string, unknown>): string {
   const { 'x-twilio-signature': signature } = headers
-  return typeof signature === 'string' ? signature : ''
+  return typeof signature === 'string' && signature.length === signatureLength ? signature : ''
 }
