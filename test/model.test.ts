@@ -75,7 +75,7 @@ async function stored({ user, sessions }: Real): Promise<object | undefined> {
        ARRAY(SELECT cardinality(failed_at) FROM trusted_devices WHERE user_id = $1 ORDER BY created_at, id) AS devices,
        streak, cardinality(failed_at) AS failed,
        coalesce((SELECT failures FROM login_throttles WHERE identifier = $3), 0) AS throttle,
-       (SELECT count(*)::integer FROM sms_budgets, unnest(sent_at) AS sent
+       (SELECT count(*)::integer FROM sms_budgets b, unnest(counted_texts(b)) AS sent
          WHERE key = 'user:' || $4 AND sent > clock_timestamp() - interval '24 hours') AS texts
      FROM factor_guards WHERE user_id = $1`,
     [user.id, sessions.map(({ sid }) => sid), services.loginThrottle.identify(user.email), user.id],

@@ -249,7 +249,7 @@ t.test('what the database complains of', async (t) => {
     { what: 'the audit row', table: 'audit_events', more: '' },
     { what: 'the end of the streak', table: 'factor_guards', more: 'UPDATE OF streak' },
     { what: 'the challenge', table: 'challenges', more: 'UPDATE OF consumed_at' },
-    { what: 'the refund of the text', table: 'sms_budgets', more: 'UPDATE' },
+    { what: 'the refund of the text', table: 'sms_messages', more: 'UPDATE' },
     { what: 'the commit', table: 'sessions', more: 'DEFERRED' },
   ]
   for (const { what, table, more } of places) {

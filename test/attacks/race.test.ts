@@ -287,7 +287,7 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
     await reconcile(t, one, users, { answers, texts })
     const sent = await sql<{ reserved_at: Date; phone: string }>(
       `SELECT m.reserved_at, u.phone FROM sms_messages m JOIN users u ON u.id = m.user_id
-       WHERE u.id = ANY ($1) AND m.budgets <> '{}' ORDER BY u.phone, m.reserved_at`,
+       WHERE u.id = ANY ($1) AND NOT m.refunded ORDER BY u.phone, m.reserved_at`,
       [users.map(({ id }) => id)],
     )
     const close = sent.filter(({ reserved_at: at, phone }, i) => {

@@ -109,7 +109,7 @@ t.test('the statements of the login, in every order in which two or three sessio
          (SELECT count(*)::integer FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL) AS "liveSessions",
          (SELECT count(*)::integer FROM sms_messages m WHERE m.user_id = $1) AS texts,
          (SELECT cardinality(failed_at) FROM factor_guards WHERE user_id = $1) AS failures,
-         (SELECT cardinality(sent_at) FROM sms_budgets WHERE key = 'phone:' || $2) AS "phoneTexts"
+         (SELECT cardinality(counted_texts(b)) FROM sms_budgets b WHERE key = 'phone:' || $2) AS "phoneTexts"
        FROM challenges c WHERE c.user_id = $1`,
       [user.id, user.phone],
     )
@@ -384,7 +384,13 @@ t.test('the statements of the login, in every order in which two or three sessio
     sessions?: 3
     race: boolean
   }
-  const noLock = { guard: 'the lock of the account', in: 'lock_account', part: 'FOR UPDATE', instead: '', race: true }
+  const noLock = {
+    guard: 'the lock of the account',
+    in: 'lock_account',
+    part: 'PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_user, 0));',
+    instead: '',
+    race: true,
+  }
   const noEpoch = {
     guard: 'the look at the epoch',
     part: 'AND epoch = p_epoch AND disabled_at IS NULL',
@@ -402,9 +408,8 @@ t.test('the statements of the login, in every order in which two or three sessio
     {
       guard: 'the lock of a budget',
       in: 'reserve_sms',
-      part:
-        'INSERT INTO sms_budgets (key) VALUES (r.key) ON CONFLICT (key) DO UPDATE SET touched_at = p_now RETURNING *' +
-        ' INTO budget;',
+      part: `INSERT INTO sms_budgets AS old (key) VALUES (r.key)
+    ON CONFLICT (key) DO UPDATE SET sent_at = counted_texts(old), touched_at = p_now RETURNING * INTO budget;`,
       instead: 'SELECT * INTO budget FROM sms_budgets WHERE key = r.key;',
       race: true,
       breaks: sharedPhone,
@@ -418,10 +423,12 @@ t.test('the statements of the login, in every order in which two or three sessio
       breaks: loginAndDisable,
     },
     {
-      guard: 'the lock before an unlock',
+      guard: 'the order of the locks of an unlock',
       in: 'unlock_user',
-      part: 'PERFORM lock_account(the_user);',
-      instead: '',
+      part: `PERFORM lock_account(the_user);
+  DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers);`,
+      instead: `DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers);
+  PERFORM lock_account(the_user);`,
       race: true,
       breaks: unlocking,
       sessions: 3,

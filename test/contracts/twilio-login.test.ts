@@ -43,8 +43,8 @@ const requestsTo = (user: TestUser): number => stub.requests.filter(({ to }) => 
 /** Texts that a user's budgets are charged with, texts in the ledger, and what they came to. */
 async function ledgerOf(user: TestUser) {
   const [budgets] = await first.sql(
-    `SELECT coalesce((SELECT cardinality(sent_at) FROM sms_budgets WHERE key = 'user:' || $1), 0) AS user,
-       coalesce((SELECT cardinality(sent_at) FROM sms_budgets WHERE key = 'phone:' || $2), 0) AS phone`,
+    `SELECT coalesce((SELECT cardinality(counted_texts(b)) FROM sms_budgets b WHERE key = 'user:' || $1), 0) AS user,
+       coalesce((SELECT cardinality(counted_texts(b)) FROM sms_budgets b WHERE key = 'phone:' || $2), 0) AS phone`,
     [user.id, user.phone],
   )
   const texts = await first.sql('SELECT delivery, error, provider_id FROM sms_messages WHERE user_id = $1', [user.id])

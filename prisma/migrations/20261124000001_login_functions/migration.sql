@@ -1,7 +1,7 @@
 -- The decisions of the login, each one statement for its caller and each decided under a lock.
 --
--- One account, one lock: whatever decides about an account takes its factor_guards row first (lock_account) and reads
--- the clock after that, so that decisions about one account happen one after another on every replica.
+-- One account, one lock: whatever decides about an account takes its lock first (lock_account) and reads the clock after
+-- that, so that decisions about one account happen one after another on every replica.
 -- Behind it come sms_budgets in the order of their keys, then sms_totals: always in this order, so nothing deadlocks.
 -- Time is this server's clock. Durations come in as whole seconds. Answers are JSON with an "outcome".
 -- They are PL/pgSQL, also where SQL would do: it keeps the plans of its statements for the life of a connection, while
@@ -20,16 +20,16 @@ BEGIN
           p_event->>'request_id', p_event->>'detail');
 END $$;
 
--- The account's row of failed codes, locked until the statement ends; NULL if there is no such user.
+-- Keeps the account to this transaction; its row of failed codes, or NULL if there is no such user. The lock is not on
+-- that row: a row's lock is written to the table and the log at every try, this one is kept in memory.
 CREATE FUNCTION lock_account(p_user uuid) RETURNS factor_guards LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards;
 BEGIN
-  SELECT * INTO g FROM factor_guards WHERE user_id = p_user FOR UPDATE;
+  PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_user, 0));
+  SELECT * INTO g FROM factor_guards WHERE user_id = p_user;
   IF NOT FOUND THEN
-    INSERT INTO factor_guards (user_id) SELECT id FROM users WHERE id = p_user
-    ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id
-    RETURNING * INTO g;
+    INSERT INTO factor_guards (user_id) SELECT id FROM users WHERE id = p_user RETURNING * INTO g;
   END IF;
   RETURN g;
 END $$;
@@ -82,6 +82,20 @@ BEGIN
     'delivery', (SELECT m.delivery FROM sms_messages m WHERE m.challenge_id = c.id ORDER BY m.reserved_at DESC LIMIT 1));
 END $$;
 
+-- When the texts were sent that count against a budget, in their order: all but those that a success gave back.
+CREATE FUNCTION counted_texts(b sms_budgets) RETURNS timestamptz[] LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  texts timestamptz[] := '{}';
+  sent timestamptz;
+BEGIN
+  FOREACH sent IN ARRAY b.sent_at LOOP
+    IF NOT EXISTS (SELECT FROM sms_messages m WHERE m.reserved_at = sent AND m.refunded AND b.key = ANY (m.budgets)) THEN
+      texts := array_append(texts, sent);
+    END IF;
+  END LOOP;
+  RETURN texts;
+END $$;
+
 -- Charges one text to every budget, or to none: NULL when it is reserved, otherwise which limit refuses and for how long.
 -- p_rules: [{key, cooldown?, hour?, day?, refundable}], sliding windows. p_totals: [{period, max}], UTC hours and days.
 CREATE FUNCTION reserve_sms(p_rules jsonb, p_totals jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -96,7 +110,8 @@ DECLARE
   refusal text;
 BEGIN
   FOR r IN SELECT * FROM jsonb_to_recordset(p_rules) AS rule(key text, cooldown integer, hour integer, day integer) ORDER BY key LOOP
-    INSERT INTO sms_budgets (key) VALUES (r.key) ON CONFLICT (key) DO UPDATE SET touched_at = p_now RETURNING * INTO budget;
+    INSERT INTO sms_budgets AS old (key) VALUES (r.key)
+    ON CONFLICT (key) DO UPDATE SET sent_at = counted_texts(old), touched_at = p_now RETURNING * INTO budget;
     n := cardinality(budget.sent_at);
     cooled_at := budget.sent_at[n] + r.cooldown * interval '1 second';
     allowed_at := greatest(budget.sent_at[n - r.hour + 1] + interval '1 hour', budget.sent_at[n - r.day + 1] + interval '24 hours');
@@ -132,7 +147,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- Writes a reserved text into the ledger, with the budgets that a success gives back.
+-- Writes a reserved text into the ledger, with the budgets that a success will give back.
 CREATE FUNCTION insert_message(p_message uuid, p_user uuid, p_challenge uuid, p_rules jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO sms_messages (id, user_id, challenge_id, reserved_at, budgets)
@@ -142,18 +157,42 @@ END $$;
 
 -- Gives back what an account's own texts used of their budgets.
 CREATE FUNCTION refund_sms(p_user uuid) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  keys text[];
-  own timestamptz[];
 BEGIN
-  SELECT array_agg(budget), array_agg(m.reserved_at) INTO keys, own
-  FROM sms_messages m, unnest(m.budgets) AS budget WHERE m.user_id = p_user;
-  IF keys IS NULL THEN
-    RETURN;
+  UPDATE sms_messages SET refunded = true WHERE user_id = p_user AND NOT refunded;
+END $$;
+
+-- Counts a failed password before it is looked at; a success takes it back. The 5th in a row starts a lock of 30 s that
+-- doubles up to an hour. While it runs nothing is counted and nothing is prolonged. p_settle: seconds after which a charge
+-- that nobody settled (its process died) is no longer taken for a password that is being evaluated.
+-- charged | locked | contended (the lock comes from passwords that are being evaluated at this moment); with retry_after
+CREATE FUNCTION charge_password(p_identifier bytea, p_settle integer) RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  l login_throttles;
+  t timestamptz;
+BEGIN
+  -- A lock is looked for before the row is touched: ON CONFLICT alone would lock and write it even to refuse, and a flood
+  -- against one e-mail would then hold every connection in line for its row.
+  INSERT INTO login_throttles AS old (identifier, failures, in_flight, charged_at)
+  SELECT p_identifier, 1, 1, clock_timestamp()
+  WHERE NOT EXISTS (SELECT FROM login_throttles WHERE identifier = p_identifier AND locked_until > clock_timestamp())
+  ON CONFLICT (identifier) DO UPDATE SET
+    failures = old.failures + 1,
+    in_flight = CASE WHEN old.charged_at > clock_timestamp() - p_settle * interval '1 second' THEN old.in_flight + 1 ELSE 1 END,
+    charged_at = clock_timestamp(),
+    locked_until = CASE WHEN old.failures + 1 >= 5
+      THEN clock_timestamp() + interval '30 seconds' * least(power(2, least(old.failures + 1 - 5, 16)), 120) END
+  WHERE old.locked_until IS NULL OR old.locked_until <= clock_timestamp();
+  IF FOUND THEN
+    RETURN jsonb_build_object('outcome', 'charged');
   END IF;
-  PERFORM FROM sms_budgets WHERE key = ANY (keys) ORDER BY key FOR UPDATE;
-  UPDATE sms_budgets SET sent_at = ARRAY(SELECT s FROM unnest(sent_at) s WHERE s <> ALL (own) ORDER BY s) WHERE key = ANY (keys);
-  UPDATE sms_messages SET budgets = '{}' WHERE user_id = p_user AND budgets <> '{}';
+  SELECT * INTO l FROM login_throttles WHERE identifier = p_identifier;
+  t := clock_timestamp();
+  -- The lock may have been lifted since that statement, or be about to be.
+  RETURN jsonb_build_object(
+    'outcome', CASE WHEN l.locked_until > t AND NOT (l.in_flight > 0 AND l.charged_at > t - p_settle * interval '1 second')
+      THEN 'locked' ELSE 'contended' END,
+    'retry_after', coalesce(seconds_until(l.locked_until, t), 1));
 END $$;
 
 -- The password was right: forget its failures.
@@ -189,8 +228,8 @@ BEGIN
   END IF;
 
   SELECT * INTO c FROM challenges
-  WHERE user_id = p_user AND purpose = p_challenge->>'purpose' AND consumed_at IS NULL AND superseded_at IS NULL;
-  is_live := FOUND AND c.attempts < (p_policy->>'max_attempts')::integer AND c.expires_at > t;
+  WHERE user_id = p_user AND purpose = p_challenge->>'purpose' AND superseded_at IS NULL;
+  is_live := FOUND AND c.consumed_at IS NULL AND c.attempts < (p_policy->>'max_attempts')::integer AND c.expires_at > t;
 
   IF is_live AND (NOT may_send OR c.sends >= (p_policy->>'max_sends')::integer OR c.last_sent_at + cooldown > t) THEN
     PERFORM record_event(p_event || jsonb_build_object('outcome', 'joined'), p_user);
@@ -365,8 +404,11 @@ DECLARE
   g factor_guards := lock_account(p_user);
   t timestamptz := clock_timestamp();
   c challenges := pending_challenge(p_challenge, p_user, t);
-  s sessions := live_session((p_session->>'id')::uuid, p_user, t);
+  s sessions;
 BEGIN
+  IF NOT p_session ? 'ttl' THEN
+    s := live_session((p_session->>'id')::uuid, p_user, t);
+  END IF;
   IF c.id IS NULL OR (c.purpose = 'step_up') <> (s.id IS NOT NULL) THEN
     -- Somebody was faster with the same right code, or ended the session that it would raise. A right code is no failure:
     -- the budgets get this charge back.
