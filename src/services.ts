@@ -95,7 +95,7 @@ export async function createServices(parts: {
     close: async () => {
       await background.drain()
       sms.close()
-      await db.$disconnect()
+      await db.close()
     },
   }
 }

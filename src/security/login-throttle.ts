@@ -40,7 +40,7 @@ export function createLoginThrottle({ store, secrets }: { store: Pick<Store, 'th
         const charge = await store.throttle.charge(identifier)
         if (charge.outcome === 'charged') return
         if (charge.outcome === 'locked' || waitedMs >= patienceMs) {
-          throw new Problem('login_locked', { retryAfter: charge.retryAfter })
+          throw new Problem('login_locked', { retryAfter: charge.retry_after })
         }
         await sleep(pauseMs)
       }

@@ -36,18 +36,12 @@ export function createAccounts(db: Database) {
       user: { email: string; phone: string; passwordHash: string; twoFactor: TwoFactor },
       event: Event,
     ): Promise<{ outcome: 'created'; id: string } | { outcome: 'email_taken' | 'phone_taken' }> => {
-      const [row] = await db.$queryRaw<
-        [{ result: { outcome: 'created'; id: string } | { outcome: 'email_taken' | 'phone_taken' } }]
-      >`
-        SELECT create_user(${user.email}, ${user.phone}, ${user.passwordHash}, ${user.twoFactor}, ${auditRow(event)}::jsonb) AS result`
-      return row.result
+      return await db.decide('create_user', user.email, user.phone, user.passwordHash, user.twoFactor, auditRow(event))
     },
 
     /** Changes an account and ends everything begun before the change. */
     change: async (email: string, change: AccountChange, event: Event): Promise<Changed> => {
-      const [row] = await db.$queryRaw<[{ result: Changed }]>`
-        SELECT change_user(${email}, ${JSON.stringify(change)}::jsonb, ${auditRow(event)}::jsonb) AS result`
-      return row.result
+      return await db.decide('change_user', email, JSON.stringify(change), auditRow(event))
     },
 
     /** Replaces a hash made with old parameters; false if the password was changed in the meantime. */
@@ -61,9 +55,7 @@ export function createAccounts(db: Database) {
 
     /** Ends the locks of both steps. The user's id, or null if there is none. */
     unlock: async (email: string, identifiers: Uint8Array[], event: Event): Promise<string | null> => {
-      const [row] = await db.$queryRaw<[{ id: string | null }]>`
-        SELECT unlock_user(${email}, ${identifiers}::bytea[], ${auditRow(event)}::jsonb) AS id`
-      return row.id
+      return await db.decide('unlock_user', email, identifiers, auditRow(event))
     },
 
     /** Oldest first. */

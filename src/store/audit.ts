@@ -5,8 +5,7 @@ export function createAudit(db: Database) {
   return {
     /** Appends one row. */
     record: async (event: Event): Promise<void> => {
-      const identifier = event.identifier ?? null
-      await db.$executeRaw`SELECT record_event(${auditRow(event)}::jsonb, ${event.userId ?? null}::uuid, ${identifier}::bytea)`
+      await db.decide('record_event', auditRow(event), event.userId ?? null, event.identifier ?? null)
     },
   }
 }

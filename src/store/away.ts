@@ -1,3 +1,5 @@
+import pg from 'pg'
+
 /** What the adapter says of an error: as its cause, or inside `meta` once Prisma has wrapped it. */
 type Cause = { kind?: string; originalCode?: string }
 type DatabaseError = Error & { code?: string; meta?: unknown }
@@ -42,7 +44,7 @@ export function isDatabaseAway(error: DatabaseError): boolean {
 
 /** The SQLSTATE behind an error, if there is one. */
 export function sqlStateOf(error: DatabaseError): string | undefined {
-  return causeOf(error).originalCode
+  return error instanceof pg.DatabaseError ? error.code : causeOf(error).originalCode
 }
 
 function causeOf({ meta, cause }: DatabaseError): Cause {

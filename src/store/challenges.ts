@@ -49,8 +49,6 @@ export type Charged = {
 }
 export type Completed = { outcome: 'completed' } & SessionState
 
-type Result<T> = [{ result: T }]
-
 export function createChallenges(db: Database) {
   return {
     /** After a right password: joins the live challenge or opens one, and reserves the text that is due. */
@@ -61,10 +59,8 @@ export function createChallenges(db: Database) {
       policy: ChallengePolicy,
       event: Event,
     ): Promise<Opened | Refusal> => {
-      const [row] = await db.$queryRaw<Result<Opened | Refusal>>`
-        SELECT open_challenge(${account.id}::uuid, ${account.epoch}::integer, ${identifier}::bytea,
-          ${JSON.stringify(challenge)}::jsonb, ${JSON.stringify(policy)}::jsonb, ${auditRow(event)}::jsonb) AS result`
-      return row.result
+      const made = [JSON.stringify(challenge), JSON.stringify(policy), auditRow(event)]
+      return await db.decide('open_challenge', account.id, account.epoch, identifier, ...made)
     },
 
     read: async (
@@ -72,11 +68,7 @@ export function createChallenges(db: Database) {
       userId: string,
       policy: ChallengePolicy,
     ): Promise<(ChallengeState & { outcome: 'found'; phone: string }) | { outcome: 'invalid' }> => {
-      const [row] = await db.$queryRaw<
-        Result<(ChallengeState & { outcome: 'found'; phone: string }) | { outcome: 'invalid' }>
-      >`
-        SELECT read_challenge(${id}::uuid, ${userId}::uuid, ${JSON.stringify(policy)}::jsonb) AS result`
-      return row.result
+      return await db.decide('read_challenge', id, userId, JSON.stringify(policy))
     },
 
     /** Whether a pending token is still worth anything. */
@@ -94,17 +86,12 @@ export function createChallenges(db: Database) {
       policy: ChallengePolicy,
       event: Event,
     ): Promise<(ChallengeState & { outcome: 'sent' }) | Refusal> => {
-      const [row] = await db.$queryRaw<Result<(ChallengeState & { outcome: 'sent' }) | Refusal>>`
-        SELECT resend_code(${id}::uuid, ${userId}::uuid, ${messageId}::uuid, ${JSON.stringify(policy)}::jsonb,
-          ${auditRow(event)}::jsonb) AS result`
-      return row.result
+      return await db.decide('resend_code', id, userId, messageId, JSON.stringify(policy), auditRow(event))
     },
 
     /** Counts one try at the code, on the challenge and on the account, before anything is compared. */
     charge: async (id: string, userId: string, policy: ChallengePolicy): Promise<Charged | Refusal> => {
-      const [row] = await db.$queryRaw<Result<Charged | Refusal>>`
-        SELECT charge_code(${id}::uuid, ${userId}::uuid, ${JSON.stringify(policy)}::jsonb) AS result`
-      return row.result
+      return await db.decide('charge_code', id, userId, JSON.stringify(policy))
     },
 
     /**
@@ -118,10 +105,8 @@ export function createChallenges(db: Database) {
       device: NewDevice | null,
       event: Event,
     ): Promise<Completed | { outcome: 'invalid' }> => {
-      const [row] = await db.$queryRaw<Result<Completed | { outcome: 'invalid' }>>`
-        SELECT complete_challenge(${id}::uuid, ${userId}::uuid, ${JSON.stringify(session)}::jsonb,
-          ${JSON.stringify(device)}::jsonb, ${auditRow(event)}::jsonb) AS result`
-      return row.result
+      const made = [JSON.stringify(session), JSON.stringify(device), auditRow(event)]
+      return await db.decide('complete_challenge', id, userId, ...made)
     },
   }
 }

@@ -27,9 +27,7 @@ export function createDevices(db: Database) {
       email: string,
       limits: { max: number; windowSeconds: number },
     ): Promise<DeviceCharge> => {
-      const [row] = await db.$queryRaw<[{ result: DeviceCharge }]>`
-        SELECT charge_device(${tokenHash}::bytea, ${email}, ${limits.max}::integer, ${limits.windowSeconds}::integer) AS result`
-      return row.result
+      return await db.decide('charge_device', tokenHash, email, limits.max, limits.windowSeconds)
     },
 
     /** The password was never evaluated: takes the newest charge back. */

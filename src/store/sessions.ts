@@ -67,10 +67,8 @@ export function createSessions(db: Database) {
       session: NewSession,
       event: Event,
     ): Promise<Started> => {
-      const [row] = await db.$queryRaw<[{ result: Started }]>`
-        SELECT start_session(${account.id}::uuid, ${account.epoch}::integer, ${proof.identifier}::bytea,
-          ${proof.deviceId}::uuid, ${JSON.stringify(session)}::jsonb, ${auditRow(event)}::jsonb) AS result`
-      return row.result
+      const made = [JSON.stringify(session), auditRow(event)]
+      return await db.decide('start_session', account.id, account.epoch, proof.identifier, proof.deviceId, ...made)
     },
 
     /** Uses a refresh token of `generation`; of many who try, one rotates. */
@@ -80,10 +78,8 @@ export function createSessions(db: Database) {
       limits: { graceSeconds: number; idleSeconds: number },
       theft: Event,
     ): Promise<Rotation> => {
-      const [row] = await db.$queryRaw<[{ result: Rotation }]>`
-        SELECT rotate_session(${id}::uuid, ${generation}::integer, ${limits.graceSeconds}::integer,
-          ${limits.idleSeconds}::integer, ${auditRow(theft)}::jsonb) AS result`
-      return row.result
+      const { graceSeconds, idleSeconds } = limits
+      return await db.decide('rotate_session', id, generation, graceSeconds, idleSeconds, auditRow(theft))
     },
 
     /** The session of an access token, unless it or its user has been ended. */
@@ -106,9 +102,7 @@ export function createSessions(db: Database) {
 
     /** Ends the session `id` of a user, the others, or all; how many were ended. */
     end: async (userId: string, id: string, scope: LogoutScope, event: Event): Promise<number> => {
-      const [row] = await db.$queryRaw<[{ ended: number }]>`
-        SELECT end_sessions(${userId}::uuid, ${id}::uuid, ${scope}, ${auditRow(event)}::jsonb) AS ended`
-      return row.ended
+      return await db.decide('end_sessions', userId, id, scope, auditRow(event))
     },
   }
 }

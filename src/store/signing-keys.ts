@@ -34,10 +34,7 @@ export function createSigningKeys(db: Database) {
         private_key: Buffer.from(key.privateKey).toString('hex'),
         secret_id: key.secretId,
       }
-      const [row] = await db.$queryRaw<[{ added: boolean }]>`
-        SELECT add_signing_key(${JSON.stringify(stored)}::jsonb, ${minAge}::integer, ${delay}::integer,
-          ${auditRow(event)}::jsonb) AS added`
-      return row.added
+      return await db.decide('add_signing_key', JSON.stringify(stored), minAge, delay, auditRow(event))
     },
 
     /** Replaces the ciphertext of a key, unless somebody else has done so. */

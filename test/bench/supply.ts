@@ -1,5 +1,4 @@
 import { createHmac } from 'node:crypto'
-import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
 import type { Config } from '../../src/config.ts'
 import { newSession } from '../../src/features/sessions/start-session.ts'
@@ -11,8 +10,8 @@ import { createPhoneNumbers } from '../../src/security/phone-number.ts'
 import { createRefreshTokens } from '../../src/security/refresh-token.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
 import { createTokens, tokenKinds } from '../../src/security/tokens.ts'
+import { createDatabase } from '../../src/store/client.ts'
 import { createStore } from '../../src/store/index.ts'
-import { PrismaClient } from '../../src/store/prisma/client.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
 import { drive, expectOk, type Operation, post } from './load.ts'
 
@@ -60,7 +59,13 @@ export async function createSupply({ url, config, count }: { url: string; config
   // What is prepared need not be durable, and is not what is measured.
   const quick = new URL(url)
   quick.searchParams.set('options', '-c synchronous_commit=off')
-  const db = new PrismaClient({ adapter: new PrismaPg({ connectionString: quick.toString(), max: preparedAtOnce }) })
+  const db = createDatabase({
+    url: quick.toString(),
+    poolSize: preparedAtOnce,
+    prepared: true,
+    patience: 10,
+    onError: () => {},
+  })
   const store = createStore(db)
 
   const loginRequest = ({ email, address }: User): string => post('/login', { email, password }, { address })
@@ -175,7 +180,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     },
 
     close: async (): Promise<void> => {
-      await db.$disconnect()
+      await db.close()
       await sql.end()
     },
   }

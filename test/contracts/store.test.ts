@@ -104,7 +104,7 @@ t.test('throttle', async (t) => {
       await settle(identifier)
     }
     for (let tries = 0; tries < 3; tries += 1) {
-      t.match(await throttle.charge(identifier), { outcome: 'locked', retryAfter: 30 })
+      t.match(await throttle.charge(identifier), { outcome: 'locked', retry_after: 30 })
     }
     t.same(await rowOf(identifier), { failures: 5, in_flight: 0, locked: true })
   })
@@ -368,7 +368,7 @@ t.test('challenges', async (t) => {
     )
     t.same(guard, { streak: 0, locked_until: null, failed: 1 }, 'only the wrong one is still counted')
     const [budget] = await doorstep.sql(
-      `SELECT cardinality(sent_at) AS texts FROM sms_budgets WHERE key = 'user:' || $1`,
+      `SELECT cardinality(counted_texts(b)) AS texts FROM sms_budgets b WHERE key = 'user:' || $1`,
       [user.id],
     )
     t.same(budget, { texts: 0 })
