@@ -20,13 +20,17 @@ BEGIN
           p_event->>'request_id', p_event->>'detail');
 END $$;
 
--- Keeps the account to this transaction; its row of failed codes, or NULL if there is no such user. The lock is not on
--- that row: a row's lock is written to the table and the log at every try, this one is kept in memory.
-CREATE FUNCTION lock_account(p_user uuid) RETURNS factor_guards LANGUAGE plpgsql AS $$
+-- Keeps the account to this transaction. The lock is not on a row: a row's lock is written to the table and the log at
+-- every try, this one is kept in memory.
+CREATE FUNCTION lock_account(p_user uuid) RETURNS void LANGUAGE sql AS $$
+  SELECT pg_advisory_xact_lock(uuid_hash_extended(p_user, 0))
+$$;
+
+-- The failed codes of an account that is locked; NULL if there is no such user.
+CREATE FUNCTION guard_of(p_user uuid) RETURNS factor_guards LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards;
 BEGIN
-  PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_user, 0));
   SELECT * INTO g FROM factor_guards WHERE user_id = p_user;
   IF NOT FOUND THEN
     INSERT INTO factor_guards (user_id) SELECT id FROM users WHERE id = p_user RETURNING * INTO g;
@@ -209,8 +213,8 @@ CREATE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_identifier bytea,
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  g factor_guards := lock_account(p_user);
-  t timestamptz := clock_timestamp();
+  g factor_guards;
+  t timestamptz;
   code_life interval := (p_policy->>'code_ttl')::integer * interval '1 second';
   challenge_life interval := (p_policy->>'challenge_ttl')::integer * interval '1 second';
   cooldown interval := (p_policy->>'cooldown')::integer * interval '1 second';
@@ -219,6 +223,9 @@ DECLARE
   is_live boolean;
   refusal jsonb;
 BEGIN
+  PERFORM lock_account(p_user);
+  t := clock_timestamp();
+  g := guard_of(p_user);
   PERFORM forgive_password(p_identifier);
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');
@@ -295,12 +302,17 @@ CREATE FUNCTION resend_code(p_challenge uuid, p_user uuid, p_message uuid, p_pol
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  g factor_guards := lock_account(p_user);
-  t timestamptz := clock_timestamp();
-  c challenges := pending_challenge(p_challenge, p_user, t);
-  free_at timestamptz := c.last_sent_at + (p_policy->>'cooldown')::integer * interval '1 second';
+  g factor_guards;
+  t timestamptz;
+  c challenges;
+  free_at timestamptz;
   refusal jsonb;
 BEGIN
+  PERFORM lock_account(p_user);
+  t := clock_timestamp();
+  g := guard_of(p_user);
+  c := pending_challenge(p_challenge, p_user, t);
+  free_at := c.last_sent_at + (p_policy->>'cooldown')::integer * interval '1 second';
   IF c.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'invalid');
   ELSIF factor_locked_until(g, t) IS NOT NULL THEN
@@ -331,10 +343,14 @@ END $$;
 CREATE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  g factor_guards := lock_account(p_user);
-  t timestamptz := clock_timestamp();
-  c challenges := pending_challenge(p_challenge, p_user, t);
+  g factor_guards;
+  t timestamptz;
+  c challenges;
 BEGIN
+  PERFORM lock_account(p_user);
+  t := clock_timestamp();
+  g := guard_of(p_user);
+  c := pending_challenge(p_challenge, p_user, t);
   IF c.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'invalid');
   ELSIF factor_locked_until(g, t) IS NOT NULL THEN
@@ -401,11 +417,13 @@ CREATE FUNCTION complete_challenge(p_challenge uuid, p_user uuid, p_session json
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  g factor_guards := lock_account(p_user);
-  t timestamptz := clock_timestamp();
-  c challenges := pending_challenge(p_challenge, p_user, t);
+  t timestamptz;
+  c challenges;
   s sessions;
 BEGIN
+  PERFORM lock_account(p_user);
+  t := clock_timestamp();
+  c := pending_challenge(p_challenge, p_user, t);
   IF NOT p_session ? 'ttl' THEN
     s := live_session((p_session->>'id')::uuid, p_user, t);
   END IF;
@@ -441,10 +459,11 @@ CREATE FUNCTION start_session(p_user uuid, p_epoch integer, p_identifier bytea, 
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  g factor_guards := lock_account(p_user);
-  t timestamptz := clock_timestamp();
+  t timestamptz;
   s sessions;
 BEGIN
+  PERFORM lock_account(p_user);
+  t := clock_timestamp();
   PERFORM forgive_password(p_identifier);
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');

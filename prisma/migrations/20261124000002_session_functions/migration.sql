@@ -10,11 +10,10 @@ RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   the_user uuid := (SELECT user_id FROM sessions WHERE id = p_session);
-  g factor_guards;
   t timestamptz;
   s sessions;
 BEGIN
-  g := lock_account(the_user);
+  PERFORM lock_account(the_user);
   t := clock_timestamp();
   s := live_session(p_session, the_user, t);
   IF s.id IS NULL OR p_generation > s.generation THEN
@@ -35,10 +34,11 @@ END $$;
 -- Ends sessions of one user: the one named, the others, or all. How many were ended.
 CREATE FUNCTION end_sessions(p_user uuid, p_session uuid, p_scope text, p_event jsonb) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
-  g factor_guards := lock_account(p_user);
-  t timestamptz := clock_timestamp();
+  t timestamptz;
   ended integer;
 BEGIN
+  PERFORM lock_account(p_user);
+  t := clock_timestamp();
   UPDATE sessions SET ended_at = t
   WHERE user_id = p_user AND ended_at IS NULL AND expires_at > t
     AND CASE p_scope WHEN 'local' THEN id = p_session WHEN 'others' THEN id <> p_session ELSE true END;
