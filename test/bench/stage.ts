@@ -37,7 +37,7 @@ export async function openStage(options: {
   const twilio = await startTwilioStub()
   onClose(twilio.close)
   // Memory as the container image sets it.
-  const heap = ['--max-old-space-size=256',]
+  const heap = ['--max-old-space-size=256', '--max-semi-space-size=8']
   const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '67108864', MALLOC_MMAP_THRESHOLD_: '33554432' }
   const environment = { ...allocator, ...productionEnvironment(twilio), ...settings }
 

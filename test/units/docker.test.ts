@@ -55,7 +55,7 @@ const values = (stage: Stage, instruction: string): string[] =>
 t.test('the image runs the compiled service, as a user who owns nothing', async (t) => {
   t.same(
     values(last, 'CMD').map((it) => JSON.parse(it)),
-    [['node', '--max-old-space-size=256', 'dist/main.js']],
+    [['node', '--max-old-space-size=256', '--max-semi-space-size=8', 'dist/main.js']],
   )
   t.same(values(last, 'USER'), ['node'], 'never root')
   const names = last.instructions.map(([name]) => name)
