@@ -14,7 +14,6 @@ import { createSecrets, type Secrets } from './security/secrets.ts'
 import type { Tokens } from './security/tokens.ts'
 import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
 import type { SmsSender } from './sms/index.ts'
-import { createTwilioSender } from './sms/twilio.ts'
 import { createDatabase } from './store/client.ts'
 import { createStore, type Store } from './store/index.ts'
 import type { OpenDatabase } from './store/open.ts'
@@ -78,7 +77,7 @@ export async function createServices(parts: {
   const events = createEvents({ saveRow: store.audit.record, log, count: metrics.countEvent })
   const secrets = createSecrets(config.secretKeys)
   const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
-  const sms = inbox ?? createTwilio(config, clock, log)
+  const sms = inbox ?? (await createTwilio(config, clock, log))
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
   metrics.watch({ hashing: passwordHash.load, smsAvailable: sms.isAvailable })
@@ -100,8 +99,10 @@ export async function createServices(parts: {
   }
 }
 
-function createTwilio(config: Config, clock: Clock, log: Logger): SmsSender {
+async function createTwilio(config: Config, clock: Clock, log: Logger): Promise<SmsSender> {
   if (config.sms.twilio === undefined) throw new Error('SMS_PROVIDER=twilio without its settings')
+  // The library is large: loaded only where it sends.
+  const { createTwilioSender } = await import('./sms/twilio.ts')
   return createTwilioSender({
     ...config.sms.twilio,
     statusCallbackUrl: `${config.publicUrl}/webhooks/twilio/status`,
