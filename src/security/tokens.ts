@@ -1,5 +1,3 @@
-import Type from 'typebox'
-import { Compile } from 'typebox/compile'
 import type { Config } from '../config.ts'
 import type { Clock, Random } from '../system.ts'
 
@@ -58,40 +56,48 @@ export type Signers = {
   verifyAccess(token: string): unknown
 }
 
-const commonShape = {
-  sub: Type.String({ format: 'uuid' }),
-  jti: Type.String(),
-  iat: Type.Integer(),
-  exp: Type.Integer(),
-  amr: Type.Array(Type.String()),
+type Claims = Record<string, unknown>
+
+const isText = (value: unknown): boolean => typeof value === 'string'
+const isUuid = (value: unknown): boolean =>
+  typeof value === 'string' && /^[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}$/i.test(value)
+const isOptional = (value: unknown, is: (value: unknown) => boolean): boolean => value === undefined || is(value)
+
+/** Whether verified claims have what every kind of ours has, and are not from the future. */
+function isOurs(claims: unknown, nowMs: number): claims is Claims {
+  if (typeof claims !== 'object' || claims === null) return false
+  const { sub, jti, iat, exp, amr } = claims as Claims
+  return (
+    isUuid(sub) &&
+    isText(jti) &&
+    Number.isInteger(iat) &&
+    Number.isInteger(exp) &&
+    Array.isArray(amr) &&
+    amr.every(isText) &&
+    Number(iat) <= nowMs / 1_000 + leewaySeconds
+  )
 }
-const pendingShape = Compile(
-  Type.Object({
-    ...commonShape,
-    cid: Type.String({ format: 'uuid' }),
-    remember_me: Type.Optional(Type.Literal(true)),
-    return_to: Type.Optional(Type.String()),
-    sid: Type.Optional(Type.String({ format: 'uuid' })),
-  }),
-)
-const accessShape = Compile(
-  Type.Object({
-    ...commonShape,
-    sid: Type.String({ format: 'uuid' }),
-    auth_time: Type.Integer(),
-    acr: Type.String(),
-    scope: Type.String(),
-  }),
-)
 
 /** Whether verified claims also have the form that we give them, and are not from the future. */
 export function isPending(claims: unknown, nowMs: number): claims is PendingClaims {
-  return pendingShape.Check(claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
+  return (
+    isOurs(claims, nowMs) &&
+    isUuid(claims.cid) &&
+    isOptional(claims.remember_me, (value) => value === true) &&
+    isOptional(claims.return_to, isText) &&
+    isOptional(claims.sid, isUuid)
+  )
 }
 
 /** The same for an access token. */
 export function isAccess(claims: unknown, nowMs: number): claims is AccessClaims {
-  return accessShape.Check(claims) && claims.iat <= nowMs / 1_000 + leewaySeconds
+  return (
+    isOurs(claims, nowMs) &&
+    isUuid(claims.sid) &&
+    Number.isInteger(claims.auth_time) &&
+    isText(claims.acr) &&
+    isText(claims.scope)
+  )
 }
 
 export type Tokens = ReturnType<typeof createTokens>
