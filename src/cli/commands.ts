@@ -1,16 +1,20 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { explainFailure, usageError } from './cli/failures.ts'
-import { askForPassword, readPassword } from './cli/password.ts'
-import type { Config } from './config.ts'
-import { readDotEnv } from './console.ts'
-import type { AccountEdit } from './features/accounts/change-account.ts'
-import type { BaseServices } from './services.ts'
+import type { Config } from '../config.ts'
+import type { AccountEdit } from '../features/accounts/change-account.ts'
+import type { BaseServices } from '../services.ts'
+import { explainFailure, usageError } from './failures.ts'
+import { askForPassword, readPassword } from './password.ts'
+
+/** Where a command runs: its streams, and the settings it finds. */
+export type Place = Pick<NodeJS.Process, 'stdin' | 'stdout' | 'stderr'> & {
+  settings(): Record<string, string | undefined>
+}
 
 type Given = Record<string, unknown>
 type Command = {
   usage: string
   options: NonNullable<ParseArgsConfig['options']>
-  run(given: Given): Promise<object>
+  run(given: Given, place: Place): Promise<object>
 }
 
 const text = { type: 'string' } as const
@@ -26,10 +30,10 @@ const commands: Record<string, Command> = {
   'user unlock': {
     usage: '--email E',
     options: { email: text },
-    run: async (given) => {
+    run: async (given, place) => {
       const email = required(given, 'email')
-      const { unlockAccount } = await import('./features/accounts/unlock-account.ts')
-      return serve((services) => unlockAccount(services, email))
+      const { unlockAccount } = await import('../features/accounts/unlock-account.ts')
+      return serve(place, (services) => unlockAccount(services, email))
     },
   },
   'user disable': changing('disabled', { disabled: true }),
@@ -38,64 +42,64 @@ const commands: Record<string, Command> = {
   'user set-phone': {
     usage: '--email E --phone P',
     options: { email: text, phone: text },
-    run: (given) => changeUser(given, 'phone changed', { phone: required(given, 'phone') }),
+    run: (given, place) => changeUser(given, place, 'phone changed', { phone: required(given, 'phone') }),
   },
   'user set-password': {
     usage: '--email E [--password-stdin]',
     options: { email: text, 'password-stdin': flag },
-    run: async (given) => {
+    run: async (given, place) => {
       required(given, 'email')
-      return changeUser(given, 'password changed', { password: await givenPassword(given) })
+      return changeUser(given, place, 'password changed', { password: await givenPassword(given, place) })
     },
   },
   'user sessions': {
     usage: '--email E',
     options: { email: text },
-    run: async (given) => {
+    run: async (given, place) => {
       const email = required(given, 'email')
-      const { accountSessions } = await import('./features/accounts/account-sessions.ts')
-      return serve((services) => accountSessions(services, email))
+      const { accountSessions } = await import('../features/accounts/account-sessions.ts')
+      return serve(place, (services) => accountSessions(services, email))
     },
   },
   'user list': {
     usage: '[--limit N]',
     options: { limit: text },
-    run: async ({ limit = '100' }) => {
+    run: async ({ limit = '100' }, place) => {
       if (!/^[1-9]\d{0,5}$/.test(String(limit))) throw usageError('--limit must be a whole number from 1 to 999999.')
-      const { listAccounts } = await import('./features/accounts/list-accounts.ts')
-      return serve((services) => listAccounts(services, Number(limit)))
+      const { listAccounts } = await import('../features/accounts/list-accounts.ts')
+      return serve(place, (services) => listAccounts(services, Number(limit)))
     },
   },
   migrate: {
     usage: '',
     options: {},
-    run: async () => {
-      const config = await settings()
-      return (await import('./cli/services.ts')).migrateDatabase(config)
+    run: async (_given, place) => {
+      const config = await configOf(place)
+      return (await import('./services.ts')).migrateDatabase(config, sayAt(place))
     },
   },
   'keys rotate': {
     usage: '',
     options: {},
-    run: async () => {
-      const { rotateKeys } = await import('./features/keys/rotate-keys.ts')
-      return serve(rotateKeys)
+    run: async (_given, place) => {
+      const { rotateKeys } = await import('../features/keys/rotate-keys.ts')
+      return serve(place, rotateKeys)
     },
   },
   'keys list': {
     usage: '',
     options: {},
-    run: async () => {
-      const { listKeys } = await import('./features/keys/list-keys.ts')
-      return serve(listKeys)
+    run: async (_given, place) => {
+      const { listKeys } = await import('../features/keys/list-keys.ts')
+      return serve(place, listKeys)
     },
   },
   'secrets generate': {
     usage: '',
     options: {},
     run: async () => {
-      const { generateSecretKeys } = await import('./security/secrets.ts')
-      const { systemRandom } = await import('./system.ts')
+      const { generateSecretKeys } = await import('../security/secrets.ts')
+      const { systemRandom } = await import('../system.ts')
       return { SECRET_KEYS: generateSecretKeys(systemRandom) }
     },
   },
@@ -103,7 +107,7 @@ const commands: Record<string, Command> = {
     usage: '[--output FILE] [--check]',
     options: { output: text, check: flag },
     run: async ({ output, check = false }) => {
-      const { writeOpenApi } = await import('./cli/openapi.ts')
+      const { writeOpenApi } = await import('./openapi.ts')
       return writeOpenApi({ ...(output !== undefined && { path: String(output) }), check: Boolean(check) })
     },
   },
@@ -114,41 +118,48 @@ ${Object.entries(commands)
   .map(([name, command]) => `  ${name} ${command.usage}`.trimEnd())
   .join('\n')}`
 
-async function createUser(given: Given): Promise<object> {
+async function createUser(given: Given, place: Place): Promise<object> {
   const user = { email: required(given, 'email'), phone: required(given, 'phone') }
   const twoFactor = given['two-factor'] ?? 'sms'
   if (twoFactor !== 'sms' && twoFactor !== 'off') throw usageError('--two-factor must be sms or off.')
-  const password = await givenPassword(given)
-  const { createAccount } = await import('./features/accounts/create-account.ts')
-  return serve((services) => createAccount(services, { ...user, password, twoFactor }))
+  const password = await givenPassword(given, place)
+  const { createAccount } = await import('../features/accounts/create-account.ts')
+  return serve(place, (services) => createAccount(services, { ...user, password, twoFactor }))
 }
 
-function givenPassword(given: Given): Promise<string> {
-  return given['password-stdin'] === true
-    ? readPassword(process.stdin)
-    : askForPassword({ input: process.stdin, output: process.stderr })
+function givenPassword(given: Given, { stdin, stderr }: Place): Promise<string> {
+  return given['password-stdin'] === true ? readPassword(stdin) : askForPassword({ input: stdin, output: stderr })
 }
 
 function changing(outcome: string, edit: AccountEdit): Command {
-  return { usage: '--email E', options: { email: text }, run: (given) => changeUser(given, outcome, edit) }
+  return {
+    usage: '--email E',
+    options: { email: text },
+    run: (given, place) => changeUser(given, place, outcome, edit),
+  }
 }
 
-async function changeUser(given: Given, outcome: string, edit: AccountEdit): Promise<object> {
+async function changeUser(given: Given, place: Place, outcome: string, edit: AccountEdit): Promise<object> {
   const email = required(given, 'email')
-  const { changeAccount } = await import('./features/accounts/change-account.ts')
-  return serve((services) => changeAccount(services, { email, edit, outcome }))
+  const { changeAccount } = await import('../features/accounts/change-account.ts')
+  return serve(place, (services) => changeAccount(services, { email, edit, outcome }))
 }
 
-async function serve(work: (services: BaseServices) => Promise<object>): Promise<object> {
-  const config = await settings()
-  const { withServices } = await import('./cli/services.ts')
-  return withServices(config, work)
+async function serve(place: Place, work: (services: BaseServices) => Promise<object>): Promise<object> {
+  const config = await configOf(place)
+  const { withServices } = await import('./services.ts')
+  return withServices({ config, log: place.stderr, say: sayAt(place) }, work)
 }
 
-async function settings(): Promise<Config> {
-  readDotEnv()
-  return (await import('./config.ts')).loadConfig(process.env)
+async function configOf(place: Place): Promise<Config> {
+  const settings = place.settings()
+  return (await import('../config.ts')).loadConfig(settings)
 }
+
+const sayAt =
+  ({ stderr }: Place) =>
+  (line: string) =>
+    void stderr.write(`${line}\n`)
 
 function required(given: Given, name: string): string {
   const value = given[name]
@@ -169,21 +180,19 @@ function parse(words: string[]): { command: Command; given: Given } {
   }
 }
 
-async function main(words: string[]): Promise<void> {
-  let exitCode = 0
+/** Runs the command that `words` say; its exit code: 0, 1 (refused) or 2 (usage). Its answer is one line of JSON. */
+export async function runCommand(words: string[], place: Place): Promise<0 | 1 | 2> {
   try {
-    if (words.includes('--help') || words.includes('-h')) process.stderr.write(`${usage}\n`)
-    else {
-      const { command, given } = parse(words)
-      process.stdout.write(`${JSON.stringify(await command.run(given))}\n`)
+    if (words.includes('--help') || words.includes('-h')) {
+      place.stderr.write(`${usage}\n`)
+      return 0
     }
+    const { command, given } = parse(words)
+    place.stdout.write(`${JSON.stringify(await command.run(given, place))}\n`)
+    return 0
   } catch (error) {
-    const failure = explainFailure(error)
-    exitCode = failure.exitCode
-    process.stderr.write(`${failure.message}\n`)
+    const { message, exitCode } = explainFailure(error)
+    place.stderr.write(`${message}\n`)
+    return exitCode
   }
-  // Once everything written has gone out.
-  process.stdout.write('', () => process.exit(exitCode))
 }
-
-await main(process.argv.slice(2))

@@ -9,7 +9,7 @@ import { embeddedConnections } from '../../src/store/embedded.ts'
 import { lockFolder } from '../../src/store/folder-lock.ts'
 import { listMigrations } from '../../src/store/migrate.ts'
 import { openDatabase } from '../../src/store/open.ts'
-import { type CliRun, runCli } from '../helpers/cli.ts'
+import { type CliRun, runCli, runHere } from '../helpers/cli.ts'
 import type { TestDatabase } from '../helpers/database.ts'
 import { startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { call, codeFor, finish, login, signIn } from '../helpers/story.ts'
@@ -17,7 +17,7 @@ import { call, codeFor, finish, login, signIn } from '../helpers/story.ts'
 /** Settings that hash quickly; the keys of the services that the tests start beside the commands. */
 const env = { NODE_ENV: 'test', ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1', ...testKeys }
 const home = t.testdir()
-t.setTimeout(600_000) // Some twenty processes, most of which load the whole service.
+t.setTimeout(600_000) // Some twenty processes, several of which load the whole service.
 const server = process.env.TEST_DATABASE_URL
 const runs: CliRun[] = []
 
@@ -146,9 +146,24 @@ t.test('openapi: the same document everywhere, and a check that it is fresh', as
 
 t.test('users, from the first migration to the last lock', async (t) => {
   const { settings, open } = await createPlace(t)
-  const run = (words: string[], input?: string) => keep(words, { env: settings, ...(input !== undefined && { input }) })
-  const create = (email: string, phone: string, password: string, ...more: string[]) =>
-    run(['user', 'create', '--email', email, '--phone', phone, '--password-stdin', ...more], password)
+  const given = (input?: string) => ({ env: { ...env, ...settings }, ...(input !== undefined && { input }) })
+  /** As a process of its own, as an operator runs it. */
+  const runAlone = (words: string[], input?: string) => keep(words, given(input))
+  const run = async (words: string[], input?: string): Promise<CliRun> => {
+    const done = await runHere(words, given(input))
+    runs.push(done)
+    return done
+  }
+  const creating = (email: string, phone: string, ...more: string[]) => [
+    'user',
+    'create',
+    '--email',
+    email,
+    '--phone',
+    phone,
+    '--password-stdin',
+    ...more,
+  ]
   const serve = async (t: Test) => {
     const database = await open()
     t.teardown(database.close)
@@ -157,16 +172,16 @@ t.test('users, from the first migration to the last lock', async (t) => {
   const ada = { email: 'ada@example.com', phone: '+12025550101', password: ' vier stille Eulen \u{1f989}\n' }
   const grace = { email: 'grace@example.com', phone: '+12025550102', password: 'canary-4711-owls' }
 
-  const migrated = await run(['migrate'])
+  const migrated = await runAlone(['migrate'])
   t.match(migrated, success({ applied: await listMigrations() }))
   t.match(migrated.stdout, /^{"applied":\[".*"\]}\n$/)
 
-  const made = await create(' ADA@Example.com', '+1 (202) 555-0101', `${ada.password}\n`)
+  const made = await runAlone(creating(' ADA@Example.com', '+1 (202) 555-0101'), `${ada.password}\n`)
   t.match(made, success({ id: /^[0-9a-f-]{36}$/, email: ada.email, phone: ada.phone }))
   t.same(Object.keys(made.result), ['id', 'email', 'phone'])
-  const off = await create(grace.email, grace.phone, `${grace.password}\n`, '--two-factor', 'off')
+  const off = await run(creating(grace.email, grace.phone, '--two-factor', 'off'), `${grace.password}\n`)
   t.match(off, success({ email: grace.email, phone: grace.phone }))
-  const weak = await create('weak@example.com', '+12025550103', 'Password1234\n')
+  const weak = await run(creating('weak@example.com', '+12025550103'), 'Password1234\n')
   t.match(weak, { exitCode: 1, stdout: '', stderr: /password must not be one of the passwords that many people use/ })
   const keys = await run(['keys', 'list'])
   t.match(keys, success({ keys: [{ id: /^[\w-]{43}$/, state: 'active', created_at: /^20.*Z$/ }] }))
@@ -217,7 +232,7 @@ t.test('users, from the first migration to the last lock', async (t) => {
     t.match(await login(doorstep, ada), { status: 429, body: { code: 'second_factor_locked' } })
     if (server !== undefined) {
       const session = await login(doorstep, grace)
-      const beside = await run(['user', 'disable', '--email', grace.email])
+      const beside = await runAlone(['user', 'disable', '--email', grace.email])
       t.match(beside, success({ disabled: true }), 'beside the service')
       const me = await call(doorstep, '/me', { token: session.body.access_token })
       t.equal(me.status, 401, 'which refuses the open session at once')

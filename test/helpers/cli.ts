@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process'
+import { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { type Place, runCommand } from '../../src/cli/commands.ts'
 import { settings } from '../../src/config.ts'
 
 export type CliRun = { exitCode: number | null; stdout: string; stderr: string; result: Record<string, unknown> }
@@ -34,14 +36,41 @@ export function runCli(
     })
     child.on('error', reject)
     child.on('close', (exitCode) => {
-      const lines = output.stdout.split('\n')
-      if (output.stdout !== '' && (lines.length !== 2 || lines[1] !== '')) {
-        reject(new Error(`not one line of JSON on standard output:\n${output.stdout}`))
-        return
+      try {
+        resolve(read(exitCode, output))
+      } catch (error) {
+        reject(error)
       }
-      resolve({ exitCode, ...output, result: output.stdout === '' ? {} : JSON.parse(output.stdout) })
     })
     child.stdin.on('error', () => {}) // A command that refuses at once does not read what it is given.
     child.stdin.end(given.input ?? '')
   })
+}
+
+/** The same within this process, which has loaded already what a process of its own takes seconds to load. */
+export async function runHere(
+  words: string[],
+  given: { env: Record<string, string>; input?: string },
+): Promise<CliRun> {
+  const output = { stdout: '', stderr: '' }
+  const into = (name: keyof typeof output) =>
+    new Writable({
+      decodeStrings: false,
+      write: (text, _encoding, done) => {
+        output[name] += text
+        done()
+      },
+    })
+  const streams = {
+    stdin: Readable.from([Buffer.from(given.input ?? '')]),
+    stdout: into('stdout'),
+    stderr: into('stderr'),
+  }
+  const exitCode = await runCommand(words, { ...(streams as object as Place), settings: () => given.env })
+  return read(exitCode, output)
+}
+
+function read(exitCode: number | null, output: { stdout: string; stderr: string }): CliRun {
+  if (!/^(.+\n)?$/.test(output.stdout)) throw new Error(`not one line of JSON on standard output:\n${output.stdout}`)
+  return { exitCode, ...output, result: output.stdout === '' ? {} : JSON.parse(output.stdout) }
 }
