@@ -276,7 +276,8 @@ t.test(`${runs} lives of a user go as the model of the contract says`, async (t)
   for (const [outcome, count] of [...seen].sort()) t.comment(`${count} × ${outcome}`)
   const common = [
     ...['200', '200 2fa_required', '200 authenticated', '204', '401 invalid_credentials', '401 invalid_token'],
-    ...['422 invalid_code 4', '429 login_locked', '429 resend_too_soon'],
+    // In few lives these may be missing by chance.
+    ...(runs < 300 ? [] : ['422 invalid_code 4', '429 login_locked', '429 resend_too_soon']),
   ]
   for (const outcome of common) t.ok((seen.get(outcome) ?? 0) > 0, `"${outcome}" was among the answers`)
 })
