@@ -12,6 +12,9 @@ import { systemClock, systemRandom } from './system.ts'
 /** Milliseconds that requests in flight get after SIGTERM, before the process leaves all the same: within 10 s (SEC-88). */
 const drainMs = 9_500
 
+/** Threads that Node hashes, looks up names and reads files with, unless UV_THREADPOOL_SIZE says otherwise. */
+const defaultThreads = 4
+
 /** What is open, in the order of opening. */
 const open: (() => Promise<unknown>)[] = []
 
@@ -26,6 +29,13 @@ async function main(): Promise<void> {
   const config = loadConfig(process.env)
   const say = (line: string): void => void process.stderr.write(`${line}\n`)
   const log = createLog(config.logLevel)
+  const threads = Number(process.env.UV_THREADPOOL_SIZE ?? defaultThreads)
+  if (config.production && config.argon2.concurrency >= threads) {
+    log.warn(
+      { threads, hashing: config.argon2.concurrency },
+      'passwords can take every thread: set UV_THREADPOOL_SIZE higher',
+    )
+  }
   let draining = false
 
   const stop = async (signal: string): Promise<void> => {

@@ -77,8 +77,6 @@ async function stop(t: Test, service: ServiceProcess): Promise<void> {
 }
 
 t.test('a newcomer: one command, three lines, signed in; and it is all there after a restart', async (t) => {
-  // Whatever server the suite is given, a newcomer's database is the embedded one.
-  if (process.env.TEST_DATABASE_URL) return t.comment('tried by the suite on the embedded database')
   const metricsPort = await freePort()
   const slowHashing = { ARGON2_CONCURRENCY: '1', ARGON2_TIME: '6', RATE_LOGIN_MINUTE: '100' }
   const env = { DATA_DIR: join(folder, 'first'), METRICS_PORT: String(metricsPort), ...slowHashing }
@@ -306,8 +304,10 @@ t.test('in production, on a Postgres server and with Twilio', async (t) => {
   })
 
   await t.test('a login over HTTP, and no way for a developer', async (t) => {
-    const service = run(t, env)
+    const service = run(t, { ...env, ARGON2_CONCURRENCY: '4' })
     const address = await service.address()
+    const warned = service.lines().find(({ msg }) => msg.includes('UV_THREADPOOL_SIZE'))
+    t.match(warned, { level: 'warn', threads: 4, hashing: 4 }, 'more hashing than threads is told')
     const signInSlowly = async (): Promise<Reply> => {
       const first = await ask(address, '/login', { body: { email, password: rightPassword } })
       t.match(first, { status: 200, body: { status: '2fa_required' } })

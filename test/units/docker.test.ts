@@ -61,6 +61,7 @@ t.test('the image runs the compiled service, as a user who owns nothing', async 
   const names = last.instructions.map(([name]) => name)
   t.ok(names.indexOf('USER') > names.lastIndexOf('COPY'), 'and its files are not its own')
   t.match(values(last, 'ENV').join(' '), /\bNODE_ENV=production\b/)
+  t.match(values(last, 'ENV').join(' '), /\bUV_THREADPOOL_SIZE=16\b/, 'hashing leaves threads for the rest')
   t.match(values(last, 'HEALTHCHECK'), [/\bCMD \["node", .*\/health\/live/])
   t.same(values(last, 'RUN'), [], 'nothing is installed in it')
 })
