@@ -24,6 +24,13 @@ const runs: CliRun[] = []
 /** A command without a database: a setting that it needed would be missed at once. */
 const cli = (words: string[], more: { env?: Record<string, string>; input?: string } = {}) => keep(words, more)
 
+/** The same within this process. */
+async function here(words: string[], more: { env?: Record<string, string>; input?: string } = {}): Promise<CliRun> {
+  const run = await runHere(words, { ...more, env: { ...env, ...more.env } })
+  runs.push(run)
+  return run
+}
+
 async function keep(words: string[], more: { env?: Record<string, string>; input?: string | Uint8Array }) {
   const run = await runCli(words, { cwd: home, ...more, env: { ...env, ...more.env } })
   runs.push(run)
@@ -75,10 +82,9 @@ t.test('a wrong command line: exit 2, nothing on standard output, and what was t
     [[...user, '--password', 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
     [[...user, 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
   ]
-  // Even with a broken setting: the command line comes first.
-  const done = await Promise.all(wrong.map(([words]) => cli(words, { env: { PORT: 'x' } })))
   for (const [n, [words, message]] of wrong.entries()) {
-    const { exitCode, stdout, stderr } = done[n] as CliRun
+    // Even with a broken setting: the command line comes first.
+    const { exitCode, stdout, stderr } = await (n < 2 ? cli : here)(words, { env: { PORT: 'x' } })
     t.match({ exitCode, stdout, stderr }, { exitCode: 2, stdout: '', stderr: message }, words.join(' '))
     t.notMatch(stderr, /hunter2/)
   }
@@ -133,11 +139,11 @@ t.test('openapi: the same document everywhere, and a check that it is fresh', as
     exitCode: 0,
     result: { path: file, changed: true },
   })
-  t.match(await cli(['openapi', '--output', file, '--check']), { exitCode: 0, result: { path: file, changed: false } })
+  t.match(await here(['openapi', '--output', file, '--check']), { exitCode: 0, result: { path: file, changed: false } })
 
   const written = readFileSync(file, 'utf8')
   writeFileSync(file, `${written}x-edited: true\n`)
-  t.match(await cli(['openapi', '--output', file, '--check']), { exitCode: 1, stderr: /is not what the code says/ })
+  t.match(await here(['openapi', '--output', file, '--check']), { exitCode: 1, stderr: /is not what the code says/ })
   t.match(readFileSync(file, 'utf8'), /x-edited/, 'a check writes nothing')
 
   const doorstep = await startDoorstep(t)
@@ -146,14 +152,10 @@ t.test('openapi: the same document everywhere, and a check that it is fresh', as
 
 t.test('users, from the first migration to the last lock', async (t) => {
   const { settings, open } = await createPlace(t)
-  const given = (input?: string) => ({ env: { ...env, ...settings }, ...(input !== undefined && { input }) })
+  const given = (input?: string) => ({ env: settings, ...(input !== undefined && { input }) })
   /** As a process of its own, as an operator runs it. */
   const runAlone = (words: string[], input?: string) => keep(words, given(input))
-  const run = async (words: string[], input?: string): Promise<CliRun> => {
-    const done = await runHere(words, given(input))
-    runs.push(done)
-    return done
-  }
+  const run = (words: string[], input?: string) => here(words, given(input))
   const creating = (email: string, phone: string, ...more: string[]) => [
     'user',
     'create',
