@@ -92,7 +92,7 @@ DECLARE
   texts timestamptz[] := '{}';
   sent timestamptz;
 BEGIN
-  FOREACH sent IN ARRAY b.sent_at LOOP
+  FOREACH sent IN ARRAY coalesce(b.sent_at, '{}') LOOP
     IF NOT EXISTS (SELECT FROM sms_messages m WHERE m.reserved_at = sent AND m.refunded AND b.key = ANY (m.budgets)) THEN
       texts := array_append(texts, sent);
     END IF;
