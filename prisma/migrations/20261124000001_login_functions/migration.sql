@@ -424,6 +424,7 @@ BEGIN
   PERFORM lock_account(p_user);
   t := clock_timestamp();
   c := pending_challenge(p_challenge, p_user, t);
+  -- One that is to start brings its life, and is not there to be looked for.
   IF NOT p_session ? 'ttl' THEN
     s := live_session((p_session->>'id')::uuid, p_user, t);
   END IF;
