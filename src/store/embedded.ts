@@ -1,21 +1,21 @@
-import type { PGlite, PGliteOptions } from '@electric-sql/pglite'
-
 /** Connections the embedded database serves at once; they share one backend. */
 export const embeddedConnections = 8
 
-export type EmbeddedDatabase = { url: string; close(): Promise<void>; engine: PGlite }
+export type EmbeddedDatabase = { url: string; close(): Promise<void> }
 
 /**
  * Postgres inside this process, for development and tests: the same wire protocol on a free loopback port, so that the
  * code above it knows one database only. The first start in `dataDir` makes the cluster, which takes some seconds.
  * Races are not real here: it has one backend.
  */
-export async function startEmbedded(options: PGliteOptions): Promise<EmbeddedDatabase> {
+export async function startEmbedded(dataDir: string): Promise<EmbeddedDatabase> {
   const [{ PGlite }, { PGLiteSocketServer }] = await Promise.all([
     import('@electric-sql/pglite'),
     import('@electric-sql/pglite-socket'),
   ])
-  const engine = await PGlite.create(options)
+  // Postgres' own 128 MiB of buffers are cleared at every start, by a machine that has no fast way to do it.
+  const startParams = [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB']
+  const engine = await PGlite.create({ dataDir, startParams })
   const server = new PGLiteSocketServer({
     db: engine,
     port: 0,
@@ -25,7 +25,6 @@ export async function startEmbedded(options: PGliteOptions): Promise<EmbeddedDat
   await server.start()
   return {
     url: `postgresql://postgres@${server.getServerConn()}/postgres?sslmode=disable`,
-    engine,
     close: async () => {
       await server.stop()
       await engine.close()

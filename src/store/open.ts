@@ -22,7 +22,7 @@ export async function openDatabase(
   const unlock = lockFolder(dataDir)
   try {
     say(`Starting the embedded database in ${dataDir} (the first time it is made, which takes some seconds) …`)
-    const { url, close } = await startEmbedded({ dataDir })
+    const { url, close } = await startEmbedded(dataDir)
     return { url, connections: embeddedConnections, close: () => close().finally(unlock) }
   } catch (error) {
     unlock()

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -39,18 +39,32 @@ async function createOnServer(server: string): Promise<TestDatabase> {
 }
 
 async function createEmbedded(): Promise<TestDatabase> {
-  const template = join(tmpdir(), `doorstep-template-${await schemaVersion()}.tar`)
-  if (!existsSync(template)) {
-    const { engine, url, close } = await startEmbedded({})
-    await migrate(url)
-    const dump = await engine.dumpDataDir('none')
-    const draft = `${template}.${process.pid}`
-    await writeFile(draft, Buffer.from(await dump.arrayBuffer()))
-    await rename(draft, template)
-    await close()
+  const dataDir = await mkdtemp(join(tmpdir(), 'doorstep-test-db-'))
+  await copyEmbedded(dataDir)
+  const { url, close } = await startEmbedded(dataDir)
+  return {
+    url,
+    connections: embeddedConnections,
+    isReal: false,
+    close: async () => {
+      await close()
+      await rm(dataDir, { recursive: true, force: true })
+    },
   }
-  const { url, close } = await startEmbedded({ loadDataDir: new Blob([await readFile(template)]) })
-  return { url, connections: embeddedConnections, isReal: false, close }
+}
+
+/** Puts a migrated, empty embedded database into a folder: a copy, since making one takes seconds. */
+export async function copyEmbedded(dataDir: string): Promise<void> {
+  const template = join(tmpdir(), `doorstep-template-${await schemaVersion()}`)
+  if (!existsSync(template)) {
+    const draft = await mkdtemp(`${template}-`)
+    const { url, close } = await startEmbedded(draft)
+    await migrate(url)
+    await close()
+    // Another process may have been faster; its copy is as good.
+    await rename(draft, template).catch(() => rm(draft, { recursive: true, force: true }))
+  }
+  await cp(template, dataDir, { recursive: true })
 }
 
 /** Changes with every change of a migration, so that an old template is never used. */
