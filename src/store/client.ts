@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
+import { createPipeline } from './pipeline.ts'
 import { PrismaClient } from './prisma/client.ts'
 
 export type Database = ReturnType<typeof createDatabase>
@@ -23,11 +24,14 @@ type Decision =
   | 'add_signing_key'
   | 'record_event'
 
+/** Decisions on their way over one connection. More save little, and then wait long for one of them that is slow. */
+const pipelineDepth = 8
+
 /**
  * Prisma's client for the Postgres at `url`, connecting lazily, with limits that make an overloaded or lost database an
  * answer instead of a wait: 1 s for a connection, 2 s for a statement, 1 s for a lock (ASVS 13.1.2).
- * `prepared`: name the statements so that Postgres plans each of them once; off for the embedded database, which has
- * one backend for all connections. `patience` stretches the limits, for callers that keep nobody else waiting.
+ * `prepared`: name the statements so that Postgres plans each of them once, and pipeline the decisions; off for the embedded
+ * database, which has one backend for all connections. `patience` stretches the limits, for callers that keep nobody else waiting.
  */
 export function createDatabase(options: {
   url: string
@@ -47,9 +51,11 @@ export function createDatabase(options: {
     lock_timeout: 1_000 * patience,
     idle_in_transaction_session_timeout: 5_000,
     application_name: 'doorstep',
+    pipeline: prepared,
   })
   // Without anybody to tell, a connection that is lost while nobody uses it would end the process.
   pool.on('error', onError)
+  const ask = createPipeline(pool, prepared ? pipelineDepth : 1)
   const names = new Map<string, string>()
   const nameOf = (sql: string): string => {
     const known = names.get(sql)
@@ -72,7 +78,7 @@ export function createDatabase(options: {
       async decide<T>(decision: Decision, ...values: unknown[]): Promise<T> {
         const places = values.map((_value, at) => `$${at + 1}`).join(', ')
         const text = `SELECT ${decision}(${places}) AS answer`
-        const { rows } = await pool.query<{ answer: T }>({ text, values, ...(prepared && { name: decision }) })
+        const rows = await ask<{ answer: T }>({ text, values, ...(prepared && { name: decision }) })
         return (rows[0] as { answer: T }).answer
       },
 

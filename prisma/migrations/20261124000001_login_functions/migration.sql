@@ -4,9 +4,10 @@
 -- that, so that decisions about one account happen one after another on every replica.
 -- Behind it come sms_budgets in the order of their keys, then sms_totals: always in this order, so nothing deadlocks.
 -- Time is this server's clock. Durations come in as whole seconds. Answers are JSON with an "outcome".
--- They are PL/pgSQL, also where SQL would do: it keeps the plans of its statements for the life of a connection, while
--- before Postgres 18 a body in SQL is parsed and planned again in every transaction. The functions that are called by
--- the service have those plans made once and for all values (force_generic_plan): every statement goes by a key.
+-- They are PL/pgSQL, which keeps the plans of its statements for the life of a connection. The functions that are called
+-- by the service have those plans made once and for all values (force_generic_plan): every statement goes by a key.
+-- In SQL are only those that become a part of the plan that calls them: one expression that is not volatile, or one
+-- SELECT that a FROM names. Before Postgres 18 any other is parsed and planned again in every transaction.
 
 -- Whole seconds from p_now until p_time, at least 1; NULL for a time that never comes.
 CREATE FUNCTION seconds_until(p_time timestamptz, p_now timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
@@ -41,35 +42,26 @@ END $$;
 -- Until when the second factor is locked; NULL while it is open. Three limits, of which only the first is lifted by a
 -- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days (720 hours:
 -- what a day is would depend on the session's time zone).
--- failed_at is in order of time, so "20 in 24 hours" means that the 20th newest is younger than that.
-CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
-DECLARE
-  failures integer := cardinality(g.failed_at);
-  until timestamptz := greatest(
+-- failed_at is in order of time (charge_code keeps it so), and "20 in 24 hours" means that the 20th newest is younger.
+CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT nullif(greatest(p_now,
     CASE WHEN g.streak >= 100 THEN 'infinity'::timestamptz END,
     g.locked_until,
-    g.failed_at[failures - 19] + interval '24 hours',
-    g.failed_at[failures - 99] + interval '720 hours');
-BEGIN
-  RETURN CASE WHEN until > p_now THEN until END;
-END $$;
+    g.failed_at[cardinality(g.failed_at) - 19] + interval '24 hours',
+    g.failed_at[cardinality(g.failed_at) - 99] + interval '720 hours'), p_now)
+$$;
+
+CREATE FUNCTION failures_since(g factor_guards, p_since timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+  SELECT coalesce(cardinality(g.failed_at) - width_bucket(p_since, g.failed_at), 0)
+$$;
 
 -- How many codes may still be tried before one of those limits locks the factor.
-CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE plpgsql STABLE AS $$
-DECLARE
-  in_a_day integer := 0;
-  in_a_month integer := 0;
-  failure timestamptz;
-BEGIN
-  IF factor_locked_until(g, p_now) IS NOT NULL THEN
-    RETURN 0;
-  END IF;
-  FOREACH failure IN ARRAY coalesce(g.failed_at, '{}') LOOP
-    in_a_day := in_a_day + (failure > p_now - interval '24 hours')::integer;
-    in_a_month := in_a_month + (failure > p_now - interval '720 hours')::integer;
-  END LOOP;
-  RETURN least(CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END, 20 - in_a_day, 100 - in_a_month);
-END $$;
+CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN factor_locked_until(g, p_now) IS NOT NULL THEN 0 ELSE least(
+    CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
+    20 - failures_since(g, p_now - interval '24 hours'),
+    100 - failures_since(g, p_now - interval '720 hours')) END
+$$;
 
 -- What the holder of a pending token may know about its challenge.
 CREATE FUNCTION challenge_state(c challenges, g factor_guards, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
@@ -157,12 +149,6 @@ BEGIN
   INSERT INTO sms_messages (id, user_id, challenge_id, reserved_at, budgets)
   VALUES (p_message, p_user, p_challenge, p_now,
     ARRAY(SELECT key FROM jsonb_to_recordset(p_rules) AS rule(key text, refundable boolean) WHERE refundable));
-END $$;
-
--- Gives back what an account's own texts used of their budgets.
-CREATE FUNCTION refund_sms(p_user uuid) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-  UPDATE sms_messages SET refunded = true WHERE user_id = p_user AND NOT refunded;
 END $$;
 
 -- Counts a failed password before it is looked at; a success takes it back. The 5th in a row starts a lock of 30 s that
@@ -271,23 +257,20 @@ END $$;
 
 -- The challenge of a pending token, if the token is still worth anything: not used up, not replaced, not at its end,
 -- and the account not disabled.
-CREATE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_now timestamptz) RETURNS challenges LANGUAGE plpgsql STABLE AS $$
-DECLARE
-  c challenges;
-BEGIN
-  SELECT challenge.* INTO c FROM challenges challenge JOIN users u ON u.id = challenge.user_id
+CREATE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_now timestamptz) RETURNS SETOF challenges LANGUAGE sql STABLE AS $$
+  SELECT challenge.* FROM challenges challenge JOIN users u ON u.id = challenge.user_id
   WHERE challenge.id = p_challenge AND challenge.user_id = p_user AND consumed_at IS NULL AND superseded_at IS NULL
-    AND ends_at > p_now AND u.disabled_at IS NULL;
-  RETURN c;
-END $$;
+    AND ends_at > p_now AND u.disabled_at IS NULL
+$$;
 
 -- How a pending token's challenge stands: found (with its state) | invalid.
 CREATE FUNCTION read_challenge(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
   t timestamptz := clock_timestamp();
-  c challenges := pending_challenge(p_challenge, p_user, t);
+  c challenges;
   g factor_guards;
 BEGIN
+  SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   IF c.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'invalid');
   END IF;
@@ -311,7 +294,7 @@ BEGIN
   PERFORM lock_account(p_user);
   t := clock_timestamp();
   g := guard_of(p_user);
-  c := pending_challenge(p_challenge, p_user, t);
+  SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   free_at := c.last_sent_at + (p_policy->>'cooldown')::integer * interval '1 second';
   IF c.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'invalid');
@@ -350,7 +333,7 @@ BEGIN
   PERFORM lock_account(p_user);
   t := clock_timestamp();
   g := guard_of(p_user);
-  c := pending_challenge(p_challenge, p_user, t);
+  SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   IF c.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'invalid');
   ELSIF factor_locked_until(g, t) IS NOT NULL THEN
@@ -365,7 +348,8 @@ BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id RETURNING * INTO c;
   UPDATE factor_guards SET
     streak = streak + 1,
-    failed_at = array_append(ARRAY(SELECT f FROM unnest(failed_at) f WHERE f > t - interval '720 hours' ORDER BY f), t),
+    failed_at = array_append(failed_at[width_bucket(t - interval '720 hours', failed_at) + 1:],
+      greatest(t, failed_at[cardinality(failed_at)])),
     locked_until = CASE WHEN streak + 1 >= 10 AND (streak + 1) % 5 = 0
       THEN t + least(interval '15 minutes' * power(2, (streak + 1 - 10) / 5), interval '24 hours')
       ELSE locked_until END
@@ -389,16 +373,11 @@ BEGIN
 END $$;
 
 -- A live session, as its user may use it: not ended, not run out, and the account not disabled.
-CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql STABLE
-SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-  s sessions;
-BEGIN
-  SELECT session.* INTO s FROM sessions session JOIN users u ON u.id = session.user_id
+CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS SETOF sessions LANGUAGE sql STABLE AS $$
+  SELECT session.* FROM sessions session JOIN users u ON u.id = session.user_id
   WHERE session.id = p_session AND session.user_id = p_user AND ended_at IS NULL AND expires_at > p_now AND idle_until > p_now
-    AND u.disabled_at IS NULL;
-  RETURN s;
-END $$;
+    AND u.disabled_at IS NULL
+$$;
 
 -- What an answer needs to know of a session: its generation, how it was authenticated (epoch seconds) and how many
 -- seconds its refresh token has left.
@@ -423,10 +402,10 @@ DECLARE
 BEGIN
   PERFORM lock_account(p_user);
   t := clock_timestamp();
-  c := pending_challenge(p_challenge, p_user, t);
+  SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   -- One that is to start brings its life, and is not there to be looked for.
   IF NOT p_session ? 'ttl' THEN
-    s := live_session((p_session->>'id')::uuid, p_user, t);
+    SELECT * INTO s FROM live_session((p_session->>'id')::uuid, p_user, t);
   END IF;
   IF c.id IS NULL OR (c.purpose = 'step_up') <> (s.id IS NOT NULL) THEN
     -- Somebody was faster with the same right code, or ended the session that it would raise. A right code is no failure:
@@ -437,7 +416,7 @@ BEGIN
   UPDATE challenges SET consumed_at = t WHERE id = c.id;
   UPDATE factor_guards SET streak = 0, locked_until = NULL, failed_at = trim_array(failed_at, least(1, cardinality(failed_at)))
   WHERE user_id = p_user;
-  PERFORM refund_sms(p_user);
+  UPDATE sms_messages SET refunded = true WHERE user_id = p_user AND NOT refunded;
   IF c.purpose = 'step_up' THEN
     UPDATE sessions SET authenticated_at = t, last_used_at = t, acr = p_session->>'acr',
       amr = ARRAY(SELECT jsonb_array_elements_text(p_session->'amr'))

@@ -15,7 +15,7 @@ DECLARE
 BEGIN
   PERFORM lock_account(the_user);
   t := clock_timestamp();
-  s := live_session(p_session, the_user, t);
+  SELECT * INTO s FROM live_session(p_session, the_user, t);
   IF s.id IS NULL OR p_generation > s.generation THEN
     RETURN jsonb_build_object('outcome', 'ended');
   ELSIF p_generation = s.generation THEN
