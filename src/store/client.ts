@@ -47,7 +47,7 @@ export function createDatabase(options: {
     connectionTimeoutMillis: 1_000 * patience,
     idleTimeoutMillis: 30_000,
     statement_timeout: 2_000 * patience,
-    query_timeout: 2_500 * patience,
+    query_timeout: 2_000 * patience,
     lock_timeout: 1_000 * patience,
     idle_in_transaction_session_timeout: 5_000,
     application_name: 'doorstep',
