@@ -74,7 +74,7 @@ export function createChallenges(db: Database) {
     /** Whether a pending token is still worth anything. */
     isAlive: async (id: string, userId: string): Promise<boolean> => {
       const [row] = await db.$queryRaw<[{ alive: boolean }]>`
-        SELECT EXISTS (SELECT FROM pending_challenge(${id}::uuid, ${userId}::uuid, clock_timestamp())) AS alive`
+        SELECT EXISTS (SELECT FROM pending_challenge(${id}::uuid, ${userId}::uuid, now())) AS alive`
       return row.alive
     },
 

@@ -87,7 +87,7 @@ export function createSessions(db: Database) {
       const rows = await db.$queryRaw<LiveSession[]>`
         SELECT s.id, s.user_id AS "userId", u.email, u.phone, u.two_factor AS "twoFactor", u.epoch, s.amr, s.acr,
                s.authenticated_at AS "authenticatedAt"
-        FROM live_session(${id}::uuid, ${userId}::uuid, clock_timestamp()) s JOIN users u ON u.id = s.user_id`
+        FROM live_session(${id}::uuid, ${userId}::uuid, now()) s JOIN users u ON u.id = s.user_id`
       return rows[0] ?? null
     },
 

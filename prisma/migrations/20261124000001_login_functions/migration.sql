@@ -7,7 +7,7 @@
 -- They are PL/pgSQL, which keeps the plans of its statements for the life of a connection. The functions that are called
 -- by the service have those plans made once and for all values (force_generic_plan): every statement goes by a key.
 -- In SQL are only those that become a part of the plan that calls them: one expression that is not volatile, or one
--- SELECT that a FROM names. Before Postgres 18 any other is parsed and planned again in every transaction.
+-- SELECT that a FROM names, given nothing volatile. Before Postgres 18 any other is parsed and planned at every call.
 
 -- Whole seconds from p_now until p_time, at least 1; NULL for a time that never comes.
 CREATE FUNCTION seconds_until(p_time timestamptz, p_now timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
@@ -322,6 +322,9 @@ BEGIN
 END $$;
 
 -- Counts one try at the code, before anything is compared, on the challenge and on the account.
+-- It is committed, so that everybody counts with it, without waiting for the disk: what becomes of the try (the audit row
+-- of a wrong code, the end of the challenge) is a durable commit behind it in the same log, and is waited for before
+-- anybody is told. A server that loses its memory in between forgets only a try whose result nobody learned.
 -- charged (with what to compare with) | invalid | locked | exhausted | expired
 CREATE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
@@ -330,6 +333,7 @@ DECLARE
   t timestamptz;
   c challenges;
 BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM lock_account(p_user);
   t := clock_timestamp();
   g := guard_of(p_user);
