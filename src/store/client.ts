@@ -30,8 +30,9 @@ const pipelineDepth = 8
 /**
  * Prisma's client for the Postgres at `url`, connecting lazily, with limits that make an overloaded or lost database an
  * answer instead of a wait: 1 s for a connection, 2 s for a statement, 1 s for a lock (ASVS 13.1.2).
- * `prepared`: name the statements so that Postgres plans each of them once, and pipeline the decisions; off for the embedded
- * database, which has one backend for all connections. `patience` stretches the limits, for callers that keep nobody else waiting.
+ * `prepared`: name the statements so that Postgres plans each of them once, and pipeline the decisions; off for the
+ * embedded database, which has one backend for all connections. `patience` stretches the limits, for callers that keep
+ * nobody else waiting.
  */
 export function createDatabase(options: {
   url: string
