@@ -13,15 +13,12 @@ type Line = { client: Promise<pg.PoolClient>; onTheirWay: number; failed: boolea
 export function createPipeline(pool: pg.Pool, depth: number) {
   const lines: Line[] = []
 
-  const connect = async (): Promise<pg.PoolClient> => {
-    const client = await pool.connect()
-    client.on('error', ignore)
-    return client
-  }
+  // At once: the news that a connection is lost can come with the news that it is there.
+  pool.on('connect', (client) => void client.on('error', ignore))
   const take = (): Line => {
     const open = lines.find(({ onTheirWay }) => onTheirWay < depth)
     if (open !== undefined) return open
-    const line = { client: connect(), onTheirWay: 0, failed: false }
+    const line = { client: pool.connect(), onTheirWay: 0, failed: false }
     lines.push(line)
     return line
   }
@@ -47,7 +44,6 @@ export function createPipeline(pool: pg.Pool, depth: number) {
       line.onTheirWay -= 1
       if (line.onTheirWay === 0) {
         leave(line)
-        client?.off('error', ignore)
         client?.release(line.failed)
       }
     }
