@@ -20,7 +20,7 @@ import { startTwilioStub, type TwilioStub } from './helpers/twilio-stub.ts'
 t.setTimeout(600_000)
 
 const built = buildService(t)
-const folder = mkdtempSync(join(tmpdir(), 'doorstep-smoke-'))
+const folder = mkdtempSync(join(tmpdir(), 'doorstep-boot-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 const run = (t: Test, env: Record<string, string>, more: string[] = []): ServiceProcess =>

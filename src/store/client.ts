@@ -56,6 +56,9 @@ export function createDatabase(options: {
   })
   // Without anybody to tell, a connection that is lost while nobody uses it would end the process.
   pool.on('error', onError)
+  // Nor while somebody does, who learns of it from the statement under way; from the first moment on, since the news that
+  // a connection is lost can come in one packet with the news that it is there.
+  pool.on('connect', (connection) => void connection.on('error', () => {}))
   const ask = createPipeline(pool, prepared ? pipelineDepth : 1)
   const names = new Map<string, string>()
   const nameOf = (sql: string): string => {

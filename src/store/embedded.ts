@@ -13,7 +13,7 @@ export async function startEmbedded(dataDir: string): Promise<EmbeddedDatabase> 
     import('@electric-sql/pglite'),
     import('@electric-sql/pglite-socket'),
   ])
-  // Postgres' own 128 MiB of buffers are cleared at every start, by a machine that has no fast way to do it.
+  // All buffers are cleared at every start. Postgres' usual 128 MiB of them take WebAssembly half a second.
   const startParams = [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB']
   const engine = await PGlite.create({ dataDir, startParams })
   const server = new PGLiteSocketServer({

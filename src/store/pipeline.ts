@@ -13,8 +13,6 @@ type Line = { client: Promise<pg.PoolClient>; onTheirWay: number; failed: boolea
 export function createPipeline(pool: pg.Pool, depth: number) {
   const lines: Line[] = []
 
-  // At once: the news that a connection is lost can come with the news that it is there.
-  pool.on('connect', (client) => void client.on('error', ignore))
   const take = (): Line => {
     const open = lines.find(({ onTheirWay }) => onTheirWay < depth)
     if (open !== undefined) return open
@@ -49,6 +47,3 @@ export function createPipeline(pool: pg.Pool, depth: number) {
     }
   }
 }
-
-/** Each statement on its way learns for itself that its connection is lost; unheard, the event would end the process. */
-function ignore(): void {}

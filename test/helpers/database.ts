@@ -54,7 +54,7 @@ async function createEmbedded(): Promise<TestDatabase> {
 }
 
 /** Puts a migrated, empty embedded database into a folder: a copy, since making one takes seconds. */
-export async function copyEmbedded(dataDir: string): Promise<void> {
+async function copyEmbedded(dataDir: string): Promise<void> {
   const template = join(tmpdir(), `doorstep-template-${await schemaVersion()}`)
   if (!existsSync(template)) {
     const draft = await mkdtemp(`${template}-`)

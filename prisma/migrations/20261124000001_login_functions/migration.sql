@@ -51,7 +51,7 @@ CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS 
     g.failed_at[cardinality(g.failed_at) - 99] + interval '720 hours'), p_now)
 $$;
 
--- How many of them are younger than p_since.
+-- How many codes failed after p_since.
 CREATE FUNCTION failures_since(g factor_guards, p_since timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
   SELECT coalesce(cardinality(g.failed_at) - width_bucket(p_since, g.failed_at), 0)
 $$;
