@@ -1,5 +1,7 @@
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { createDatabase } from '../../src/store/client.ts'
 import { startChaosProxy } from '../helpers/chaos-proxy.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { reconcile } from '../helpers/reconcile.ts'
@@ -149,6 +151,28 @@ t.test('connections that die in the pool take neither the process nor the next r
   while ((lost() === lostBefore || proxy.connections().open > 1) && performance.now() < deadline) await wait(20)
   t.ok(lost() > lostBefore, 'the loss was noticed and logged')
   t.equal((await signIn(doorstep, user)).status, 200, 'a login goes through on new connections')
+})
+
+t.test('a connection that is lost in the very packet that opens it does not take the process with it', async (t) => {
+  // AuthenticationOk, ReadyForQuery, and a fatal ErrorResponse (57P01) behind them.
+  const fields = 'SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0'
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(4 + fields.length)
+  const welcome = Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I', 'latin1')
+  const greeting = Buffer.concat([welcome, Buffer.from('E'), length, Buffer.from(fields)])
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.end(greeting))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const url = `postgresql://doorstep@127.0.0.1:${port}/doorstep?sslmode=disable`
+  const db = createDatabase({ url, poolSize: 2, prepared: true, patience: 1, onError: () => {} })
+  t.teardown(() => db.close())
+
+  const calls = Array.from({ length: 20 }, () => db.decide('unlock_user', 'ada@example.com', [], '{}'))
+  for (const { status } of await Promise.allSettled(calls)) t.equal(status, 'rejected')
 })
 
 /** As an administrator or a failover does: every connection of the instance behind the proxy. */
