@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
+import { createGroupCommit } from './group-commit.ts'
 import { createPipeline } from './pipeline.ts'
 import { PrismaClient } from './prisma/client.ts'
 
@@ -24,8 +25,29 @@ type Decision =
   | 'add_signing_key'
   | 'record_event'
 
-/** Decisions on their way over one connection. More save little, and then wait long for one of them that is slow. */
-const pipelineDepth = 8
+/**
+ * Decisions whose commit does not wait for the disk. `shared`: they wait before anybody is told, many with one wait.
+ * `untold`: a charge, which counts for everybody from its commit on. What becomes of the try is a commit behind it in the
+ * same log, and that one is waited for: a server that loses its memory in between forgets a try whose result nobody
+ * learned.
+ */
+const quickCommits: Partial<Record<Decision, 'shared' | 'untold'>> = {
+  charge_password: 'untold',
+  charge_device: 'untold',
+  charge_code: 'untold',
+  record_event: 'shared',
+  complete_challenge: 'shared',
+  rotate_session: 'shared',
+}
+
+/** A commit that waits for the disk, and so for every commit before it. */
+const waitForDisk = {
+  name: 'wait_for_disk',
+  text: `SELECT pg_logical_emit_message(true, 'doorstep', '')`,
+}
+
+/** Decisions on their way over one connection: as many as keep its backend from ever having to wait for the next. */
+const pipelineDepth = 32
 
 /**
  * Prisma's client for the Postgres at `url`, connecting lazily, with limits that make an overloaded or lost database an
@@ -60,6 +82,7 @@ export function createDatabase(options: {
   // a connection is lost can come in one packet with the news that it is there.
   pool.on('connect', (connection) => void connection.on('error', () => {}))
   const ask = createPipeline(pool, prepared ? pipelineDepth : 1)
+  const reachDisk = createGroupCommit(() => ask(prepared ? waitForDisk : { text: waitForDisk.text }, { apart: true }))
   const names = new Map<string, string>()
   const nameOf = (sql: string): string => {
     const known = names.get(sql)
@@ -81,8 +104,11 @@ export function createDatabase(options: {
        */
       async decide<T>(decision: Decision, ...values: unknown[]): Promise<T> {
         const places = values.map((_value, at) => `$${at + 1}`).join(', ')
-        const text = `SELECT ${decision}(${places}) AS answer`
+        const commit = quickCommits[decision]
+        const quickly = commit === undefined ? '' : `set_config('synchronous_commit', 'off', true), `
+        const text = `SELECT ${quickly}${decision}(${places}) AS answer`
         const rows = await ask<{ answer: T }>({ text, values, ...(prepared && { name: decision }) })
+        if (commit === 'shared') await reachDisk()
         return (rows[0] as { answer: T }).answer
       },
 

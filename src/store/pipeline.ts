@@ -1,7 +1,7 @@
 import type pg from 'pg'
 
-/** A connection with statements on their way over it. */
-type Line = { client: Promise<pg.PoolClient>; onTheirWay: number; failed: boolean }
+/** A connection with statements on their way over it; behind the one of a line `apart` none is sent. */
+type Line = { client: Promise<pg.PoolClient>; onTheirWay: number; failed: boolean; apart: boolean }
 
 /**
  * Sends statements over connections of `pool` (made with `pipeline: true`), up to `depth` of them one behind another
@@ -13,10 +13,10 @@ type Line = { client: Promise<pg.PoolClient>; onTheirWay: number; failed: boolea
 export function createPipeline(pool: pg.Pool, depth: number) {
   const lines: Line[] = []
 
-  const take = (): Line => {
-    const open = lines.find(({ onTheirWay }) => onTheirWay < depth)
-    if (open !== undefined) return open
-    const line = { client: pool.connect(), onTheirWay: 0, failed: false }
+  const take = (apart: boolean): Line => {
+    const open = lines.find((line) => !line.apart && line.onTheirWay < depth)
+    if (open !== undefined && !apart) return open
+    const line = { client: pool.connect(), onTheirWay: 0, failed: false, apart }
     lines.push(line)
     return line
   }
@@ -25,9 +25,12 @@ export function createPipeline(pool: pg.Pool, depth: number) {
     if (at >= 0) lines.splice(at, 1)
   }
 
-  /** The rows of one statement. Throws what Postgres says against it, or that no connection was to be had in time. */
-  return async <Row extends pg.QueryResultRow>(statement: pg.QueryConfig): Promise<Row[]> => {
-    const line = take()
+  /**
+   * The rows of one statement; `apart` from the others if it is one to wait for and there is a connection left. Throws
+   * what Postgres says against it, or that no connection was to be had in time.
+   */
+  return async <Row extends pg.QueryResultRow>(statement: pg.QueryConfig, { apart = false } = {}): Promise<Row[]> => {
+    const line = take(apart && lines.length < pool.options.max)
     line.onTheirWay += 1
     let client: pg.PoolClient | undefined
     try {

@@ -245,29 +245,6 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
     t.match(await guardOf(user), { streak: 0, failures: 2 })
   })
 
-  await t.test('by cutting the power once the answer is there: the try is on disk by then', async (t) => {
-    if (!one.database.isReal) return t.comment('needs TEST_DATABASE_URL')
-    const { challenges } = one.services.store
-    const { charge } = challenges
-    let charged = ''
-    challenges.charge = async (...given) => {
-      const answer = await charge(...given)
-      const [log] = await sql<{ end: string }>('SELECT pg_current_wal_insert_lsn()::text AS end')
-      charged = log?.end ?? ''
-      return answer
-    }
-    t.teardown(() => Object.assign(challenges, { charge }))
-    const isOnDisk = async () => (await sql('SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS is', [charged]))[0]?.is
-
-    for (let times = 0; times < 5; times += 1) {
-      const { token, wrong, code } = await begin()
-      t.equal((await finish(one, token, wrong)).status, 422)
-      t.equal(await isOnDisk(), true, 'before a wrong code is told')
-      t.equal((await finish(one, token, code)).status, 200)
-      t.equal(await isOnDisk(), true, 'before a right one is')
-    }
-  })
-
   await t.test('by the end of summer time: 30 days are 720 hours in every time zone', async (t) => {
     const [row] = await sql<{ locked: boolean; left: number }>(
       `WITH zone AS (SELECT set_config('TimeZone', 'Europe/Berlin', false)),

@@ -4,20 +4,29 @@ import type { Test } from 'tap'
 type Query = (this: unknown, ...args: unknown[]) => unknown
 
 /**
- * Sees every statement that the service sends to its database from now on, at the driver through which all of them go.
- * The statements of the test itself do not count: they come from connections without the service's name.
+ * Puts `around` in the way of every statement that the service sends to its database from now on, at the driver through
+ * which all of them go; it returns what `run` returns, or something in its place. The statements of the test itself do
+ * not count: they come from connections without the service's name.
  */
-export function watchStatements(t: Test): { taken(): string[] } {
-  let seen: string[] = []
+export function interceptStatements(t: Test, around: (text: string, run: () => unknown) => unknown): void {
   const target = pg.Client.prototype as unknown as { query: Query }
   const query = target.query
   target.query = function (...args) {
     const { connectionParameters } = this as { connectionParameters?: { application_name?: string } }
-    if (connectionParameters?.application_name === 'doorstep') seen.push(textOf(args[0]))
-    return query.apply(this, args)
+    const run = (): unknown => query.apply(this, args)
+    return connectionParameters?.application_name === 'doorstep' ? around(textOf(args[0]), run) : run()
   }
   t.teardown(() => {
     target.query = query
+  })
+}
+
+/** Sees every statement that the service sends to its database from now on. */
+export function watchStatements(t: Test): { taken(): string[] } {
+  let seen: string[] = []
+  interceptStatements(t, (text, run) => {
+    seen.push(text)
+    return run()
   })
   return {
     /** What was sent since the last call, in order. */

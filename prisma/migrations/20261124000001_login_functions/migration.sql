@@ -323,9 +323,6 @@ BEGIN
 END $$;
 
 -- Counts one try at the code, before anything is compared, on the challenge and on the account.
--- It is committed, so that everybody counts with it, without waiting for the disk: what becomes of the try (the audit row
--- of a wrong code, the end of the challenge) is a durable commit behind it in the same log, and is waited for before
--- anybody is told. A server that loses its memory in between forgets only a try whose result nobody learned.
 -- charged (with what to compare with) | invalid | locked | exhausted | expired
 CREATE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
@@ -334,7 +331,6 @@ DECLARE
   t timestamptz;
   c challenges;
 BEGIN
-  PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM lock_account(p_user);
   t := clock_timestamp();
   g := guard_of(p_user);
