@@ -14,8 +14,8 @@ export function createPipeline(pool: pg.Pool, depth: number) {
   const lines: Line[] = []
 
   const take = (apart: boolean): Line => {
-    const open = lines.find((line) => !line.apart && line.onTheirWay < depth)
-    if (open !== undefined && !apart) return open
+    const open = apart ? undefined : lines.find((line) => !line.apart && line.onTheirWay < depth)
+    if (open !== undefined) return open
     const line = { client: pool.connect(), onTheirWay: 0, failed: false, apart }
     lines.push(line)
     return line
@@ -26,8 +26,8 @@ export function createPipeline(pool: pg.Pool, depth: number) {
   }
 
   /**
-   * The rows of one statement; `apart` from the others if it is one to wait for and there is a connection left. Throws
-   * what Postgres says against it, or that no connection was to be had in time.
+   * The rows of one statement. One that takes long goes `apart` from the others while a connection is left, so that
+   * none waits behind it. Throws what Postgres says against it, or that no connection was to be had in time.
    */
   return async <Row extends pg.QueryResultRow>(statement: pg.QueryConfig, { apart = false } = {}): Promise<Row[]> => {
     const line = take(apart && lines.length < pool.options.max)

@@ -76,7 +76,7 @@ t.test('the disk fails after the commit: nobody is told, and nobody has a token'
     'SELECT count(*)::integer AS sessions FROM sessions WHERE user_id = $1 AND ended_at IS NULL',
     [user.id],
   )
-  t.equal(row?.sessions, 1, 'the session that nobody holds ends by itself')
+  t.equal(row?.sessions, 1, 'there is one session, and nobody holds it')
   const again = await refresh(doorstep, session.refresh)
   t.equal(again.status, 200, 'the refresh token whose answer was lost is good within its grace')
   t.equal(
