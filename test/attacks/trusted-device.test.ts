@@ -269,7 +269,7 @@ t.test('wrong passwords that meet at the very same moment are all counted', asyn
   await repeat(t, 1, async () => {
     const ada = await createUser(doorstep)
     const { device } = await trustDevice(doorstep, ada)
-    const row = { text: 'SELECT FROM trusted_devices WHERE user_id = $1 FOR UPDATE', values: [ada.id], waiters: 6 }
+    const row = { text: 'SELECT FROM trusted_devices WHERE user_id = $1 FOR UPDATE', values: [ada.id], waiters: 2 }
     const answers = await meetAtRow(doorstep, row, () =>
       together(6, (n) => knock(ada, device, `wrong ${n}`, eachOf(n))),
     )

@@ -103,7 +103,7 @@ t.test('of many replicas that rotate at once exactly one adds a key', async (t) 
   const given: (string | null)[] = []
   const rotations = () => together(10, async (n) => given.push((await rings[n % 2]?.rotate(0)) ?? null))
   // Where each would write its key, if more than one came that far.
-  const writing = { text: 'LOCK TABLE signing_keys IN EXCLUSIVE MODE', values: [], waiters: 10 }
+  const writing = { text: 'LOCK TABLE signing_keys IN EXCLUSIVE MODE', values: [], waiters: rings.length }
   t.equal(await madeBy(() => meetAtRow(doorstep, writing, rotations)), 1, 'asked to')
   t.equal(given.filter((id) => id !== null).length, 1, 'and one was told that it did')
   t.equal(await rings[0].rotate(0), null, 'nor is another made while one is on its way')

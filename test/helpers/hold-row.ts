@@ -3,32 +3,38 @@ import pg from 'pg'
 import type { Doorstep } from './doorstep.ts'
 
 /**
- * Starts `work` while the row that `text` selects is locked, and lets go only when `waiters` of the service's statements
- * stand before a lock, so that they truly meet. On the embedded database, which has one backend, they simply run.
+ * Starts `work` while the row that `text` selects is locked, and lets go when `waiters` of the service's statements stand
+ * before a lock, so that they truly meet: one of each replica, whose others follow over the same connection. If fewer
+ * ever come, the service gives up waiting and the work fails. On the embedded database, which has one backend, they
+ * simply run.
  */
 export async function meetAtRow<T>(
-  { database, sql }: Pick<Doorstep, 'database' | 'sql'>,
+  { database }: Pick<Doorstep, 'database'>,
   row: { text: string; values: unknown[]; waiters: number },
   work: () => Promise<T>,
 ): Promise<T> {
   if (!database.isReal) return work()
   const holder = new pg.Client({ connectionString: database.url })
-  await holder.connect()
+  const watcher = new pg.Client({ connectionString: database.url })
+  await Promise.all([holder.connect(), watcher.connect()])
+  const waiting = async (): Promise<number> => {
+    const { rows } = await watcher.query<{ n: number }>(
+      `SELECT count(*)::integer AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    )
+    return rows[0]?.n ?? 0
+  }
   try {
     await holder.query('BEGIN')
     await holder.query(row.text, row.values)
-    const working = work()
-    // Well under the second that the service waits for a lock.
-    for (let waited = 0; waited < 700; waited += 20) {
-      const [found] = await sql<{ n: number }>(
-        `SELECT count(*)::integer AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
-      )
-      if ((found?.n ?? 0) >= row.waiters) break
-      await sleep(20)
-    }
+    let isDone = false
+    const working = work().finally(() => {
+      isDone = true
+    })
+    working.catch(() => {})
+    while (!isDone && (await waiting()) < row.waiters) await sleep(5)
     await holder.query('COMMIT')
     return await working
   } finally {
-    await holder.end()
+    await Promise.all([holder.end(), watcher.end()])
   }
 }
