@@ -52,9 +52,9 @@ const pipelineDepth = 32
 /**
  * Prisma's client for the Postgres at `url`, connecting lazily, with limits that make an overloaded or lost database an
  * answer instead of a wait: 1 s for a connection, 2 s for a statement, 1 s for a lock (ASVS 13.1.2).
- * `prepared`: name the statements so that Postgres plans each of them once, and pipeline the decisions; off for the
- * embedded database, which has one backend for all connections. `patience` stretches the limits, for callers that keep
- * nobody else waiting.
+ * `prepared`: name the statements so that Postgres plans each of them once, pipeline the decisions, and let them share
+ * their wait for the disk; off for the embedded database, which has one backend for all connections. `patience` stretches
+ * the limits, for callers that keep nobody else waiting.
  */
 export function createDatabase(options: {
   url: string
@@ -82,7 +82,7 @@ export function createDatabase(options: {
   // a connection is lost can come in one packet with the news that it is there.
   pool.on('connect', (connection) => void connection.on('error', () => {}))
   const ask = createPipeline(pool, prepared ? pipelineDepth : 1)
-  const reachDisk = createGroupCommit(() => ask(prepared ? waitForDisk : { text: waitForDisk.text }, { apart: true }))
+  const reachDisk = createGroupCommit(() => ask(waitForDisk, { apart: true }))
   const names = new Map<string, string>()
   const nameOf = (sql: string): string => {
     const known = names.get(sql)
@@ -104,7 +104,7 @@ export function createDatabase(options: {
        */
       async decide<T>(decision: Decision, ...values: unknown[]): Promise<T> {
         const places = values.map((_value, at) => `$${at + 1}`).join(', ')
-        const commit = quickCommits[decision]
+        const commit = prepared ? quickCommits[decision] : undefined
         const quickly = commit === undefined ? '' : `set_config('synchronous_commit', 'off', true), `
         const text = `SELECT ${quickly}${decision}(${places}) AS answer`
         const rows = await ask<{ answer: T }>({ text, values, ...(prepared && { name: decision }) })

@@ -19,9 +19,10 @@ async function begin(): Promise<{ user: TestUser; token: string; code: string }>
   return { user, token: body.pending_token, code: codeFor(doorstep, user.phone) }
 }
 
+const skipped = 'needs a real server: on the embedded database every commit waits for itself'
+
 t.test('the power goes the moment an answer is there: what it tells of is on disk', async (t) => {
-  if (!doorstep.database.isReal)
-    return t.comment('needs TEST_DATABASE_URL: the embedded database has no log to compare')
+  if (!doorstep.database.isReal) return t.comment(skipped)
   let quickCommits = 0
   let end = '0/0'
   interceptStatements(t, async (text, run) => {
@@ -57,6 +58,7 @@ t.test('the power goes the moment an answer is there: what it tells of is on dis
 })
 
 t.test('the disk fails after the commit: nobody is told, and nobody has a token', async (t) => {
+  if (!doorstep.database.isReal) return t.comment(skipped)
   const { user, token, code } = await begin()
   const session = await enter(doorstep, await createUser(doorstep, { twoFactor: 'off' }))
   let diskFails = true
