@@ -1,4 +1,5 @@
-import twilio from 'twilio'
+// This part alone: the whole library is large, and loaded only where it sends.
+import { validateRequest } from 'twilio/lib/webhooks/webhooks.js'
 
 /** A receipt of Twilio: its form fields, and the `X-Twilio-Signature` that came with them. */
 export type SignedReceipt = { signature: string; fields: Record<string, string> }
@@ -9,5 +10,5 @@ export type SignedReceipt = { signature: string; fields: Record<string, string> 
  * @param called.url exactly as it was given to Twilio
  */
 export function isSignedByTwilio(called: { authToken: string; url: string }, receipt: SignedReceipt): boolean {
-  return twilio.validateRequest(called.authToken, receipt.signature, called.url, receipt.fields)
+  return validateRequest(called.authToken, receipt.signature, called.url, receipt.fields)
 }

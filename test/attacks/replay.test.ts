@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { anyText } from '../helpers/any-text.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { passTime } from '../helpers/pass-time.ts'
@@ -345,11 +346,7 @@ t.test('somebody who sends anything but a code', async (t) => {
   })
 
   await t.test('whatever JSON it is', async (t) => {
-    const value = fc.oneof(
-      fc.jsonValue(),
-      fc.record({ code: fc.jsonValue() }),
-      fc.record({ code: fc.string({ unit: 'binary' }) }),
-    )
+    const value = fc.oneof(fc.jsonValue(), fc.record({ code: fc.jsonValue() }), fc.record({ code: anyText() }))
     await fc.assert(
       fc.asyncProperty(value, async (body) => {
         const { status } = await send(body)

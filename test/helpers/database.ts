@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { cp, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { cpSync, existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -64,7 +64,8 @@ async function copyEmbedded(dataDir: string): Promise<void> {
     // Another process may have been faster; its copy is as good.
     await rename(draft, template).catch(() => rm(draft, { recursive: true, force: true }))
   }
-  await cp(template, dataDir, { recursive: true })
+  // A thousand files: each would be several waits otherwise.
+  cpSync(template, dataDir, { recursive: true })
 }
 
 /** Changes with every change of a migration, so that an old template is never used. */
