@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { problemCatalogue } from '../../src/errors.ts'
+import { anyPath } from '../helpers/any-text.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { pathOf, registeredRoutes } from '../helpers/registered-routes.ts'
 import { codeFor, createUser, login, resend, signIn } from '../helpers/story.ts'
@@ -192,7 +193,7 @@ const url = fc
   .tuple(
     fc.oneof(
       { weight: 5, arbitrary: fc.constantFrom(...paths) },
-      fc.webPath(),
+      anyPath(),
       fc.constantFrom(
         '/problems/',
         '/docs/static/..%2f..%2f',
@@ -272,7 +273,7 @@ t.test('nothing but the right password and the right code is ever a success', as
   let tried = 0
   const property = fc.asyncProperty(target, tokens, bytes, async (path, bearer, payload) => {
     // Whatever the fuzz has locked is opened again: what is tested here is what is accepted.
-    await doorstep.sql('TRUNCATE login_throttles')
+    await doorstep.sql('DELETE FROM login_throttles')
     await doorstep.sql("UPDATE factor_guards SET streak = 0, locked_until = NULL, failed_at = '{}'")
     const reply = await app.inject({
       method: 'POST',

@@ -16,3 +16,9 @@ const anyCharacter = fc.nat({ max: characters - surrogates - 1 }).map(
 /** Text of any characters, and of strings that are known to make trouble. */
 export const anyText = (constraints: Omit<StringConstraints, 'unit'> = {}): Arbitrary<string> =>
   fc.string({ ...constraints, unit: anyCharacter })
+
+/** The path of a URL, of segments of any text. */
+export const anyPath = (): Arbitrary<string> =>
+  fc.array(anyText({ maxLength: 20 }), { minLength: 1, maxLength: 5 }).map((segments) => {
+    return segments.map((segment) => `/${encodeURIComponent(segment)}`).join('')
+  })
