@@ -60,6 +60,11 @@ async function copyEmbedded(dataDir: string): Promise<void> {
     const draft = await mkdtemp(`${template}-`)
     const { url, close } = await startEmbedded(draft)
     await migrate(url)
+    // Two thirds of what there would be to copy: what other databases of this cluster would be made from.
+    await withClient(url, async (admin) => {
+      await admin.query('UPDATE pg_database SET datistemplate = false')
+      for (const spare of ['template0', 'template1']) await admin.query(`DROP DATABASE ${spare}`)
+    })
     await close()
     // Another process may have been faster; its copy is as good.
     await rename(draft, template).catch(() => rm(draft, { recursive: true, force: true }))
