@@ -27,13 +27,11 @@ type Decision =
 
 /**
  * Decisions whose commit does not wait for the disk. `shared`: they wait before anybody is told, many with one wait.
- * `untold`: a charge, which counts for everybody from its commit on. What becomes of the try is a commit behind it in the
- * same log, and that one is waited for: a server that loses its memory in between forgets a try whose result nobody
- * learned.
+ * `untold`: the charge of a code, which counts for everybody from its commit on. What becomes of the try is a commit right
+ * behind it in the same log, and that one is waited for: a server that loses its memory in between forgets a try whose
+ * result nobody learned. Passwords take too long for that to hold: their charges are on disk before they are hashed.
  */
 const quickCommits: Partial<Record<Decision, 'shared' | 'untold'>> = {
-  charge_password: 'untold',
-  charge_device: 'untold',
   charge_code: 'untold',
   record_event: 'shared',
   complete_challenge: 'shared',
@@ -80,8 +78,14 @@ export function createDatabase(options: {
   pool.on('error', onError)
   // Nor while somebody does, who learns of it from the statement under way; from the first moment on, since the news that
   // a connection is lost can come in one packet with the news that it is there.
-  pool.on('connect', (connection) => void connection.on('error', () => {}))
-  const ask = createPipeline(pool, prepared ? pipelineDepth : 1)
+  let lost = 0
+  pool.on('connect', (connection) => {
+    connection.on('error', () => {
+      lost += 1
+    })
+  })
+  // The only connection of a pool must come free for other statements.
+  const ask = createPipeline(pool, prepared && options.poolSize > 1 ? pipelineDepth : 1)
   const reachDisk = createGroupCommit(() => ask(waitForDisk, { apart: true }))
   const names = new Map<string, string>()
   const nameOf = (sql: string): string => {
@@ -107,8 +111,13 @@ export function createDatabase(options: {
         const commit = prepared ? quickCommits[decision] : undefined
         const quickly = commit === undefined ? '' : `set_config('synchronous_commit', 'off', true), `
         const text = `SELECT ${quickly}${decision}(${places}) AS answer`
+        const lostBefore = lost
         const rows = await ask<{ answer: T }>({ text, values, ...(prepared && { name: decision }) })
-        if (commit === 'shared') await reachDisk()
+        if (commit === 'shared') {
+          await reachDisk()
+          // A server that crashed after the commit has forgotten it; what reached the disk is of its next life.
+          if (lost !== lostBefore) throw new Error('Connection terminated before the commit was known to be on disk')
+        }
         return (rows[0] as { answer: T }).answer
       },
 

@@ -30,7 +30,7 @@ export function createPipeline(pool: pg.Pool, depth: number) {
    * none waits behind it. Throws what Postgres says against it, or that no connection was to be had in time.
    */
   return async <Row extends pg.QueryResultRow>(statement: pg.QueryConfig, { apart = false } = {}): Promise<Row[]> => {
-    const line = take(apart && lines.length < pool.options.max)
+    const line = take(apart && (pool.idleCount > 0 || pool.totalCount < pool.options.max))
     line.onTheirWay += 1
     let client: pg.PoolClient | undefined
     try {

@@ -17,8 +17,8 @@ const anyCharacter = fc.nat({ max: characters - surrogates - 1 }).map(
 export const anyText = (constraints: Omit<StringConstraints, 'unit'> = {}): Arbitrary<string> =>
   fc.string({ ...constraints, unit: anyCharacter })
 
-/** The path of a URL, of segments of any text. */
+/** The path of a URL, of segments of any text: escaped where a path ends otherwise, and only there. */
 export const anyPath = (): Arbitrary<string> =>
   fc.array(anyText({ maxLength: 20 }), { minLength: 1, maxLength: 5 }).map((segments) => {
-    return segments.map((segment) => `/${encodeURIComponent(segment)}`).join('')
+    return segments.map((segment) => `/${encodeURI(segment).replace(/[/?#]/g, encodeURIComponent)}`).join('')
   })

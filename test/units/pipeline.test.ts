@@ -26,7 +26,13 @@ function startPool(max: number) {
       },
     }
   }
-  return { pool: { options: { max }, connect } as unknown as pg.Pool, sent, closed }
+  const pool = {
+    ...{ options: { max }, totalCount: max, connect },
+    get idleCount() {
+      return idle.length
+    },
+  }
+  return { pool: pool as unknown as pg.Pool, sent, closed }
 }
 
 t.test('statements go one behind another over a connection until it is full, then over the next', async (t) => {
@@ -88,6 +94,7 @@ t.test('a pool of one connection serves all of it', async (t) => {
   const apart = ask({ text: 'apart' }, { apart: true })
   const other = ask({ text: 'other' })
   await turn()
+  t.equal(sent.length, 1)
   sent[0]?.end()
   await apart
   await turn()
