@@ -60,7 +60,7 @@ async function copyEmbedded(dataDir: string): Promise<void> {
     const draft = await mkdtemp(`${template}-`)
     const { url, close } = await startEmbedded(draft)
     await migrate(url)
-    // Two thirds of what there would be to copy: what other databases of this cluster would be made from.
+    // More than half of what there would be to copy, and only there to make other databases from.
     await withClient(url, async (admin) => {
       await admin.query('UPDATE pg_database SET datistemplate = false')
       for (const spare of ['template0', 'template1']) await admin.query(`DROP DATABASE ${spare}`)

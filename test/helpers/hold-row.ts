@@ -30,6 +30,7 @@ export async function meetAtRow<T>(
     const working = work().finally(() => {
       isDone = true
     })
+    // It may fail while nobody awaits it yet; the end of this function tells.
     working.catch(() => {})
     while (!isDone && (await waiting()) < row.waiters) await sleep(5)
     await holder.query('COMMIT')
