@@ -12,6 +12,9 @@ export { settings } from './config/schema.ts'
 /** The settings, grouped and frozen. Times are whole seconds, addresses have no slash at the end. */
 export type Config = ReturnType<typeof toConfig>
 
+/** Texts in all that a day may cost while nobody has said a number. */
+const developmentSpendDay = 2_000
+
 /** What `loadConfig` throws: `problems` holds every mistake as `NAME what is wanted`; `name` is `ConfigError`. */
 export type ConfigError = Error & { problems: string[] }
 
@@ -74,6 +77,7 @@ function toConfig(values: Values) {
       accessTtl: values.ACCESS_TOKEN_TTL,
     },
     signingKeyDays: values.SIGNING_KEY_DAYS,
+    eventRetentionDays: values.EVENT_RETENTION_DAYS,
     code: { ttl: values.CODE_TTL, length: values.CODE_LENGTH },
     sms: {
       provider: values.SMS_PROVIDER ?? ('console' as const),
@@ -89,6 +93,7 @@ function toConfig(values: Values) {
       perPrefixHour: values.SMS_PER_PREFIX_HOUR,
       globalHour: values.SMS_GLOBAL_HOUR,
       globalDay: values.SMS_GLOBAL_DAY,
+      spendDay: values.SMS_SPEND_DAY ?? developmentSpendDay,
     },
     /** Requests per network address. */
     rate: {

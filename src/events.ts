@@ -11,15 +11,17 @@ export const eventCatalogue = {
   'login.challenged': { level: 'info', audit: true },
   'login.succeeded': { level: 'info', audit: true },
   'code.failed': { level: 'info', audit: true },
-  'code.refused': { level: 'warn', audit: true },
+  'code.refused': { level: 'warn', audit: false },
   'code.resent': { level: 'info', audit: true },
   'factor.locked': { level: 'warn', audit: true },
   'sms.refused': { level: 'warn', audit: true },
   'sms.delivery': { level: 'info', audit: false },
+  'sms.spend': { level: 'error', audit: true },
   'request.limited': { level: 'warn', audit: false },
   'token.rejected': { level: 'info', audit: false },
   'refresh.reused': { level: 'error', audit: true },
   'session.ended': { level: 'info', audit: true },
+  'device.changed': { level: 'info', audit: true },
   'device.removed': { level: 'info', audit: true },
   'user.created': { level: 'info', audit: true },
   'user.changed': { level: 'info', audit: true },
@@ -35,8 +37,6 @@ export type Event = {
   outcome: string
   caller?: Caller
   userId?: string
-  /** Keyed hash of the e-mail that was tried. */
-  identifier?: Uint8Array
   factor?: 'password' | 'sms'
   detail?: string
 }
@@ -70,13 +70,12 @@ export function createEvents(listeners: {
 }): Events {
   const announce = (event: Event): void => {
     listeners.count(event.type, event.outcome)
-    const { caller, identifier, type, ...fields } = event
+    const { caller, type, ...fields } = event
     listeners.log[eventCatalogue[type].level](
       {
         event: type,
         ...fields,
         ...(caller && { requestId: caller.requestId, address: caller.address }),
-        ...(identifier && { identifier: Buffer.from(identifier).toString('base64url').slice(0, 16) }),
       },
       type,
     )

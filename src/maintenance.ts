@@ -11,7 +11,8 @@ export function startMaintenance({
   store,
   keyRing,
   log,
-}: Pick<Services, 'store' | 'keyRing' | 'log'>): () => Promise<void> {
+  config,
+}: Pick<Services, 'store' | 'keyRing' | 'log' | 'config'>): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
   const attempt = async (name: string, work: () => Promise<object>): Promise<void> => {
     try {
@@ -22,7 +23,7 @@ export function startMaintenance({
   }
   const run = async (): Promise<void> => {
     await attempt('keys', keyRing.maintain)
-    await attempt('purge', store.purge.expired)
+    await attempt('purge', () => store.purge.expired({ eventDays: config.eventRetentionDays }))
   }
   const timer = setInterval(() => {
     running = running.then(run)

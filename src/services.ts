@@ -5,6 +5,7 @@ import type { Logger } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { type ChallengeRules, createChallengeRules } from './security/challenge.ts'
 import { createKeyRing, type KeyRing } from './security/key-ring.ts'
+import { createDeviceTokens, type DeviceTokens } from './security/device-token.ts'
 import { createLoginThrottle, type LoginThrottle } from './security/login-throttle.ts'
 import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.ts'
 import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
@@ -20,6 +21,9 @@ import type { OpenDatabase } from './store/open.ts'
 import type { Clock, Random } from './system.ts'
 import { createTurns, type InTurn } from './turns.ts'
 
+/** Logins of one e-mail that wait for each other: more than a client ever sends at once, fewer than fill the memory. */
+const mostLoginsInLine = 64
+
 /** Everything a use case may ask for. It names what it needs of it: `Pick<Services, …>`. */
 export type Services = BaseServices & { tokens: Tokens }
 
@@ -32,12 +36,14 @@ export type BaseServices = {
   metrics: Metrics
   events: Events
   background: Background
-  /** Puts the tries at one login in line (finish-login.ts). */
-  inTurn: InTurn
+  /** Puts the logins of one e-mail in line (start-login.ts), and the tries at one code (finish-login.ts). */
+  loginTurns: InTurn
+  tryTurns: InTurn
   store: Store
   secrets: Secrets
   keyRing: KeyRing
   refreshTokens: RefreshTokens
+  deviceTokens: DeviceTokens
   passwordHash: PasswordHash
   loginThrottle: LoginThrottle
   oneTimeCodes: OneTimeCodes
@@ -67,7 +73,7 @@ export async function createServices(parts: {
   const db = createDatabase({
     url: database.url,
     poolSize: Math.min(config.databasePoolSize, database.connections ?? config.databasePoolSize),
-    prepared: database.connections === null,
+    isServer: database.connections === null,
     patience,
     onError: (error) =>
       log.warn({ reason: (error as { code?: string }).code ?? error.name }, 'database connection lost'),
@@ -84,9 +90,11 @@ export async function createServices(parts: {
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
-    inTurn: createTurns(),
+    loginTurns: createTurns(mostLoginsInLine),
+    tryTurns: createTurns(),
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
     refreshTokens: createRefreshTokens({ secrets }),
+    deviceTokens: createDeviceTokens({ secrets, random }),
     loginThrottle: createLoginThrottle({ store, secrets }),
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
     challengeRules: createChallengeRules(config),

@@ -1,18 +1,26 @@
+import { Problem } from './errors.ts'
+
 export type InTurn = ReturnType<typeof createTurns>
 
-/** Runs the jobs of one key one after another, in the order they came; those of different keys do not wait. */
-export function createTurns() {
-  const newest = new Map<string, Promise<unknown>>()
+/**
+ * Runs the jobs of one key one after another, in the order they came; those of different keys do not wait. Throws `busy`
+ * where `most` jobs of a key are in line already.
+ */
+export function createTurns(most = Number.POSITIVE_INFINITY) {
+  const lines = new Map<string, { last: Promise<void>; length: number }>()
   return async <T>(key: string, job: () => Promise<T>): Promise<T> => {
-    const mine = (newest.get(key) ?? Promise.resolve()).then(job)
-    const over = mine.then(
+    const line = lines.get(key) ?? { last: Promise.resolve(), length: 0 }
+    if (line.length >= most) throw new Problem('busy', { retryAfter: 1 })
+    lines.set(key, line)
+    line.length += 1
+    const mine = line.last.then(job)
+    line.last = mine.then(
       () => {},
       () => {},
     )
-    newest.set(key, over)
-    void over.then(() => {
-      if (newest.get(key) === over) newest.delete(key)
+    return await mine.finally(() => {
+      line.length -= 1
+      if (line.length === 0) lines.delete(key)
     })
-    return await mine
   }
 }

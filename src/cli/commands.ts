@@ -28,12 +28,12 @@ const commands: Record<string, Command> = {
     run: createUser,
   },
   'user unlock': {
-    usage: '--email E',
-    options: { email: text },
+    usage: '--email E [--all]',
+    options: { email: text, all: flag },
     run: async (given, place) => {
       const email = required(given, 'email')
       const { unlockAccount } = await import('../features/accounts/unlock-account.ts')
-      return serve(place, (services) => unlockAccount(services, email))
+      return serve(place, (services) => unlockAccount(services, { email, all: given.all === true }))
     },
   },
   'user disable': changing('disabled', { disabled: true }),

@@ -81,6 +81,7 @@ const inProduction: Rule[] = [
   required('SMS_PROVIDER'),
   rule(['SMS_PROVIDER'], 'must not be console in production', (values) => values.SMS_PROVIDER !== 'console'),
   required('SMS_ALLOWED_COUNTRIES'),
+  required('SMS_SPEND_DAY'),
   rule(
     ['SMS_ALLOWED_COUNTRIES'],
     'must name the countries in production, not *',

@@ -7,6 +7,7 @@ import type {
   RawServerDefault,
 } from 'fastify'
 import type { ProblemCode } from '../errors.ts'
+import type { Assurance } from '../security/assurance.ts'
 
 /** The Fastify instance that features add their routes to: schemas give the types of request and reply. */
 export type App = FastifyInstance<
@@ -20,15 +21,13 @@ export type App = FastifyInstance<
 /** Who may call a route. A route that does not say so stops the start. */
 export type Access = 'public' | 'pending' | 'access' | 'client'
 
-/** How strong and how fresh (whole seconds) the sign-in of an access token must be for a route (RFC 9470). */
-export type Assurance = { acr: 'aal2'; maxAgeSeconds: number }
-
 /** The address limits by name; their numbers are settings. */
 export type LimitName = 'loginMinute' | 'loginHour' | 'verifyMinute' | 'resendHour' | 'refreshMinute' | 'default'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
+    /** How strong and fresh the sign-in of an access token must be for this route. */
     assurance?: Assurance
     limits?: LimitName[]
     /** Problem codes this route answers with, besides those that every route has. */

@@ -2,11 +2,11 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest, RouteOptions } from 'fastify'
 import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
-import type { Access, App, Assurance } from '../features/app-type.ts'
+import type { Access, App } from '../features/app-type.ts'
 import { type Auth, callerOf } from '../features/request.ts'
+import { assertFresh } from '../security/assurance.ts'
 import { isAccess, isPending, maxTokenLength } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
-import type { LiveSession } from '../store/sessions.ts'
 
 /**
  * One gate for every route. Each route says in its `config.access` who may call it, or the service does not start.
@@ -56,7 +56,8 @@ async function judge(
   if (!isAccess(claims, services.clock.nowMs())) throw reject('access')
   const session = await services.store.sessions.findLive(claims.sid, claims.sub)
   if (session === null) throw reject('ended')
-  assertAssurance(session, request.routeOptions.config.assurance, services.clock.nowMs())
+  const { assurance } = request.routeOptions.config
+  if (assurance !== undefined) assertFresh(session, assurance)
   return { kind: 'access', session }
 }
 
@@ -87,17 +88,3 @@ function clientOf({ introspectionClients }: Pick<Config, 'introspectionClients'>
 }
 
 const digest = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()
-
-/** RFC 9470 3: the token is good, but not enough for this route; the header says what would be. */
-function assertAssurance(session: LiveSession, wanted: Assurance | undefined, nowMs: number): void {
-  if (wanted === undefined) return
-  const ageSeconds = nowMs / 1_000 - session.authenticatedAt.getTime() / 1_000
-  if (session.acr === wanted.acr && ageSeconds <= wanted.maxAgeSeconds) return
-  throw new Problem('insufficient_user_authentication', {
-    headers: {
-      'WWW-Authenticate':
-        'Bearer error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is needed", ' +
-        `acr_values="${wanted.acr}", max_age="${wanted.maxAgeSeconds}"`,
-    },
-  })
-}

@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
-import type { ChallengePolicy, Refusal } from '../store/challenges.ts'
-import { budgetRules, budgetTotals } from './sms-budget.ts'
+import type { ChallengePolicy, Refusal, TextBudget } from '../store/challenges.ts'
+import { textBudget } from './sms-budget.ts'
 
 /** Codes that may be compared for one challenge, and texts that may be sent for it (contract, lockout numbers). */
 export const maxAttempts = 5
@@ -19,15 +19,17 @@ export function createChallengeRules(config: Pick<Config, 'code' | 'tokens' | 's
     cooldown: config.sms.cooldown,
   }
   return {
-    /** To read or charge a challenge. */
+    /** To read or answer a challenge. */
     limits,
 
-    /** To send a text: with every budget that it is charged to. */
-    sending: (text: { userId: string; phone: string; address: string; maySend: boolean }): ChallengePolicy => ({
+    /** What the texts of an address are counted by. */
+    textBudget: (address: string): TextBudget => textBudget(config.sms, address),
+
+    /** To send a text, with all that it is counted by. */
+    sending: (text: { phone: string; address: string; maySend: boolean }): ChallengePolicy => ({
       ...limits,
       may_send: text.maySend,
-      rules: budgetRules(config.sms, text),
-      totals: budgetTotals(config.sms),
+      text: { ...textBudget(config.sms, text.address), phone: text.phone },
     }),
   }
 }

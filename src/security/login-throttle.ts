@@ -1,55 +1,58 @@
 import { createHmac } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Problem } from '../errors.ts'
 import type { Event } from '../events.ts'
+import type { Account } from '../store/accounts.ts'
+import type { TextBudget } from '../store/challenges.ts'
 import type { Store } from '../store/index.ts'
 import type { Secrets } from './secrets.ts'
+import type { Standing } from './standing.ts'
 
-/** How long in all a login waits for others of the same e-mail that are being evaluated. */
-const patienceMs = 4_000
-
-/** Its pauses: growing, so that a flood of logins that wait does not keep the database from those evaluated. */
-const firstPauseMs = 40
-const longestPauseMs = 400
+/** A login whose failure is counted already. `throttleKey`: the counter, of the e-mail or of the device. */
+export type BegunLogin = Standing & { account: Account | null; isTrusted: boolean; throttleKey: Buffer }
 
 export type LoginThrottle = ReturnType<typeof createLoginThrottle>
 
 /**
- * Failed passwords in a row for one e-mail, real or made up alike, from every address and replica (SEC-11 to SEC-15,
- * SP 800-63B-4 throttling): 4 are free, the 5th starts a wait of 30 s that doubles up to an hour.
+ * Failed passwords in a row (SEC-11 to SEC-15, SEC-101, SP 800-63B-4 throttling), on every replica: for strangers per
+ * e-mail, real or made up alike, for a known device its own. 4 are free, the 5th starts a wait of 30 s that doubles up to
+ * an hour, and one is forgotten with each hour.
  */
 export function createLoginThrottle({ store, secrets }: { store: Pick<Store, 'throttle'>; secrets: Secrets }) {
   const keyed = (email: string, key: Buffer): Buffer => createHmac('sha256', key).update(email).digest()
 
   return {
-    /** The keyed hash under which an e-mail is counted: the table tells nobody who tried to sign in. */
-    identify: (email: string): Buffer => keyed(email, secrets.current('identifier').key),
-
-    /** The same under every key that still verifies. */
+    /** The keyed hashes under which an e-mail is counted, under every key that still verifies, today's first. */
     identifyAll: (email: string): Buffer[] =>
       secrets.ids.map((id) => keyed(email, secrets.find('identifier', id) as Buffer)),
 
     /**
-     * Counts a failure before the password is looked at. Throws `login_locked` while the e-mail is locked. A lock that
-     * comes from passwords being evaluated at this moment is waited for: right ones lift it, and then a burst of
-     * right logins all get through while a burst of wrong ones still gets five evaluations.
+     * Counts a failure before the password is looked at. `deviceHash`: of a genuine device token, perhaps of another
+     * account. Throws `login_locked`; `rate_limited` for a stranger where strangers have no texts left (SEC-107).
      */
-    charge: async (identifier: Buffer): Promise<void> => {
-      let pauseMs = firstPauseMs
-      for (let waitedMs = 0; ; waitedMs += pauseMs, pauseMs = Math.min(pauseMs * 1.5, longestPauseMs)) {
-        const charge = await store.throttle.charge(identifier)
-        if (charge.outcome === 'charged') return
-        if (charge.outcome === 'locked' || waitedMs >= patienceMs) {
-          throw new Problem('login_locked', { retryAfter: charge.retry_after })
-        }
-        await sleep(pauseMs)
+    begin: async (
+      email: string,
+      deviceHash: Buffer | null,
+      text: TextBudget,
+      onLocked: () => void,
+    ): Promise<BegunLogin> => {
+      const identifier = keyed(email, secrets.current('identifier').key)
+      const begun = await store.throttle.begin(email, identifier, deviceHash, text)
+      if (begun.outcome === 'charged') {
+        const { account, device } = begun
+        const throttleKey = device !== null && deviceHash !== null ? deviceHash : identifier
+        const deviceId = device?.id ?? null
+        return { account, known: device !== null, deviceId, isTrusted: device?.trusted === true, throttleKey }
       }
+      onLocked()
+      const code = begun.outcome === 'locked' ? 'login_locked' : 'rate_limited'
+      throw new Problem(code, { retryAfter: begun.retry_after })
     },
 
     /** The password was wrong. */
-    fail: (identifier: Buffer, event: Event): Promise<void> => store.throttle.settleFailure(identifier, event),
+    fail: ({ account, deviceId }: BegunLogin, event: Event): Promise<void> =>
+      store.throttle.fail(account?.id ?? null, deviceId, event),
 
     /** The password was not evaluated after all. */
-    release: (identifier: Buffer): Promise<void> => store.throttle.release(identifier),
+    giveBack: ({ throttleKey, deviceId }: BegunLogin): Promise<void> => store.throttle.giveBack(throttleKey, deviceId),
   }
 }

@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import type { Secrets } from './secrets.ts'
 
 /** What a code is bound to: a code of one challenge, user or purpose is wrong for every other (SEC-46). */
@@ -35,15 +35,18 @@ export function createOneTimeCodes({ secrets, length }: { secrets: Secrets; leng
       return key ? derive(key, challengeId) : null
     },
 
-    /** Whether `code` is the one behind `mac`, in constant time (ASVS 11.2.4). */
-    matches: (binding: CodeBinding, code: string, stored: { mac: Buffer; keyId: string }): boolean => {
-      const key = secrets.find('code-mac', stored.keyId)
-      return key !== undefined && timingSafeEqual(macOf(key, binding, code), stored.mac)
-    },
+    /**
+     * The keyed hashes of what somebody typed, in hex, by key id: one of them is compared with the stored one, in the
+     * decision that counts the try. A code is never compared as such, so the time that it takes tells nothing (SEC-45).
+     */
+    macs: (binding: CodeBinding, code: string): Record<string, string> =>
+      Object.fromEntries(
+        secrets.ids.map((id) => [id, macOf(secrets.find('code-mac', id) as Buffer, binding, code).toString('hex')]),
+      ),
 
-    /** Drops spaces and hyphens; null unless exactly `length` ASCII digits remain. */
+    /** Drops white space, hyphens and dashes; null unless exactly `length` ASCII digits remain. */
     read: (typed: string): string | null => {
-      const digits = typed.replace(/[ -]/g, '')
+      const digits = typed.replace(/[\s\p{Pd}]/gu, '')
       return digits.length === length && /^[0-9]+$/.test(digits) ? digits : null
     },
   }

@@ -1,31 +1,25 @@
 import type { Config } from '../config.ts'
-import type { BudgetRule } from '../store/challenges.ts'
+import type { TextBudget } from '../store/challenges.ts'
 
 /** Texts to one phone in any 24 hours, over all accounts, whether they led to a sign-in or not. */
-export const perPhoneDayTotal = 30
+const perPhoneDay = 30
 
 /**
- * The budgets that one text is charged to (SEC-31). All but the last are given back by a success: they count texts
- * that led nowhere. A number prefix is the number less its last 4 digits: blocks of numbers are what toll fraud rents.
+ * The budgets that one text is counted by (SEC-31, SEC-106). All but the phone's day and the service's spend count only
+ * texts that led nowhere. A number prefix is the number less its last 4 digits: blocks of numbers are what toll fraud rents.
  */
-export function budgetRules(
-  limits: Config['sms'],
-  text: { userId: string; phone: string; address: string },
-): BudgetRule[] {
-  const personal = { cooldown: limits.cooldown, hour: limits.perUserHour, day: limits.perUserDay, refundable: true }
-  return [
-    { key: `user:${text.userId}`, ...personal },
-    { key: `phone:${text.phone}`, ...personal },
-    { key: `address:${text.address}`, hour: limits.perAddressHour, day: limits.perAddressDay, refundable: true },
-    { key: `prefix:${text.phone.slice(0, -4)}`, hour: limits.perPrefixHour, refundable: true },
-    { key: `phone-total:${text.phone}`, day: perPhoneDayTotal, refundable: false },
-  ]
-}
-
-/** What the whole service may send in one UTC hour and day. */
-export function budgetTotals(limits: Config['sms']): { period: 'hour' | 'day'; max: number }[] {
-  return [
-    { period: 'hour', max: limits.globalHour },
-    { period: 'day', max: limits.globalDay },
-  ]
+export function textBudget(limits: Config['sms'], address: string): TextBudget {
+  return {
+    address,
+    cooldown: limits.cooldown,
+    user_hour: limits.perUserHour,
+    user_day: limits.perUserDay,
+    phone_day: perPhoneDay,
+    address_hour: limits.perAddressHour,
+    address_day: limits.perAddressDay,
+    prefix_hour: limits.perPrefixHour,
+    service_hour: limits.globalHour,
+    service_day: limits.globalDay,
+    spend_day: limits.spendDay,
+  }
 }

@@ -3,6 +3,8 @@ export type Delivery = 'queued' | 'sent' | 'delivered' | 'failed'
 
 /** One text to send. */
 export type SmsMessage = {
+  /** Our own number of it: receipts that come before the provider's answer are known by it. */
+  id: number
   /** E.164. */
   to: string
   body: string
@@ -14,14 +16,14 @@ export type SmsMessage = {
  * What the provider answered.
  * - `sent`: accepted, under the provider's own id.
  * - `unknown`: no answer, or one that does not tell; the text may have gone, so it is never sent again by itself.
- * - `refused`: certainly not sent. `phone`: this number cannot be reached; `policy`: the text or region is not
+ * - `refused`: not sent; `isCertain` is false where the provider failed in a way that may hide a text that went. `phone`: this number cannot be reached; `policy`: the text or region is not
  *   allowed; `ours`: credentials, sender or account; `transient`: the provider is down or overloaded.
  * `error` is the provider's error number, or a word such as `timeout`; never a phone number or a code.
  */
 export type SmsResult =
   | { outcome: 'sent'; providerId: string }
   | { outcome: 'unknown'; error: string }
-  | { outcome: 'refused'; reason: 'phone' | 'policy' | 'ours' | 'transient'; error: string }
+  | { outcome: 'refused'; reason: 'phone' | 'policy' | 'ours' | 'transient'; isCertain: boolean; error: string }
 
 /** A way to send texts. It has two users: `twilio` and `console`. */
 export type SmsSender = {

@@ -16,7 +16,7 @@ export type TwilioOptions = {
   messagingServiceSid?: string
   /** `https://api.twilio.com`, or a local server in tests. */
   apiBaseUrl: string
-  /** Where delivery receipts go. */
+  /** Where delivery receipts go; the text's own number is added to it. */
   statusCallbackUrl?: string
   clock: Clock
   log: (level: 'error' | 'warn', fields: object, message: string) => void
@@ -84,13 +84,14 @@ type Failure = { status?: unknown; code?: unknown }
  * phone number, and its error objects hold the whole request.
  */
 function readFailure({ status, code }: Failure): SmsResult {
-  // A 5xx may hide a text that went, but it is an answer; nothing is sent again by itself, and the budget stays charged.
+  // A 5xx may hide a text that went, but it is an answer; nothing is sent again by itself.
   if (typeof status === 'number' && (status < 200 || status > 299)) {
     const number = typeof code === 'number' && Number.isInteger(code) ? code : undefined
-    return { outcome: 'refused', reason: twilioRefusal(number, status), error: String(number ?? `http_${status}`) }
+    const error = String(number ?? `http_${status}`)
+    return { outcome: 'refused', reason: twilioRefusal(number, status), isCertain: status < 500, error }
   }
   const word = typeof code === 'string' ? code : ''
-  if (neverConnected.test(word)) return { outcome: 'refused', reason: 'transient', error: 'no_connection' }
+  if (neverConnected.test(word)) return { outcome: 'refused', reason: 'transient', isCertain: true, error: 'no_connection' }
   if (timeoutCodes.includes(word)) return { outcome: 'unknown', error: 'timeout' }
   return { outcome: 'unknown', error: resetCodes.includes(word) ? 'connection_reset' : 'unreadable_answer' }
 }
@@ -107,13 +108,13 @@ export function createTwilioSender(options: TwilioOptions): SmsSender {
   const client = twilio(accountSid, authToken, { httpClient: transport, autoRetry: false, logLevel: 'error' })
   const sender = {
     ...(messagingServiceSid ? { messagingServiceSid } : from ? { from } : {}),
-    ...(statusCallbackUrl ? { statusCallback: statusCallbackUrl } : {}),
   }
 
-  const call = async ({ to, body, validForSeconds }: SmsMessage): Promise<SmsResult> => {
+  const call = async ({ id, to, body, validForSeconds }: SmsMessage): Promise<SmsResult> => {
     try {
       const validityPeriod = Math.max(1, Math.floor(validForSeconds))
-      const { sid } = await client.messages.create({ to, body, validityPeriod, ...sender })
+      const receipts = statusCallbackUrl ? { statusCallback: `${statusCallbackUrl}?text=${id}` } : {}
+      const { sid } = await client.messages.create({ to, body, validityPeriod, ...sender, ...receipts })
       if (!/^(SM|MM)[0-9a-fA-F]{32}$/.test(sid)) return { outcome: 'unknown', error: 'unreadable_answer' }
       return { outcome: 'sent', providerId: sid }
     } catch (error) {
@@ -137,7 +138,7 @@ export function createTwilioSender(options: TwilioOptions): SmsSender {
   }
 
   const send = async (message: SmsMessage): Promise<SmsResult> => {
-    if (!breaker.tryEnter()) return { outcome: 'refused', reason: 'transient', error: 'breaker_open' }
+    if (!breaker.tryEnter()) return { outcome: 'refused', reason: 'transient', isCertain: true, error: 'breaker_open' }
     const result = await call(message)
     note(result)
     return result

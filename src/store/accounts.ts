@@ -8,14 +8,14 @@ export type Account = {
   id: string
   email: string
   phone: string
-  passwordHash: string
-  twoFactor: TwoFactor
+  password_hash: string
+  two_factor: TwoFactor
   epoch: number
   disabled: boolean
 }
 
 /** What an operator sees of a user. */
-export type AccountSummary = Omit<Account, 'passwordHash' | 'epoch'> & { createdAt: Date }
+export type AccountSummary = Omit<Account, 'password_hash' | 'epoch'> & { createdAt: Date }
 
 export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean }
 
@@ -24,13 +24,7 @@ type Changed = { outcome: 'changed'; id: string } | { outcome: 'unknown' | 'phon
 export function createAccounts(db: Database) {
   return {
     /** By its canonical e-mail. */
-    findByEmail: async (email: string): Promise<Account | null> => {
-      const rows = await db.$queryRaw<Account[]>`
-        SELECT id, email, phone, password_hash AS "passwordHash", two_factor AS "twoFactor", epoch,
-               disabled_at IS NOT NULL AS disabled
-        FROM users WHERE email = ${email}`
-      return rows[0] ?? null
-    },
+    findByEmail: async (email: string): Promise<Account | null> => await db.decide('find_account', email),
 
     create: async (
       user: { email: string; phone: string; passwordHash: string; twoFactor: TwoFactor },
@@ -39,23 +33,32 @@ export function createAccounts(db: Database) {
       return await db.decide('create_user', user.email, user.phone, user.passwordHash, user.twoFactor, auditRow(event))
     },
 
-    /** Changes an account and ends everything begun before the change. */
-    change: async (email: string, change: AccountChange, event: Event): Promise<Changed> => {
-      return await db.decide('change_user', email, JSON.stringify(change), auditRow(event))
+    /** Changes an account and ends everything begun before the change. `identifiers`: the e-mail's keyed hashes. */
+    change: async (
+      email: string,
+      identifiers: Uint8Array[],
+      change: AccountChange,
+      event: Event,
+    ): Promise<Changed> => {
+      return await db.decide('change_user', email, identifiers, JSON.stringify(change), auditRow(event))
     },
 
     /** Replaces a hash made with old parameters; false if the password was changed in the meantime. */
     rehash: async (id: string, oldHash: string, newHash: string): Promise<boolean> => {
-      const { count } = await db.user.updateMany({
-        where: { id, passwordHash: oldHash },
-        data: { passwordHash: newHash },
-      })
-      return count === 1
+      return await db.decide('rehash_password', id, oldHash, newHash)
     },
 
-    /** Ends the locks of both steps. The user's id, or null if there is none. */
-    unlock: async (email: string, identifiers: Uint8Array[], event: Event): Promise<string | null> => {
-      return await db.decide('unlock_user', email, identifiers, auditRow(event))
+    /**
+     * Ends the locks of both steps; with `all` also what is counted of codes and texts in a day and a month. The user's id,
+     * or null if there is none.
+     */
+    unlock: async (
+      email: string,
+      identifiers: Uint8Array[],
+      { all }: { all: boolean },
+      event: Event,
+    ): Promise<string | null> => {
+      return await db.decide('unlock_user', email, identifiers, all, auditRow(event))
     },
 
     /** Oldest first. */
@@ -65,7 +68,7 @@ export function createAccounts(db: Database) {
         id: user.id,
         email: user.email,
         phone: user.phone,
-        twoFactor: user.twoFactor as TwoFactor,
+        two_factor: user.twoFactor as TwoFactor,
         disabled: user.disabledAt !== null,
         createdAt: user.createdAt,
       }))

@@ -5,7 +5,7 @@ export function createAudit(db: Database) {
   return {
     /** Appends one row. */
     record: async (event: Event): Promise<void> => {
-      await db.decide('record_event', auditRow(event), event.userId ?? null, event.identifier ?? null)
+      await db.decide('record_event', auditRow(event), event.userId ?? null)
     },
   }
 }

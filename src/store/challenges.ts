@@ -1,7 +1,7 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { Database } from './client.ts'
-import type { NewDevice } from './devices.ts'
+import type { DeviceState, NewDevice } from './devices.ts'
 import type { NewSession, SessionState } from './sessions.ts'
 
 export type Purpose = 'login' | 'step_up'
@@ -10,13 +10,25 @@ export type Purpose = 'login' | 'step_up'
 export type ChallengeState = {
   challenge_id: string
   key_id: string
+  expires_in: number
   code_expires_in: number
   resend_after: number | null
   attempts_remaining: number
   delivery: Delivery
 }
 
-/** The limits a statement decides by; made in security/challenge.ts. */
+/** A challenge to be opened unless its client has a live one. `client`: who it belongs to (security/standing.ts). */
+export type NewChallenge = {
+  id: string
+  purpose: Purpose
+  client: string
+  known: boolean
+  device_id: string | null
+  code_mac: string
+  key_id: string
+}
+
+/** The limits that a statement decides by; made in security/challenge.ts. `text`: of a text that may be sent. */
 export type ChallengePolicy = {
   code_ttl: number
   challenge_ttl: number
@@ -24,12 +36,23 @@ export type ChallengePolicy = {
   max_sends: number
   cooldown: number
   may_send?: boolean
-  rules?: BudgetRule[]
-  totals?: { period: 'hour' | 'day'; max: number }[]
+  text?: TextBudget & { phone: string }
 }
 
-/** One budget of texts: `cooldown` in seconds, `hour` and `day` as counts; `refundable`: a success gives it back. */
-export type BudgetRule = { key: string; cooldown?: number; hour?: number; day?: number; refundable: boolean }
+/** What a text is counted by, and how many there may be in an hour, a day; `cooldown` in seconds. */
+export type TextBudget = {
+  address: string
+  cooldown: number
+  user_hour: number
+  user_day: number
+  phone_day: number
+  address_hour: number
+  address_day: number
+  prefix_hour: number
+  service_hour: number
+  service_day: number
+  spend_day: number
+}
 
 /** Why no code can be sent or tried. `retry_after` in seconds, absent where waiting does not help. */
 export type Refusal =
@@ -39,28 +62,25 @@ export type Refusal =
       retry_after?: number | null
     }
 
-export type Opened = ChallengeState & { outcome: 'opened' | 'joined'; send: boolean }
-export type Charged = {
-  outcome: 'charged'
-  purpose: Purpose
-  code_mac: string
-  key_id: string
-  attempts_remaining: number
-}
-export type Completed = { outcome: 'completed' } & SessionState
+/** `message_id`: the text that is due; null where none is. */
+export type Opened = ChallengeState & { outcome: 'opened' | 'joined'; message_id: number | null }
+export type Answered =
+  | ({ outcome: 'completed'; device: DeviceState } & SessionState)
+  | { outcome: 'wrong'; attempts_remaining: number }
+  | Refusal
 
 export function createChallenges(db: Database) {
   return {
-    /** After a right password: joins the live challenge or opens one, and reserves the text that is due. */
+    /** After a right password: joins this client's live challenge or opens one, and reserves the text that is due. */
     open: async (
       account: { id: string; epoch: number },
-      identifier: Uint8Array | null,
-      challenge: { id: string; purpose: Purpose; code_mac: string; key_id: string; message_id: string },
+      throttleKey: Uint8Array | null,
+      challenge: NewChallenge,
       policy: ChallengePolicy,
       event: Event,
     ): Promise<Opened | Refusal> => {
       const made = [JSON.stringify(challenge), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('open_challenge', account.id, account.epoch, identifier, ...made)
+      return await db.decide('open_challenge', account.id, account.epoch, throttleKey, ...made)
     },
 
     read: async (
@@ -72,41 +92,34 @@ export function createChallenges(db: Database) {
     },
 
     /** Whether a pending token is still worth anything. */
-    isAlive: async (id: string, userId: string): Promise<boolean> => {
-      const [row] = await db.$queryRaw<[{ alive: boolean }]>`
-        SELECT EXISTS (SELECT FROM pending_challenge(${id}::uuid, ${userId}::uuid, now())) AS alive`
-      return row.alive
-    },
+    isAlive: async (id: string, userId: string): Promise<boolean> => await db.decide('is_pending', id, userId),
 
-    /** Reserves one more text with the same code. */
+    /** Reserves the same code's next text. */
     resend: async (
       id: string,
       userId: string,
-      messageId: string,
       policy: ChallengePolicy,
       event: Event,
-    ): Promise<(ChallengeState & { outcome: 'sent' }) | Refusal> => {
-      return await db.decide('resend_code', id, userId, messageId, JSON.stringify(policy), auditRow(event))
-    },
-
-    /** Counts one try at the code, on the challenge and on the account, before anything is compared. */
-    charge: async (id: string, userId: string, policy: ChallengePolicy): Promise<Charged | Refusal> => {
-      return await db.decide('charge_code', id, userId, JSON.stringify(policy))
+    ): Promise<(ChallengeState & { outcome: 'sent'; message_id: number }) | Refusal> => {
+      return await db.decide('resend_code', id, userId, JSON.stringify(policy), auditRow(event))
     },
 
     /**
-     * Uses the challenge up: exactly one caller gets `completed`, and with it the session; a step-up raises the session it
+     * One answer: the try counted, judged, and the challenge completed or not, in one commit. `macs`: the keyed hash of what
+     * was typed, by key id. Exactly one caller gets `completed`, and with it the session; a step-up raises the session it
      * names instead of starting one.
      */
-    complete: async (
+    answer: async (
       id: string,
       userId: string,
+      macs: Record<string, string>,
+      policy: ChallengePolicy,
       session: NewSession | Pick<NewSession, 'id' | 'amr' | 'acr'>,
-      device: NewDevice | null,
+      device: NewDevice,
       event: Event,
-    ): Promise<Completed | { outcome: 'invalid' }> => {
-      const made = [JSON.stringify(session), JSON.stringify(device), auditRow(event)]
-      return await db.decide('complete_challenge', id, userId, ...made)
+    ): Promise<Answered> => {
+      const made = [JSON.stringify(policy), JSON.stringify(session), JSON.stringify(device), auditRow(event)]
+      return await db.decide('answer_challenge', id, userId, JSON.stringify(macs), ...made)
     },
   }
 }

@@ -14,7 +14,7 @@ export type Store = ReturnType<typeof createStore>
 
 /**
  * Everything the service keeps, as verbs. Whatever decides under concurrency is one statement that says who won; the
- * rules behind those statements are the SQL functions in prisma/migrations.
+ * rules behind those statements are the SQL functions in prisma/functions.
  */
 export function createStore(db: Database) {
   return {

@@ -1,5 +1,6 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Database } from './client.ts'
+import type { DeviceState, NewDevice } from './devices.ts'
 
 /** A session to be stored; the lives in seconds. */
 export type NewSession = {
@@ -13,7 +14,7 @@ export type NewSession = {
   idle_ttl: number
 }
 
-/** A session as an answer needs it: seconds, and epoch seconds for `authenticated_at`. */
+/** A session as an answer needs it: seconds, and seconds since 1970 for `authenticated_at`. */
 export type SessionState = {
   id: string
   user_id: string
@@ -24,25 +25,31 @@ export type SessionState = {
   refresh_expires_in: number
 }
 
-/** A session that has not ended, with what its owner may see of the account. */
+/**
+ * A session that has not ended, with what its owner may see of the account. `authenticated_at`: seconds since 1970; `age`:
+ * seconds since then.
+ */
 export type LiveSession = {
   id: string
-  userId: string
+  user_id: string
+  device_id: string | null
   email: string
   phone: string
-  twoFactor: string
+  two_factor: string
   epoch: number
   amr: string[]
   acr: string
-  authenticatedAt: Date
+  authenticated_at: number
+  age: number
 }
 
-/** A session in its owner's list. */
+/** A session in its owner's list; moments in seconds since 1970. */
 export type SessionSummary = {
   id: string
-  createdAt: Date
-  lastUsedAt: Date
-  userAgent: string | null
+  device_id: string | null
+  created_at: number
+  last_used_at: number
+  user_agent: string | null
   address: string | null
 }
 
@@ -53,7 +60,10 @@ export type Rotation =
   | { outcome: 'reused'; user_id: string }
   | { outcome: 'ended' }
 
-type Started = ({ outcome: 'started' } & SessionState) | { outcome: 'stale' | 'untrusted' }
+type Started = ({ outcome: 'started'; device: DeviceState } & SessionState) | { outcome: 'stale' | 'untrusted' }
+
+/** What a login has proven: the counter that was charged, the known device that it came from, and whether it is enough. */
+export type Proof = { throttleKey: Uint8Array; deviceId: string | null; isTrusted: boolean }
 
 export function createSessions(db: Database) {
   return {
@@ -63,12 +73,13 @@ export function createSessions(db: Database) {
      */
     start: async (
       account: { id: string; epoch: number },
-      proof: { identifier: Uint8Array | null; deviceId: string | null },
+      { throttleKey, deviceId, isTrusted }: Proof,
       session: NewSession,
+      device: NewDevice,
       event: Event,
     ): Promise<Started> => {
-      const made = [JSON.stringify(session), auditRow(event)]
-      return await db.decide('start_session', account.id, account.epoch, proof.identifier, proof.deviceId, ...made)
+      const made = [JSON.stringify(session), JSON.stringify(device), auditRow(event)]
+      return await db.decide('start_session', account.id, account.epoch, throttleKey, deviceId, isTrusted, ...made)
     },
 
     /** Uses a refresh token of `generation`; of many who try, one rotates. */
@@ -84,21 +95,12 @@ export function createSessions(db: Database) {
 
     /** The session of an access token, unless it or its user has been ended. */
     findLive: async (id: string, userId: string): Promise<LiveSession | null> => {
-      const rows = await db.$queryRaw<LiveSession[]>`
-        SELECT s.id, s.user_id AS "userId", u.email, u.phone, u.two_factor AS "twoFactor", u.epoch, s.amr, s.acr,
-               s.authenticated_at AS "authenticatedAt"
-        FROM live_session(${id}::uuid, ${userId}::uuid, now()) s JOIN users u ON u.id = s.user_id`
-      return rows[0] ?? null
+      const found = await db.decide<LiveSession & { outcome: 'found' | 'ended' }>('read_session', id, userId)
+      return found.outcome === 'found' ? found : null
     },
 
     /** The live sessions of a user, the one used last first. */
-    list: async (userId: string): Promise<SessionSummary[]> => {
-      return await db.$queryRaw<SessionSummary[]>`
-        SELECT id, created_at AS "createdAt", last_used_at AS "lastUsedAt", user_agent AS "userAgent", address
-        FROM sessions WHERE user_id = ${userId}::uuid AND ended_at IS NULL
-          AND expires_at > clock_timestamp() AND idle_until > clock_timestamp()
-        ORDER BY last_used_at DESC, id`
-    },
+    list: async (userId: string): Promise<SessionSummary[]> => await db.decide('list_sessions', userId),
 
     /** Ends the session `id` of a user, the others, or all; how many were ended. */
     end: async (userId: string, id: string, scope: LogoutScope, event: Event): Promise<number> => {

@@ -8,15 +8,31 @@ export type SealedSigningKey = { id: string; publicJwk: JsonWebKey; privateKey: 
 /** A stored one. `activeIn`: seconds until it may sign, negative once it may. */
 export type StoredSigningKey = SealedSigningKey & { createdAt: Date; activeAt: Date; activeIn: number }
 
+/** As the SQL function gives it: ciphertext in hex, moments in seconds since 1970. */
+type KeyRow = {
+  id: string
+  public_jwk: JsonWebKey
+  private_key: string
+  secret_id: string
+  created_at: number
+  active_at: number
+  active_in: number
+}
+
 export function createSigningKeys(db: Database) {
   return {
     /** All keys, newest first. */
     list: async (): Promise<StoredSigningKey[]> => {
-      return await db.$queryRaw<StoredSigningKey[]>`
-        SELECT id, public_jwk AS "publicJwk", private_key AS "privateKey", secret_id AS "secretId",
-               created_at AS "createdAt", active_at AS "activeAt",
-               extract(epoch FROM active_at - clock_timestamp())::double precision AS "activeIn"
-        FROM signing_keys ORDER BY active_at DESC`
+      const rows = await db.decide<KeyRow[]>('list_signing_keys')
+      return rows.map((row) => ({
+        id: row.id,
+        publicJwk: row.public_jwk,
+        privateKey: Buffer.from(row.private_key, 'hex'),
+        secretId: row.secret_id,
+        createdAt: new Date(row.created_at * 1_000),
+        activeAt: new Date(row.active_at * 1_000),
+        activeIn: row.active_in,
+      }))
     },
 
     /**
@@ -39,17 +55,11 @@ export function createSigningKeys(db: Database) {
 
     /** Replaces the ciphertext of a key, unless somebody else has done so. */
     reseal: async (old: StoredSigningKey, sealed: SealedSigningKey): Promise<void> => {
-      await db.$executeRaw`
-        UPDATE signing_keys SET private_key = ${sealed.privateKey}::bytea, secret_id = ${sealed.secretId}
-        WHERE id = ${old.id} AND secret_id = ${old.secretId}`
+      const ciphertext = Buffer.from(sealed.privateKey).toString('hex')
+      await db.decide('reseal_signing_key', old.id, old.secretId, ciphertext, sealed.secretId)
     },
 
     /** Forgets keys whose successor has been active for `seconds`: nothing that they signed is alive. */
-    forget: async (seconds: number): Promise<number> => {
-      return await db.$executeRaw`
-        DELETE FROM signing_keys old WHERE EXISTS (
-          SELECT FROM signing_keys newer
-          WHERE newer.active_at > old.active_at AND newer.active_at < clock_timestamp() - ${seconds}::integer * interval '1 second')`
-    },
+    forget: async (seconds: number): Promise<number> => await db.decide('forget_signing_keys', seconds),
   }
 }

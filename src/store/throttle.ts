@@ -1,42 +1,39 @@
 import { auditRow, type Event } from '../events.ts'
+import type { Account } from './accounts.ts'
+import type { TextBudget } from './challenges.ts'
 import type { Database } from './client.ts'
 
 /**
- * charged: evaluate the password, and settle the charge afterwards. locked: do not. contended: the lock comes from
- * charges whose passwords are being evaluated at this moment; whether it stays is known when they are settled.
+ * charged: evaluate the password. `account`: null for a made-up e-mail; `device`: the known one that this login comes from.
+ * locked: do not. address_spent: strangers at this address get no more texts, so no password of theirs is looked at.
  */
-export type ThrottleCharge = { outcome: 'charged' } | { outcome: 'locked' | 'contended'; retry_after: number }
-
-/** A charge that nobody settled (its process died) stops counting as "being evaluated" after this many seconds. */
-const settleWithinSeconds = 10
+export type LoginBegun =
+  | { outcome: 'charged'; account: Account | null; device: { id: string; trusted: boolean } | null }
+  | { outcome: 'locked' | 'address_spent'; retry_after: number }
 
 export function createThrottle(db: Database) {
   return {
     /**
-     * Counts a failed password before it is looked at; a success takes it back. While the lock runs that the 5th in a row
-     * starts, nothing is counted.
+     * Tells known device from stranger, counts a failed password in that class before it is looked at, and hands out the
+     * account. `identifier`: the e-mail's keyed hash; `deviceHash`: of the device token that came with it.
      */
-    charge: async (identifier: Uint8Array): Promise<ThrottleCharge> => {
-      return await db.decide('charge_password', identifier, settleWithinSeconds)
+    begin: async (
+      email: string,
+      identifier: Uint8Array,
+      deviceHash: Uint8Array | null,
+      text: TextBudget,
+    ): Promise<LoginBegun> => {
+      return await db.decide('begin_login', email, identifier, deviceHash, JSON.stringify(text))
     },
 
-    /** The password was wrong: the charge stays, with its audit row. */
-    settleFailure: async (identifier: Uint8Array, event: Event): Promise<void> => {
-      await db.$executeRaw`
-        WITH settled AS (
-          UPDATE login_throttles SET in_flight = greatest(in_flight - 1, 0) WHERE identifier = ${identifier}::bytea)
-        SELECT record_event(${auditRow(event)}::jsonb, ${event.userId ?? null}::uuid, ${identifier}::bytea)`
+    /** The password was wrong: the charge stays. `userId`: null for a made-up e-mail. */
+    fail: async (userId: string | null, deviceId: string | null, event: Event): Promise<void> => {
+      await db.decide('fail_login', userId, deviceId, auditRow(event))
     },
 
-    /**
-     * The password was never evaluated: takes the charge back, and the lock with it. With fewer than five failures left
-     * there is none; with more, the lock is the one that this charge began, since nothing is charged in an older one.
-     */
-    release: async (identifier: Uint8Array): Promise<void> => {
-      await db.$executeRaw`
-        UPDATE login_throttles SET
-          failures = greatest(failures - 1, 0), in_flight = greatest(in_flight - 1, 0), locked_until = NULL
-        WHERE identifier = ${identifier}::bytea`
+    /** The password was never evaluated: takes the charge back, and the lock that it began with it. */
+    giveBack: async (throttleKey: Uint8Array, deviceId: string | null): Promise<void> => {
+      await db.decide('give_back_password', throttleKey, deviceId, false)
     },
   }
 }

@@ -10,16 +10,16 @@ import { noSuchUser } from './no-such-user.ts'
 export type AccountEdit = { disabled?: boolean; password?: string; phone?: string; twoFactor?: TwoFactor }
 
 /**
- * Changes a user, and in the same transaction ends everything begun before: sessions, trusted devices and live
- * challenges. From then on a disabled user's password is answered like a wrong one. `outcome` names the change in the
+ * Changes a user, and in the same transaction ends everything begun before: sessions, the trust in devices and live
+ * challenges; a new password or phone also what was counted about the old one. From then on a disabled user's password is answered like a wrong one. `outcome` names the change in the
  * records. Throws `invalid_request` (e-mail, password), `phone_not_allowed`, `conflict` (the phone serves three),
  * `not_found`.
  */
 export async function changeAccount(
-  services: Pick<Services, 'store' | 'events' | 'passwordHash' | 'phoneNumbers' | 'config'>,
+  services: Pick<Services, 'store' | 'events' | 'passwordHash' | 'phoneNumbers' | 'config' | 'loginThrottle'>,
   { email: text, edit, outcome }: { email: string; edit: AccountEdit; outcome: string },
 ): Promise<{ id: string; email: string; disabled?: boolean }> {
-  const { store, events, passwordHash, phoneNumbers, config } = services
+  const { store, events, passwordHash, phoneNumbers, config, loginThrottle } = services
   const email = canonicalEmail(text)
   const { disabled, password, phone, twoFactor } = edit
   if (password !== undefined) await assertGoodPassword(password, { email, appName: config.sms.appName })
@@ -30,7 +30,7 @@ export async function changeAccount(
     ...(twoFactor !== undefined && { two_factor: twoFactor }),
   }
   const event: Event = { type: 'user.changed', outcome }
-  const changed = await store.accounts.change(email, change, event)
+  const changed = await store.accounts.change(email, loginThrottle.identifyAll(email), change, event)
   if (changed.outcome !== 'changed') {
     if (changed.outcome === 'unknown') throw noSuchUser()
     throw new Problem('conflict', { detail: 'This phone number serves as many users as it may.' })

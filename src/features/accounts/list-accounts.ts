@@ -16,9 +16,8 @@ export async function listAccounts(
   limit: number,
 ): Promise<{ users: ListedAccount[] }> {
   const accounts = await store.accounts.list(limit)
-  const users = accounts.map(({ twoFactor, createdAt, ...account }) => ({
+  const users = accounts.map(({ createdAt, ...account }) => ({
     ...account,
-    two_factor: twoFactor,
     created_at: createdAt.toISOString(),
   }))
   return { users }

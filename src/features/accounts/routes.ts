@@ -33,13 +33,13 @@ export function accountRoutes(app: App, { phoneNumbers }: Pick<Services, 'phoneN
     async (request) => {
       const session = sessionOf(request)
       return {
-        id: session.userId,
+        id: session.user_id,
         email: session.email,
         phone: phoneNumbers.mask(session.phone),
-        two_factor_enabled: session.twoFactor !== 'off',
+        two_factor_enabled: session.two_factor !== 'off',
         amr: session.amr,
         acr: session.acr,
-        auth_time: Math.floor(session.authenticatedAt.getTime() / 1_000),
+        auth_time: session.authenticated_at,
       }
     },
   )

@@ -5,16 +5,16 @@ import { noSuchUser } from './no-such-user.ts'
 
 /**
  * Ends the lock after wrong passwords and the lock after wrong codes. The 24 hour and 30 day budgets of wrong codes
- * stay as they are: they bound what a thief of the password can guess, whoever is talked into unlocking. Throws
- * `invalid_request`, `not_found`.
+ * stay as they are, since they bound what a thief of the password can guess, whoever is talked into unlocking; with `all`
+ * they are emptied too, and what is counted of texts. Throws `invalid_request`, `not_found`.
  */
 export async function unlockAccount(
   { store, loginThrottle, events }: Pick<Services, 'store' | 'loginThrottle' | 'events'>,
-  text: string,
+  { email: text, all }: { email: string; all: boolean },
 ): Promise<{ id: string; email: string }> {
   const email = canonicalEmail(text)
-  const event: Event = { type: 'user.unlocked', outcome: 'unlocked' }
-  const id = await store.accounts.unlock(email, loginThrottle.identifyAll(email), event)
+  const event: Event = { type: 'user.unlocked', outcome: all ? 'all' : 'unlocked' }
+  const id = await store.accounts.unlock(email, loginThrottle.identifyAll(email), { all }, event)
   if (id === null) throw noSuchUser()
   events.announce({ ...event, userId: id })
   return { id, email }

@@ -20,8 +20,8 @@ export function createReadiness(
   const look = async (): Promise<Pick<Readiness, 'database' | 'sms_budget'>> => {
     try {
       if (!(await store.health.isMigrated())) return { database: 'not_migrated', sms_budget: 'unknown' }
-      const used = await store.health.smsUsed()
-      const share = Math.max(used.hour / config.sms.globalHour, used.day / config.sms.globalDay)
+      const used = await store.messages.used()
+      const share = Math.max(used.hour / config.sms.globalHour, used.day / config.sms.globalDay, used.spent / config.sms.spendDay)
       return { database: 'ok', sms_budget: share >= 1 ? 'exhausted' : share >= 0.8 ? 'low' : 'ok' }
     } catch {
       return { database: 'unreachable', sms_budget: 'unknown' }

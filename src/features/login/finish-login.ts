@@ -1,72 +1,72 @@
 import { Problem } from '../../errors.ts'
 import type { Caller, Event } from '../../events.ts'
 import { smsLevel } from '../../security/assurance.ts'
-import { maxAttempts, problemOf } from '../../security/challenge.ts'
+import { problemOf } from '../../security/challenge.ts'
 import type { PendingClaims } from '../../security/tokens.ts'
 import type { Services } from '../../services.ts'
-import { newDevice } from '../devices/trusted-devices.ts'
+import { newDevice } from '../devices/new-device.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
-import { describeSession, newSession } from '../sessions/start-session.ts'
-import { challengeStatus } from './challenge-status.ts'
+import { describeSession, newSession, type SessionServices } from '../sessions/start-session.ts'
 
 export type SecondStep = { code: string; trustDevice: boolean; deviceName: string | undefined; caller: Caller }
 
+/** What it takes to finish a login. */
+export type FinishServices = SessionServices & Pick<Services, 'oneTimeCodes' | 'challengeRules' | 'tryTurns'>
+
 /**
- * The second step: pending token and code. The try is counted before the code is looked at, and the access token is
- * made only after exactly one caller has used the challenge up. Throws `invalid_token`, `invalid_request` (which costs
- * no try), `code_expired`, `invalid_code`, `code_attempts_exhausted`, `second_factor_locked`.
+ * The second step: pending token and code. The try is counted, judged and the login completed or not in one decision; the
+ * access token is made only after exactly one caller has used the challenge up. Throws `invalid_token`, `invalid_request`
+ * (which costs no try), `code_expired`, `invalid_code`, `code_attempts_exhausted`, `second_factor_locked`.
  */
 export async function finishLogin(
-  services: TryServices & Pick<Services, 'phoneNumbers' | 'inTurn'>,
+  services: FinishServices,
   pending: PendingClaims,
-  { code: typed, trustDevice, deviceName, caller }: SecondStep,
+  step: SecondStep,
 ): Promise<Authenticated> {
-  const code = services.oneTimeCodes.read(typed)
+  const { oneTimeCodes, store, tryTurns } = services
+  const code = oneTimeCodes.read(step.code)
   if (code === null) {
-    await challengeStatus(services, pending)
-    throw notACode(services.oneTimeCodes.length)
+    if (!(await store.challenges.isAlive(pending.cid, pending.sub))) throw new Problem('invalid_token')
+    throw notACode(oneTimeCodes.length)
   }
-  // In line, so that a right code sent many times at once is one sign-in and then a login that is over, not too many
-  // tries; and so that a burst at one login takes one database connection. What must hold is decided in the database.
-  return await services.inTurn(pending.cid, () => tryCode(services, pending, { code, trustDevice, deviceName, caller }))
+  // In line, so that a burst at one login takes one database connection. What must hold is decided in the database.
+  return await tryTurns(pending.cid, () => answer(services, pending, { ...step, code }))
 }
 
-type TryServices = Pick<
-  Services,
-  'oneTimeCodes' | 'challengeRules' | 'store' | 'events' | 'random' | 'tokens' | 'refreshTokens'
->
-
-async function tryCode(
-  services: TryServices,
-  pending: PendingClaims,
-  { code, trustDevice, deviceName, caller }: SecondStep,
-): Promise<Authenticated> {
+async function answer(services: FinishServices, pending: PendingClaims, step: SecondStep): Promise<Authenticated> {
   const { oneTimeCodes, challengeRules, store, events } = services
-  const { cid, sub: userId } = pending
+  const { cid, sub: userId, sid } = pending
+  const { code, trustDevice, deviceName, caller } = step
   const event = (type: Event['type'], outcome: string): Event => ({ type, outcome, factor: 'sms', userId, caller })
 
-  const charge = await store.challenges.charge(cid, userId, challengeRules.limits)
-  if (charge.outcome !== 'charged') {
-    await events.record(event(charge.outcome === 'locked' ? 'factor.locked' : 'code.refused', charge.outcome))
-    throw problemOf(charge)
-  }
-  const stored = { mac: Buffer.from(charge.code_mac, 'hex'), keyId: charge.key_id }
   // What the token is for, not the stored purpose: a code that was made for something else is wrong here (SEC-46).
-  const purpose = pending.sid === undefined ? 'login' : 'step_up'
-  if (!oneTimeCodes.matches({ challengeId: cid, userId, purpose }, code, stored)) {
-    await events.record(event('code.failed', `${charge.attempts_remaining} of ${maxAttempts} left`))
-    throw new Problem('invalid_code', { attemptsRemaining: charge.attempts_remaining })
-  }
+  const macs = oneTimeCodes.macs({ challengeId: cid, userId, purpose: sid === undefined ? 'login' : 'step_up' }, code)
+  const session =
+    sid === undefined
+      ? newSession(services, { level: smsLevel, remember: pending.remember_me === true, caller })
+      : { id: sid, ...smsLevel }
+  const fresh = newDevice(services, { name: deviceName, trust: trustDevice, caller })
+  const succeeded = event('login.succeeded', smsLevel.acr)
+  const answered = await store.challenges.answer(
+    cid,
+    userId,
+    macs,
+    challengeRules.limits,
+    session,
+    fresh.device,
+    succeeded,
+  )
 
-  const session = pending.sid
-    ? { id: pending.sid, ...smsLevel }
-    : newSession(services, { level: smsLevel, remember: pending.remember_me === true, caller })
-  const trusted = trustDevice ? newDevice(services, { name: deviceName, caller }) : null
-  const succeeded = event('login.succeeded', session.acr)
-  const completed = await store.challenges.complete(cid, userId, session, trusted?.device ?? null, succeeded)
-  if (completed.outcome !== 'completed') throw problemOf(completed)
-  events.announce(succeeded)
-  return { ...describeSession(services, completed, pending.return_to), ...trusted?.answer }
+  if (answered.outcome === 'completed') {
+    events.announce(succeeded)
+    return describeSession(services, answered, { returnTo: pending.return_to, deviceToken: fresh.token })
+  }
+  if (answered.outcome === 'wrong') {
+    events.announce(event('code.failed', `${answered.attempts_remaining} left`))
+    throw new Problem('invalid_code', { attemptsRemaining: answered.attempts_remaining })
+  }
+  events.announce(event(answered.outcome === 'locked' ? 'factor.locked' : 'code.refused', answered.outcome))
+  throw problemOf(answered)
 }
 
 function notACode(length: number): Problem {

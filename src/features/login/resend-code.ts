@@ -1,9 +1,9 @@
 import type { Caller, Event } from '../../events.ts'
 import { problemOf } from '../../security/challenge.ts'
 import type { PendingClaims } from '../../security/tokens.ts'
-import type { Services } from '../../services.ts'
 import { sendCode } from '../sms-codes/send-code.ts'
 import { describeChallenge } from './describe-challenge.ts'
+import type { ChallengeServices } from './open-challenge.ts'
 import type { ChallengeAnswer } from './schemas.ts'
 
 /**
@@ -12,14 +12,11 @@ import type { ChallengeAnswer } from './schemas.ts'
  * `sms_unavailable`, `phone_unreachable`, `phone_not_allowed`.
  */
 export async function resendCode(
-  services: Pick<
-    Services,
-    'store' | 'challengeRules' | 'phoneNumbers' | 'oneTimeCodes' | 'events' | 'random' | 'sms' | 'background' | 'config'
-  >,
+  services: Omit<ChallengeServices, 'tokens' | 'random'>,
   pending: PendingClaims,
   { caller }: { caller: Caller },
 ): Promise<ChallengeAnswer> {
-  const { store, challengeRules, events, random, sms, phoneNumbers } = services
+  const { store, challengeRules, events, sms, phoneNumbers } = services
   const { cid, sub: userId } = pending
   const event: Event = { type: 'code.resent', outcome: 'reserved', factor: 'sms', userId, caller }
 
@@ -27,15 +24,14 @@ export async function resendCode(
   if (begun.outcome !== 'found') throw problemOf(begun)
   const { phone } = begun
   phoneNumbers.assertAllowed(phone)
-  const messageId = random.uuid()
-  const policy = challengeRules.sending({ userId, phone, address: caller.address, maySend: sms.isAvailable() })
-  const challenge = await store.challenges.resend(cid, userId, messageId, policy, event)
+  const policy = challengeRules.sending({ phone, address: caller.address, maySend: sms.isAvailable() })
+  const challenge = await store.challenges.resend(cid, userId, policy, event)
   if (challenge.outcome !== 'sent') {
     await events.record({ ...event, type: 'sms.refused', outcome: challenge.outcome })
     throw problemOf(challenge)
   }
   events.announce(event)
 
-  const delivery = await sendCode(services, { messageId, userId, phone, challenge, caller })
+  const delivery = await sendCode(services, { messageId: challenge.message_id, userId, phone, challenge, caller })
   return describeChallenge(services, phone, { ...challenge, delivery })
 }

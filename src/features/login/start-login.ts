@@ -1,12 +1,19 @@
 import { Problem } from '../../errors.ts'
 import type { Caller } from '../../events.ts'
 import { canonicalEmail } from '../../security/email.ts'
+import type { BegunLogin } from '../../security/login-throttle.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
-import { startPasswordSession } from '../sessions/start-session.ts'
-import { openChallenge } from './open-challenge.ts'
-import { chargePassword, type PasswordBudget } from './password-budget.ts'
+import type { Opened } from '../../store/challenges.ts'
+import type { Authenticated } from '../sessions/schemas.ts'
+import { type SessionServices, startPasswordSession } from '../sessions/start-session.ts'
+import { beginChallenge, type ChallengedUser, type ChallengeServices, openChallenge } from './open-challenge.ts'
 import type { LoginAnswer } from './schemas.ts'
+
+/** What it takes to begin a login. */
+export type LoginServices = ChallengeServices &
+  SessionServices &
+  Pick<Services, 'loginThrottle' | 'passwordHash' | 'loginTurns'>
 
 export type LoginAttempt = {
   email: string
@@ -19,57 +26,61 @@ export type LoginAttempt = {
 
 /**
  * The first step: e-mail and password. Until the password is proven every failure looks and costs the same, whether
- * the account exists or not. Throws `login_locked`, `invalid_credentials`, `busy`, and what openChallenge throws.
+ * the account exists or not. Throws `login_locked`, `rate_limited`, `invalid_credentials`, `busy`, and what openChallenge
+ * and beginChallenge throw.
  */
-export async function startLogin(
-  services: Pick<
-    Services,
-    | 'loginThrottle'
-    | 'passwordHash'
-    | 'store'
-    | 'events'
-    | 'random'
-    | 'tokens'
-    | 'refreshTokens'
-    | 'config'
-    | 'oneTimeCodes'
-    | 'challengeRules'
-    | 'sms'
-    | 'phoneNumbers'
-    | 'background'
-  >,
-  attempt: LoginAttempt,
-): Promise<LoginAnswer> {
-  const { passwordHash, store } = services
-  const { password, deviceToken, rememberMe, returnTo, caller } = attempt
+export async function startLogin(services: LoginServices, attempt: LoginAttempt): Promise<LoginAnswer> {
   const email = canonicalEmail(attempt.email)
+  const deviceHash = services.deviceTokens.read(attempt.deviceToken)
+  // One after another, from the charge to the answer of the decision: many right logins of one client at once all get in,
+  // and many wrong ones still get five evaluations. Known devices have a line of their own, which strangers cannot fill.
+  const line = deviceHash?.toString('base64url') ?? email
+  const login = await services.loginTurns(line, () => provePassword(services, { ...attempt, email }, deviceHash))
+  return 'session' in login ? login.session : beginChallenge(services, login.user, login.challenge)
+}
 
-  const budget = await chargePassword(services, { email, deviceToken, caller })
-  const account = await store.accounts.findByEmail(email)
-  const isRight = await verifyPassword(passwordHash, budget, account, password)
-  if (account === null || account.disabled || !isRight) {
-    const userId = account === null ? {} : { userId: account.id }
-    await budget.fail({ type: 'login.failed', outcome: 'invalid_credentials', factor: 'password', caller, ...userId })
+type ProvenLogin = { session: Authenticated } | { user: ChallengedUser; challenge: Opened }
+
+async function provePassword(
+  services: LoginServices,
+  attempt: LoginAttempt,
+  deviceHash: Buffer | null,
+): Promise<ProvenLogin> {
+  const { loginThrottle, challengeRules, events } = services
+  const { email, password, rememberMe, returnTo, caller } = attempt
+  const begun = await loginThrottle.begin(email, deviceHash, challengeRules.textBudget(caller.address), () =>
+    events.announce({ type: 'login.locked', outcome: 'refused', factor: 'password', caller }),
+  )
+  const account = await verifyPassword(services, begun, password)
+  if (account === null) {
+    const userId = begun.account === null ? {} : { userId: begun.account.id }
+    const failure = { type: 'login.failed', outcome: 'invalid_credentials', factor: 'password', caller } as const
+    await loginThrottle.fail(begun, { ...failure, ...userId })
+    events.announce({ ...failure, ...userId })
     throw new Problem('invalid_credentials')
   }
   await renewHash(services, account, password)
 
-  const proven = { account, identifier: budget.identifier, deviceId: budget.deviceId, rememberMe, returnTo, caller }
-  const isEnough = account.twoFactor === 'off' || budget.deviceId !== null
+  const proven = { ...begun, account, rememberMe, returnTo, caller }
+  const isEnough = account.two_factor === 'off' || begun.isTrusted
   const session = isEnough ? await startPasswordSession(services, proven) : null
-  return session ?? openChallenge(services, { ...proven, purpose: 'login' })
+  if (session !== null) return { session }
+  const user: ChallengedUser = { ...proven, purpose: 'login' }
+  return { user, challenge: await openChallenge(services, user) }
 }
 
+/** The account, if the password is its own and it is not disabled. The same work without an account. Throws `busy`. */
 async function verifyPassword(
-  passwordHash: Services['passwordHash'],
-  budget: PasswordBudget,
-  account: Account | null,
+  { passwordHash, loginThrottle }: Pick<Services, 'passwordHash' | 'loginThrottle'>,
+  begun: BegunLogin,
   password: string,
-): Promise<boolean> {
+): Promise<Account | null> {
+  const { account } = begun
   try {
-    return await passwordHash.verify(account?.passwordHash ?? null, password)
+    const isRight = await passwordHash.verify(account?.password_hash ?? null, password)
+    return isRight && account !== null && !account.disabled ? account : null
   } catch (error) {
-    await budget.release()
+    await loginThrottle.giveBack(begun)
     throw error
   }
 }
@@ -83,10 +94,10 @@ async function renewHash(
   account: Account,
   password: string,
 ): Promise<void> {
-  if (!passwordHash.isOutdated(account.passwordHash)) return
+  if (!passwordHash.isOutdated(account.password_hash)) return
   const renewed = await passwordHash.hash(password).catch((error: unknown) => {
     if (error instanceof Problem) return null
     throw error
   })
-  if (renewed !== null) await store.accounts.rehash(account.id, account.passwordHash, renewed)
+  if (renewed !== null) await store.accounts.rehash(account.id, account.password_hash, renewed)
 }

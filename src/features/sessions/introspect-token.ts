@@ -20,6 +20,6 @@ export async function introspectToken(
     ...claims,
     amr: session.amr,
     acr: session.acr,
-    auth_time: Math.floor(session.authenticatedAt.getTime() / 1_000),
+    auth_time: session.authenticated_at,
   }
 }

@@ -7,13 +7,12 @@ export async function listSessions(
   { userId, sessionId }: { userId: string; sessionId?: string },
 ): Promise<SessionList> {
   const sessions = await store.sessions.list(userId)
+  const time = (seconds: number): string => new Date(seconds * 1_000).toISOString()
   return {
     sessions: sessions.map((session) => ({
-      id: session.id,
-      created_at: session.createdAt.toISOString(),
-      last_used_at: session.lastUsedAt.toISOString(),
-      user_agent: session.userAgent,
-      address: session.address,
+      ...session,
+      created_at: time(session.created_at),
+      last_used_at: time(session.last_used_at),
       current: session.id === sessionId,
     })),
   }

@@ -15,11 +15,18 @@ export const AuthenticatedSchema = Type.Object(
     return_to: Type.Optional(Type.String({ examples: ['/orders/7'] })),
     device_token: Type.Optional(
       Type.String({
-        description: 'Only where `trust_device` was true: send it with the next logins.',
+        description: 'Proves that this client has signed in before: keep it, and send it with the next logins.',
         examples: ['dsd_…'],
       }),
     ),
-    device_expires_in: Type.Optional(Type.Integer({ description: 'Seconds.', examples: [2_592_000] })),
+    device_expires_in: Type.Optional(Type.Integer({ description: 'Seconds.', examples: [7_776_000] })),
+    trusted_until: Type.Optional(
+      Type.String({
+        format: 'date-time',
+        description: 'Until then this device is asked for no second factor.',
+        examples: ['2026-12-24T08:00:00.000Z'],
+      }),
+    ),
   },
   { $id: 'Authenticated' },
 )
@@ -42,6 +49,10 @@ export const SessionListSchema = Type.Object({
   sessions: Type.Array(
     Type.Object({
       id: Type.String({ format: 'uuid', examples: [uuidExample] }),
+      device_id: Type.Union([Type.String({ format: 'uuid' }), Type.Null()], {
+        description: 'The device that it belongs to, see `GET /devices`.',
+        examples: ['0d9a7a70-3c1f-4f1e-8a55-6c5e0d2b7f10'],
+      }),
       created_at: time('When it began.'),
       last_used_at: time('When its tokens were last made.'),
       user_agent: Type.Union([Type.String(), Type.Null()], { examples: ['Mozilla/5.0'] }),

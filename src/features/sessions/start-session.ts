@@ -1,10 +1,19 @@
 import type { Caller, Event } from '../../events.ts'
 import { type AuthenticationLevel, passwordLevel } from '../../security/assurance.ts'
 import { problemOf } from '../../security/challenge.ts'
+import { deviceLife } from '../../security/device-token.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
-import type { NewSession, SessionState } from '../../store/sessions.ts'
+import type { DeviceState } from '../../store/devices.ts'
+import type { NewSession, Proof, SessionState } from '../../store/sessions.ts'
+import { newDevice } from '../devices/new-device.ts'
 import type { Authenticated } from './schemas.ts'
+
+/** What it takes to start a session. */
+export type SessionServices = Pick<
+  Services,
+  'store' | 'events' | 'random' | 'tokens' | 'refreshTokens' | 'deviceTokens'
+>
 
 /**
  * How long a session may live in all and rest in between, in seconds: 12 hours, or with `remember_me` 30 days of which
@@ -30,25 +39,21 @@ export function newSession(
   }
 }
 
-/** The `authenticated` answer for a session that is committed. */
+/** The `authenticated` answer for a session that is committed; after a login also what became of its device. */
 export function describeSession(
   { tokens, refreshTokens }: Pick<Services, 'tokens' | 'refreshTokens'>,
-  session: SessionState,
-  returnTo?: string,
+  session: SessionState & { device?: DeviceState },
+  { returnTo, deviceToken }: { returnTo?: string | undefined; deviceToken?: string } = {},
 ): Authenticated {
-  const { id, generation } = session
+  const { id, user_id: userId, generation, authenticated_at: authenticatedAt, amr, acr, device } = session
   return {
     status: 'authenticated',
-    ...tokens.access({
-      id,
-      userId: session.user_id,
-      authenticatedAt: session.authenticated_at,
-      amr: session.amr,
-      acr: session.acr,
-    }),
+    ...tokens.access({ id, userId, authenticatedAt, amr, acr }),
     refresh_token: refreshTokens.make({ sessionId: id, generation }),
     refresh_expires_in: session.refresh_expires_in,
     ...(returnTo !== undefined && { return_to: returnTo }),
+    ...(device?.made && deviceToken !== undefined && { device_token: deviceToken, device_expires_in: deviceLife.known }),
+    ...(device?.trusted_until != null && { trusted_until: new Date(device.trusted_until * 1_000).toISOString() }),
   }
 }
 
@@ -58,20 +63,13 @@ export function describeSession(
  * changed meanwhile.
  */
 export async function startPasswordSession(
-  services: Pick<Services, 'store' | 'events' | 'random' | 'tokens' | 'refreshTokens'>,
-  login: {
-    account: Account
-    /** The counter that the account's failed passwords are kept under; null when the device's own was charged. */
-    identifier: Buffer | null
-    deviceId: string | null
-    rememberMe: boolean
-    returnTo: string | undefined
-    caller: Caller
-  },
+  services: SessionServices,
+  login: Proof & { account: Account; rememberMe: boolean; returnTo: string | undefined; caller: Caller },
 ): Promise<Authenticated | null> {
   const { store, events } = services
-  const { account, identifier, deviceId, caller } = login
+  const { account, caller, deviceId } = login
   const session = newSession(services, { level: passwordLevel, remember: login.rememberMe, caller })
+  const fresh = newDevice(services, { name: undefined, trust: false, caller })
   const event: Event = {
     type: 'login.succeeded',
     outcome: session.acr,
@@ -80,9 +78,10 @@ export async function startPasswordSession(
     caller,
     ...(deviceId !== null && { detail: `device ${deviceId}` }),
   }
-  const started = await store.sessions.start(account, { identifier, deviceId }, session, event)
+  const isTrusted = account.two_factor !== 'off'
+  const started = await store.sessions.start(account, { ...login, isTrusted }, session, fresh.device, event)
   if (started.outcome === 'untrusted') return null
   if (started.outcome !== 'started') throw problemOf({ outcome: 'stale' })
   events.announce(event)
-  return describeSession(services, started, login.returnTo)
+  return describeSession(services, started, { returnTo: login.returnTo, deviceToken: fresh.token })
 }

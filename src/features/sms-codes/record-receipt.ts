@@ -21,8 +21,8 @@ export function assertSigned({ config }: Pick<Services, 'config'>, receipt: Sign
 }
 
 /**
- * Takes a delivery receipt, its signature judged before anything in it. Receipts may come twice, late or in any order:
- * one that says less than is known changes nothing. Throws `invalid_signature`.
+ * Takes a delivery receipt, its signature judged before anything in it. Receipts may come twice, late, in any order, and
+ * before the provider's answer: one that says less than is known changes nothing. Throws `invalid_signature`.
  */
 export async function recordReceipt(
   services: Pick<Services, 'store' | 'config' | 'events'>,
@@ -34,7 +34,9 @@ export async function recordReceipt(
   const { MessageSid = '', MessageStatus = '', ErrorCode } = fields
   const delivery = deliveries[MessageStatus]
   if (delivery === undefined) return
-  if (await store.messages.recordReceipt(MessageSid, { delivery, error: ErrorCode ?? null })) {
+  const [, text] = /^\?text=(\d{1,15})$/.exec(receipt.query) ?? []
+  const told = { providerId: MessageSid, delivery, error: ErrorCode ?? null }
+  if (await store.messages.recordReceipt(text === undefined ? null : Number(text), told)) {
     events.announce({
       type: 'sms.delivery',
       outcome: delivery,

@@ -15,7 +15,7 @@ export async function smsCodeRoutes(app: App, services: Pick<Services, 'store' |
     // Judged as soon as the bytes are there, before any rule for bodies: whatever a stranger sends gets the same 403.
     const readSigned = async (request: FastifyRequest, text: string) => {
       const fields = Object.fromEntries(new URLSearchParams(text))
-      assertSigned(services, { signature: signatureOf(request.headers), fields })
+      assertSigned(services, { ...signedBy(request), fields })
       return fields
     }
     scope.addContentTypeParser<string>('*', { parseAs: 'string', bodyLimit: 8_192 }, readSigned)
@@ -48,12 +48,17 @@ export async function smsCodeRoutes(app: App, services: Pick<Services, 'store' |
         },
       },
       async (request, reply) => {
-        await recordReceipt(services, { signature: signatureOf(request.headers), fields: request.body })
+        await recordReceipt(services, { ...signedBy(request), fields: request.body })
         reply.code(204)
         return null
       },
     )
   })
+}
+
+/** What Twilio signs besides the fields, and its signature. */
+function signedBy({ headers, raw }: FastifyRequest): { signature: string; query: string } {
+  return { signature: signatureOf(headers), query: /\?.*$/.exec(raw.url ?? '')?.[0] ?? '' }
 }
 
 /** What may be a signature; empty without one. */

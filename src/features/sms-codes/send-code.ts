@@ -5,12 +5,18 @@ import type { Delivery, SmsResult } from '../../sms/index.ts'
 import { composeText } from '../../sms/message.ts'
 import type { ChallengeState } from '../../store/challenges.ts'
 
+/** What it takes to send a code. */
+export type SendingServices = Pick<
+  Services,
+  'oneTimeCodes' | 'phoneNumbers' | 'sms' | 'store' | 'events' | 'background' | 'config'
+>
+
 /** How long a provider may keep a reply waiting; a slower one is heard in the background. */
 const patienceMs = 3_000
 
 /** A text that is reserved and committed, about to be sent. */
 export type DueText = {
-  messageId: string
+  messageId: number
   userId: string
   phone: string
   challenge: ChallengeState
@@ -20,12 +26,9 @@ export type DueText = {
 /**
  * Sends the code of a challenge, after the commit and outside any transaction, since a text cannot be rolled back.
  * Returns what is known of the delivery after 3 s at most. Throws `phone_not_allowed`, `phone_unreachable` or
- * `sms_unavailable` when it was certainly not sent; the challenge stays, and so does the charge to the budgets.
+ * `sms_unavailable` when it was not sent; the challenge stays.
  */
-export async function sendCode(
-  services: Pick<Services, 'oneTimeCodes' | 'phoneNumbers' | 'sms' | 'store' | 'events' | 'background' | 'config'>,
-  text: DueText,
-): Promise<Delivery> {
+export async function sendCode(services: SendingServices, text: DueText): Promise<Delivery> {
   const { oneTimeCodes, phoneNumbers, sms, background, config } = services
   const { challenge, phone } = text
   const code = oneTimeCodes.again(challenge.challenge_id, challenge.key_id)
@@ -35,7 +38,7 @@ export async function sendCode(
   const lifeSeconds = challenge.code_expires_in
   const body = composeText({ appName: config.sms.appName, origin: config.sms.origin, code, lifeSeconds })
   const answered = sms
-    .send({ to: phone, body, validForSeconds: Math.max(1, lifeSeconds) })
+    .send({ id: text.messageId, to: phone, body, validForSeconds: Math.max(1, lifeSeconds) })
     .then((answer) => recordAnswer(services, text, answer))
   const answer = await background.within(patienceMs, answered)
   if (answer?.outcome === 'sent') return 'sent'
@@ -64,6 +67,7 @@ async function recordAnswer(
   await store.messages
     .recordAnswer(messageId, {
       delivery: delivery[answer.outcome],
+      state: answer.outcome !== 'refused' ? 'open' : answer.isCertain ? 'refused' : 'unsure',
       providerId: answer.outcome === 'sent' ? answer.providerId : null,
       error,
     })

@@ -1,0 +1,124 @@
+-- Accounts: made, changed, unlocked, forgotten.
+
+-- The user with a canonical e-mail, as the login sees it; NULL if there is none.
+CREATE OR REPLACE FUNCTION find_account(p_email text) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN (SELECT account_state(u) FROM users u WHERE u.email = p_email);
+END $$;
+
+-- Whether three users other than p_user have this phone; nobody else can take or leave it until the transaction ends.
+CREATE OR REPLACE FUNCTION phone_is_taken(p_phone text, p_user uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('phone:' || p_phone, 0));
+  RETURN (SELECT count(*) FROM users WHERE phone = p_phone AND id IS DISTINCT FROM p_user) >= 3;
+END $$;
+
+-- A new account, unless its e-mail is taken or p_phone already serves three: created (id) | email_taken | phone_taken
+CREATE OR REPLACE FUNCTION create_user(p_email text, p_phone text, p_password_hash text, p_two_factor text, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  new_id uuid;
+BEGIN
+  PERFORM require_read_committed();
+  IF phone_is_taken(p_phone, NULL) THEN
+    RETURN jsonb_build_object('outcome', 'phone_taken');
+  END IF;
+  INSERT INTO users (email, phone, password_hash, two_factor) VALUES (p_email, p_phone, p_password_hash, p_two_factor)
+  ON CONFLICT (email) DO NOTHING RETURNING id INTO new_id;
+  IF new_id IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'email_taken');
+  END IF;
+  PERFORM record_event(p_event, new_id);
+  RETURN jsonb_build_object('outcome', 'created', 'id', new_id);
+END $$;
+
+-- The one place where an account changes, and where everything begun before the change ends with it: live challenges,
+-- sessions, and the trust in devices, which stay known. A new password or phone also ends what was counted about the old
+-- one, for both classes of clients. p_change: {password_hash?, phone?, two_factor?, disabled?}; p_identifiers: the e-mail's
+-- keyed hashes. changed (id) | unknown | phone_taken
+CREATE OR REPLACE FUNCTION change_user(p_email text, p_identifiers bytea[], p_change jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  the_user uuid := (SELECT id FROM users WHERE email = p_email);
+  t timestamptz := lock_account(the_user);
+BEGIN
+  IF the_user IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'unknown');
+  END IF;
+  IF phone_is_taken(p_change->>'phone', the_user) THEN
+    RETURN jsonb_build_object('outcome', 'phone_taken');
+  END IF;
+  UPDATE users SET
+    password_hash = coalesce(p_change->>'password_hash', password_hash),
+    phone = coalesce(p_change->>'phone', phone),
+    two_factor = coalesce(p_change->>'two_factor', two_factor),
+    disabled_at = CASE p_change->>'disabled' WHEN 'true' THEN coalesce(disabled_at, t) WHEN 'false' THEN NULL ELSE disabled_at END,
+    epoch = epoch + 1
+  WHERE id = the_user;
+  UPDATE challenges SET superseded_at = t WHERE user_id = the_user AND consumed_at IS NULL AND superseded_at IS NULL;
+  UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
+  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
+  IF p_change ?| ARRAY['password_hash', 'phone'] THEN
+    PERFORM forget_password_failures(the_user, p_identifiers);
+    PERFORM forget_code_failures(the_user);
+  END IF;
+  PERFORM record_event(p_event, the_user);
+  RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
+END $$;
+
+-- Replaces a hash made with old parameters; false if the password was changed in the meantime.
+CREATE OR REPLACE FUNCTION rehash_password(p_user uuid, p_old text, p_new text) RETURNS boolean LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+  UPDATE users SET password_hash = p_new WHERE id = p_user AND password_hash = p_old;
+  RETURN FOUND;
+END $$;
+
+-- Ends the password locks of both classes.
+CREATE OR REPLACE FUNCTION forget_password_failures(p_user uuid, p_identifiers bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers)
+    OR identifier IN (SELECT token_hash FROM devices WHERE user_id = p_user);
+  UPDATE devices SET failures = 0 WHERE user_id = p_user AND failures > 0;
+END $$;
+
+-- Empties the counters of codes and of texts, of both classes.
+CREATE OR REPLACE FUNCTION forget_code_failures(p_user uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM factor_guards WHERE user_id = p_user;
+  UPDATE sms_messages SET state = 'finished' WHERE user_id = p_user AND state IN ('open', 'unsure', 'refused');
+END $$;
+
+-- Ends the locks of both steps and the streaks behind them; with p_all also the 24 hour and 30 day counters of codes and
+-- the counters of texts. The user's id, or NULL.
+CREATE OR REPLACE FUNCTION unlock_user(p_email text, p_identifiers bytea[], p_all boolean, p_event jsonb) RETURNS uuid LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  the_user uuid := (SELECT id FROM users WHERE email = p_email);
+BEGIN
+  PERFORM lock_account(the_user);
+  PERFORM forget_password_failures(the_user, p_identifiers);
+  UPDATE factor_guards SET streak = 0, locked_until = NULL WHERE user_id = the_user;
+  IF p_all THEN
+    PERFORM forget_code_failures(the_user);
+  END IF;
+  IF the_user IS NOT NULL THEN
+    PERFORM record_event(p_event, the_user);
+  END IF;
+  RETURN the_user;
+END $$;
+
+-- After a user is deleted, by whatever statement: nothing is left that says who it was. What a login adds has no foreign key
+-- to its user, which would lock the user's row at every login; it goes here. Events keep their time and type, under an id
+-- that is nobody's.
+CREATE OR REPLACE FUNCTION forget_user() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+  nobody uuid := gen_random_uuid();
+BEGIN
+  DELETE FROM challenges WHERE user_id = OLD.id;
+  DELETE FROM sms_messages WHERE user_id = OLD.id;
+  DELETE FROM sessions WHERE user_id = OLD.id;
+  UPDATE audit_events SET user_id = nobody, address = NULL, detail = NULL, request_id = NULL WHERE user_id = OLD.id;
+  RETURN NULL;
+END $$;

@@ -1,0 +1,72 @@
+-- Known devices: clients that have signed in to an account before. Some are trusted: they skip the second factor.
+
+-- The device of a login that is finished: the one it came with (p_known), if it is still there, used once more; otherwise
+-- p_device is made, if it has a token. Of more than 20 those go that were never used again, then those not used longest.
+-- p_device: {id, token_hash (hex), name, address, user_agent, life, trust, trust_life}; the lives in seconds.
+CREATE OR REPLACE FUNCTION use_device(p_user uuid, p_known uuid, p_device jsonb, p_now timestamptz) RETURNS devices LANGUAGE plpgsql AS $$
+DECLARE
+  d devices;
+  trusts boolean := (p_device->>'trust')::boolean;
+BEGIN
+  UPDATE devices SET last_used_at = p_now, expires_at = p_now + seconds(p_device->>'life'), address = p_device->>'address',
+    user_agent = p_device->>'user_agent', name = coalesce(p_device->>'name', name),
+    trusted_until = CASE WHEN trusts THEN p_now + seconds(p_device->>'trust_life') ELSE trusted_until END
+  WHERE id = p_known AND user_id = p_user AND expires_at > p_now RETURNING * INTO d;
+  IF FOUND OR NOT p_device ? 'token_hash' THEN
+    RETURN d;
+  END IF;
+  DELETE FROM devices WHERE id IN (
+    SELECT id FROM devices WHERE user_id = p_user ORDER BY last_used_at > created_at DESC, last_used_at DESC OFFSET 19);
+  INSERT INTO devices (id, user_id, token_hash, name, address, user_agent, created_at, last_used_at, expires_at, trusted_until)
+  VALUES ((p_device->>'id')::uuid, p_user, decode(p_device->>'token_hash', 'hex'), p_device->>'name', p_device->>'address',
+    p_device->>'user_agent', p_now, p_now, p_now + seconds(p_device->>'life'),
+    CASE WHEN trusts THEN p_now + seconds(p_device->>'trust_life') END)
+  RETURNING * INTO d;
+  RETURN d;
+END $$;
+
+-- What an answer says of the device: whether it was made for this login, and until when it is trusted, if it is.
+CREATE OR REPLACE FUNCTION device_state(d devices, p_device jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN jsonb_build_object('made', d.id IS NOT NULL AND d.id = (p_device->>'id')::uuid,
+    'trusted_until', CASE WHEN d.trusted_until > p_now THEN floor(extract(epoch FROM d.trusted_until)) END);
+END $$;
+
+-- The devices that a user is known by, the one used last first.
+CREATE OR REPLACE FUNCTION list_devices(p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'name', name, 'created_at', extract(epoch FROM created_at),
+      'last_used_at', extract(epoch FROM last_used_at), 'address', address, 'user_agent', user_agent,
+      'trusted_until', CASE WHEN trusted_until > clock_timestamp() THEN extract(epoch FROM trusted_until) END) ORDER BY last_used_at DESC, id), '[]')
+    FROM devices WHERE user_id = p_user AND expires_at > clock_timestamp() AND failures < 20);
+END $$;
+
+-- Forgets a device of a user, and ends its sessions: false if there is none.
+CREATE OR REPLACE FUNCTION forget_device(p_user uuid, p_device uuid, p_event jsonb) RETURNS boolean LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+BEGIN
+  DELETE FROM devices WHERE id = p_device AND user_id = p_user;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE sessions SET ended_at = t WHERE user_id = p_user AND device_id = p_device AND ended_at IS NULL;
+  PERFORM record_event(p_event, p_user);
+  RETURN true;
+END $$;
+
+-- Names a device of a user anew, or ends its trust; what is NULL stays. False if there is none.
+CREATE OR REPLACE FUNCTION change_device(p_user uuid, p_device uuid, p_name text, p_ends_trust boolean, p_event jsonb) RETURNS boolean LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+BEGIN
+  UPDATE devices SET name = coalesce(p_name, name), trusted_until = CASE WHEN p_ends_trust THEN NULL ELSE trusted_until END
+  WHERE id = p_device AND user_id = p_user AND expires_at > t;
+  IF FOUND THEN
+    PERFORM record_event(p_event, p_user);
+  END IF;
+  RETURN FOUND;
+END $$;

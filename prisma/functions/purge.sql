@@ -1,0 +1,37 @@
+-- What has run out goes (ASVS 14.2.7): each call deletes one batch of one kind, skipping rows in use, and says how many.
+-- p_days: how long events are kept.
+CREATE OR REPLACE FUNCTION purge(p_kind text, p_batch integer, p_days integer) RETURNS integer LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
+  deleted integer;
+BEGIN
+  CASE p_kind
+    WHEN 'throttles' THEN
+      -- No counter remembers more failures than are made in two days at one an hour.
+      DELETE FROM login_throttles WHERE identifier IN (
+        SELECT identifier FROM login_throttles WHERE counted_from < t - interval '48 hours' AND (locked_until IS NULL OR locked_until < t)
+        ORDER BY counted_from LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'challenges' THEN
+      DELETE FROM challenges WHERE id IN (
+        SELECT id FROM challenges WHERE ends_at < t - interval '1 hour' ORDER BY ends_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'texts' THEN
+      DELETE FROM sms_messages WHERE id IN (
+        SELECT id FROM sms_messages WHERE reserved_at < t - interval '25 hours' ORDER BY reserved_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'sessions' THEN
+      DELETE FROM sessions WHERE id IN (
+        SELECT id FROM sessions WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'devices' THEN
+      DELETE FROM devices WHERE id IN (
+        SELECT id FROM devices WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'events' THEN
+      -- Their numbers rise with time: the oldest are found without an index of times.
+      DELETE FROM audit_events WHERE id IN (
+        SELECT id FROM (SELECT id, at FROM audit_events ORDER BY id LIMIT p_batch) oldest WHERE at < t - p_days * interval '24 hours');
+    WHEN 'unknown_logins' THEN
+      DELETE FROM unknown_logins WHERE (hour, slot) IN (
+        SELECT hour, slot FROM unknown_logins WHERE hour < t - p_days * interval '24 hours' LIMIT p_batch);
+  END CASE;
+  GET DIAGNOSTICS deleted = ROW_COUNT;
+  RETURN deleted;
+END $$;

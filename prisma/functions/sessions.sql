@@ -1,0 +1,144 @@
+-- Sessions: how they start, go on and end.
+
+-- A live session, as its user may use it: not ended, not run out, and the account not disabled.
+CREATE OR REPLACE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS SETOF sessions LANGUAGE sql STABLE AS $$
+  SELECT session.* FROM sessions session JOIN users u ON u.id = session.user_id
+  WHERE session.id = p_session AND session.user_id = p_user AND ended_at IS NULL AND expires_at > p_now AND idle_until > p_now
+    AND u.disabled_at IS NULL
+$$;
+
+-- p_session: {id, amr, acr, remember, user_agent, address, ttl, idle_ttl}; the lives in seconds.
+CREATE OR REPLACE FUNCTION insert_session(p_user uuid, p_device uuid, p_session jsonb, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql AS $$
+DECLARE
+  s sessions;
+BEGIN
+  INSERT INTO sessions (id, user_id, device_id, amr, acr, remember, user_agent, address, created_at, authenticated_at, last_used_at,
+                        expires_at, idle_until)
+  VALUES ((p_session->>'id')::uuid, p_user, p_device, ARRAY(SELECT jsonb_array_elements_text(p_session->'amr')), p_session->>'acr',
+    (p_session->>'remember')::boolean, p_session->>'user_agent', p_session->>'address', p_now, p_now, p_now,
+    p_now + seconds(p_session->>'ttl'), p_now + seconds(p_session->>'idle_ttl'))
+  RETURNING * INTO s;
+  RETURN s;
+END $$;
+
+-- What an answer needs to know of a session: its generation, how and when it was authenticated, and how many seconds its
+-- refresh token has left.
+CREATE OR REPLACE FUNCTION session_state(s sessions, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN jsonb_build_object('id', s.id, 'user_id', s.user_id, 'generation', s.generation, 'amr', s.amr, 'acr', s.acr,
+    'authenticated_at', floor(extract(epoch FROM s.authenticated_at))::bigint,
+    'refresh_expires_in', seconds_until(least(s.expires_at, s.idle_until), p_now));
+END $$;
+
+-- The password was right and nothing more is asked: the account has no second factor, or the login came from a device that
+-- is trusted (p_trusted). p_key: the counter that was charged. started (with the session and the device) |
+-- untrusted (the device is trusted no longer) | stale (the account has changed)
+CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_key bytea, p_known uuid, p_trusted boolean, p_session jsonb, p_device jsonb, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+  s sessions;
+  d devices;
+BEGIN
+  IF p_trusted AND NOT EXISTS (SELECT FROM devices WHERE id = p_known AND user_id = p_user AND trusted_until > t) THEN
+    RETURN jsonb_build_object('outcome', 'untrusted');
+  END IF;
+  PERFORM give_back_password(p_key, p_known, true);
+  IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
+    RETURN jsonb_build_object('outcome', 'stale');
+  END IF;
+  d := use_device(p_user, p_known, p_device, t);
+  s := insert_session(p_user, d.id, p_session, t);
+  PERFORM record_event(p_event, p_user);
+  RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
+END $$;
+
+-- What every guarded call and every introspection asks: found (the session, and what its owner may see of the account) |
+-- ended.
+CREATE OR REPLACE FUNCTION read_session(p_session uuid, p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN coalesce((
+    SELECT jsonb_build_object('outcome', 'found', 'id', s.id, 'user_id', s.user_id, 'device_id', s.device_id, 'email', u.email,
+      'phone', u.phone, 'two_factor', u.two_factor, 'epoch', u.epoch, 'amr', s.amr, 'acr', s.acr,
+      'authenticated_at', floor(extract(epoch FROM s.authenticated_at)),
+      'age', extract(epoch FROM clock_timestamp() - s.authenticated_at))
+    FROM live_session(p_session, p_user, clock_timestamp()) s JOIN users u ON u.id = s.user_id), '{"outcome": "ended"}');
+END $$;
+
+-- The live sessions of a user, the one used last first.
+CREATE OR REPLACE FUNCTION list_sessions(p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'device_id', device_id, 'created_at', extract(epoch FROM created_at),
+      'last_used_at', extract(epoch FROM last_used_at), 'user_agent', user_agent, 'address', address) ORDER BY last_used_at DESC, id), '[]')
+    FROM sessions
+    WHERE user_id = p_user AND ended_at IS NULL AND expires_at > clock_timestamp() AND idle_until > clock_timestamp());
+END $$;
+
+-- Uses a refresh token of generation p_generation, at most once: one guarded update. The token before the newest is
+-- answered with the same successor for p_grace seconds after the rotation (a second tab, a lost reply); any older one, and
+-- that one later, is a copy in other hands: the session ends. p_idle_ttl: seconds a remembered session may rest.
+-- rotated | within_grace (with the session) | reused (with its user) | ended
+CREATE OR REPLACE FUNCTION rotate_session(p_session uuid, p_generation integer, p_grace integer, p_idle_ttl integer, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
+  s sessions;
+BEGIN
+  PERFORM require_read_committed();
+  UPDATE sessions session SET generation = generation + 1, rotated_at = t, last_used_at = t,
+    idle_until = CASE WHEN remember THEN t + p_idle_ttl * interval '1 second' ELSE idle_until END
+  FROM users u
+  WHERE session.id = p_session AND generation = p_generation AND ended_at IS NULL AND expires_at > t AND idle_until > t
+    AND u.id = session.user_id AND u.disabled_at IS NULL
+  RETURNING session.* INTO s;
+  IF FOUND THEN
+    RETURN session_state(s, t) || jsonb_build_object('outcome', 'rotated');
+  END IF;
+  SELECT live.* INTO s FROM sessions session, live_session(p_session, session.user_id, clock_timestamp()) live WHERE session.id = p_session;
+  IF s.id IS NULL OR p_generation >= s.generation THEN
+    RETURN jsonb_build_object('outcome', 'ended');
+  ELSIF p_generation = s.generation - 1 AND s.rotated_at > t - p_grace * interval '1 second' THEN
+    RETURN session_state(s, t) || jsonb_build_object('outcome', 'within_grace');
+  END IF;
+  UPDATE sessions SET ended_at = t WHERE id = s.id AND ended_at IS NULL;
+  IF FOUND THEN
+    PERFORM record_event(p_event, s.user_id);
+  END IF;
+  RETURN jsonb_build_object('outcome', 'reused', 'user_id', s.user_id);
+END $$;
+
+-- A failed proof of somebody who is signed in: the fifth of one session within 24 hours ends it. Nothing for a login, which
+-- has no session.
+CREATE OR REPLACE FUNCTION count_failed_proof(s sessions, p_event jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  recent timestamptz[] := ARRAY(SELECT f FROM unnest(s.proofs_failed_at) f WHERE f > p_now - interval '24 hours') || p_now;
+BEGIN
+  IF s.id IS NULL THEN
+    RETURN;
+  END IF;
+  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now END WHERE id = s.id;
+  IF cardinality(recent) >= 5 THEN
+    PERFORM record_event(p_event || jsonb_build_object('type', 'session.ended', 'outcome', 'five failed proofs', 'detail', 'session ' || s.id), s.user_id);
+  END IF;
+END $$;
+
+-- Ends sessions of one user: the one named, the others, or all. How many were ended.
+CREATE OR REPLACE FUNCTION end_sessions(p_user uuid, p_session uuid, p_scope text, p_event jsonb) RETURNS integer LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+  ended integer;
+BEGIN
+  UPDATE sessions SET ended_at = t
+  WHERE user_id = p_user AND ended_at IS NULL AND expires_at > t
+    AND CASE p_scope WHEN 'local' THEN id = p_session WHEN 'others' THEN id <> p_session ELSE true END;
+  GET DIAGNOSTICS ended = ROW_COUNT;
+  IF ended > 0 THEN
+    PERFORM record_event(p_event, p_user);
+  END IF;
+  RETURN ended;
+END $$;

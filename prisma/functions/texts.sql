@@ -1,0 +1,160 @@
+-- The ledger of texts is the budget: one row for each text with everything that it is counted by. A row is
+--   open      nobody has signed in with it yet: it counts everywhere
+--   finished  a login was finished with it: it counts against what a phone gets in a day, and as spent
+--   unsure    the provider failed, and may have sent it all the same: it counts as spent, and for the cooldown
+--   refused   certainly not sent: it counts for the cooldown only
+-- "known" texts (asked for by a device of the account) and those of strangers are counted apart.
+
+-- Until when a budget is spent of which these are the texts, newest first; NULL if it never was.
+CREATE OR REPLACE FUNCTION budget_free_at(p_texts timestamptz[], p_hour integer, p_day integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+  SELECT greatest(p_texts[p_hour] + interval '1 hour', p_texts[p_day] + interval '24 hours')
+$$;
+
+-- Until when the texts of strangers at one address are spent; in the past or NULL if they are not.
+CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN budget_free_at(ARRAY(
+    SELECT reserved_at FROM sms_messages WHERE address = p_address AND known = p_known AND state = 'open'
+    ORDER BY reserved_at DESC LIMIT greatest(p_hour, p_day)), p_hour, p_day);
+END $$;
+
+-- When the p_count-th newest open text of the whole service was sent; at 'infinity' where there are to be none.
+CREATE OR REPLACE FUNCTION nth_open_text(p_count integer) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF p_count < 1 THEN RETURN 'infinity'; END IF;
+  RETURN (SELECT reserved_at FROM sms_messages WHERE state = 'open' ORDER BY reserved_at DESC OFFSET p_count - 1 LIMIT 1);
+END $$;
+
+-- All texts of the last 24 hours but those that were refused: how many, and when the oldest was sent. Texts are numbered,
+-- so that nothing has to be counted for it but the few that were refused.
+CREATE OR REPLACE FUNCTION spent_texts(p_now timestamptz, OUT spent integer, OUT oldest_at timestamptz) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  oldest bigint;
+BEGIN
+  SELECT id, reserved_at INTO oldest, oldest_at FROM sms_messages
+  WHERE reserved_at > p_now - interval '24 hours' ORDER BY reserved_at LIMIT 1;
+  spent := coalesce((SELECT max(id) FROM sms_messages) + 1 - oldest, 0)
+    - (SELECT count(*) FROM sms_messages WHERE state = 'refused' AND reserved_at > p_now - interval '24 hours');
+END $$;
+
+-- Until when the service has no text left, of p_hour and p_day open ones and p_spend in all a day; NULL while it has.
+CREATE OR REPLACE FUNCTION service_spent_until(p_hour integer, p_day integer, p_spend integer, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  s record;
+BEGIN
+  s := spent_texts(p_now);
+  RETURN nullif(greatest(p_now, nth_open_text(p_hour) + interval '1 hour', nth_open_text(p_day) + interval '24 hours',
+    CASE WHEN p_spend < 1 THEN 'infinity' WHEN s.spent >= p_spend THEN s.oldest_at + interval '24 hours' END), p_now);
+END $$;
+
+-- Reserves a text, after the account's lock: its row, or which limit refuses it and for how long ("outcome", "retry_after").
+-- p_text: {phone, address, cooldown, user_hour, user_day, phone_day, address_hour, address_day, prefix_hour, service_hour,
+-- service_day, spend_day}. Of the service's budgets a quarter is kept for known devices.
+CREATE OR REPLACE FUNCTION reserve_text(p_user uuid, p_challenge uuid, p_known boolean, p_text jsonb, p_now timestamptz,
+  OUT id bigint, OUT outcome text, OUT retry_after integer) LANGUAGE plpgsql AS $$
+DECLARE
+  the_phone text := p_text->>'phone';
+  the_prefix text := left(the_phone, -4);
+  user_hour integer := (p_text->>'user_hour')::integer;
+  user_day integer := (p_text->>'user_day')::integer;
+  phone_day integer := (p_text->>'phone_day')::integer;
+  prefix_hour integer := (p_text->>'prefix_hour')::integer;
+  share numeric := CASE WHEN p_known THEN 1 ELSE 0.75 END;
+  service_hour integer := ceil((p_text->>'service_hour')::integer * share);
+  service_day integer := ceil((p_text->>'service_day')::integer * share);
+  spend_day integer := ceil((p_text->>'spend_day')::integer * share);
+  cooled_at timestamptz;
+  free_at timestamptz;
+BEGIN
+  PERFORM pg_advisory_xact_lock(key) FROM (
+    SELECT hashtextextended(name, 0) AS key
+    FROM unnest(ARRAY['phone:' || the_phone, 'prefix:' || the_prefix, 'address:' || (p_text->>'address')]) AS name ORDER BY 1) AS keys;
+
+  -- A text of which the network says that it never came is no reason to wait.
+  cooled_at := greatest(
+    (SELECT max(reserved_at) FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND is_cooling(m)),
+    (SELECT max(reserved_at) FROM sms_messages m WHERE m.phone = the_phone AND m.known = p_known AND is_cooling(m)))
+    + seconds(p_text->>'cooldown');
+  free_at := greatest(
+    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND m.state = 'open'
+      ORDER BY reserved_at DESC LIMIT greatest(user_hour, user_day)), user_hour, user_day),
+    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.phone = the_phone AND m.known = p_known AND m.state = 'open'
+      ORDER BY reserved_at DESC LIMIT greatest(user_hour, user_day)), user_hour, user_day),
+    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.phone = the_phone AND m.state <> 'refused'
+      ORDER BY reserved_at DESC LIMIT phone_day), NULL, phone_day),
+    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.prefix = the_prefix AND m.known = p_known AND m.state = 'open'
+      ORDER BY reserved_at DESC LIMIT prefix_hour), prefix_hour, NULL),
+    address_free_at(p_text->>'address', p_known, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer));
+  IF greatest(cooled_at, free_at) > p_now THEN
+    outcome := CASE WHEN free_at > p_now THEN 'sms_limit_reached' ELSE 'resend_too_soon' END;
+    retry_after := seconds_until(greatest(cooled_at, free_at), p_now);
+    RETURN;
+  END IF;
+
+  -- Far from the service's limits nobody waits for anybody; the last hundred texts are given out one at a time.
+  IF service_spent_until(service_hour - 100, service_day - 100, spend_day - 100, p_now) IS NOT NULL THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('texts of the service', 0));
+    free_at := service_spent_until(service_hour, service_day, spend_day, p_now);
+    IF free_at IS NOT NULL THEN
+      outcome := 'sms_unavailable';
+      retry_after := CASE WHEN isfinite(free_at) THEN seconds_until(free_at, p_now) END;
+      RETURN;
+    END IF;
+  END IF;
+
+  INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at)
+  VALUES (p_user, p_challenge, p_known, the_phone, the_prefix, p_text->>'address', p_now) RETURNING m.id INTO id;
+  PERFORM record_spend((p_text->>'spend_day')::integer, p_now);
+END $$;
+
+-- Whether the next text to the same user or phone has to wait for the cooldown of this one.
+CREATE OR REPLACE FUNCTION is_cooling(m sms_messages) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT m.state = 'refused' OR (m.state <> 'finished' AND m.delivery <> 'failed')
+$$;
+
+-- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there.
+CREATE OR REPLACE FUNCTION record_spend(p_spend integer, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  now_spent integer := (spent_texts(p_now)).spent;
+  percent integer;
+BEGIN
+  FOREACH percent IN ARRAY ARRAY[50, 80, 100] LOOP
+    IF now_spent = ceil(p_spend * percent / 100.0) THEN
+      PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', percent || ' %'), NULL);
+    END IF;
+  END LOOP;
+END $$;
+
+-- What the provider answered: p_delivery, unless a receipt has said more already; p_state where it refused or failed.
+CREATE OR REPLACE FUNCTION record_answer(p_text bigint, p_delivery text, p_state text, p_provider_id text, p_error text) RETURNS void LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+  UPDATE sms_messages SET
+    delivery = CASE delivery WHEN 'queued' THEN p_delivery ELSE delivery END,
+    state = CASE state WHEN 'open' THEN p_state ELSE state END,
+    provider_id = coalesce(provider_id, p_provider_id), error = coalesce(error, p_error)
+  WHERE id = p_text;
+END $$;
+
+-- A later word of the provider, also one that overtook its answer: true if it says more than is known. The end of a text
+-- (delivered, failed) stays, whatever comes late. p_text: our number of it, which the address that is called carries; where
+-- that is missing (NULL) the provider's own is looked for.
+CREATE OR REPLACE FUNCTION record_receipt(p_text bigint, p_provider_id text, p_delivery text, p_error text) RETURNS boolean LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+  UPDATE sms_messages SET delivery = p_delivery, provider_id = p_provider_id, error = p_error
+  WHERE id = coalesce(p_text, (SELECT id FROM sms_messages WHERE provider_id = p_provider_id))
+    AND coalesce(provider_id, p_provider_id) = p_provider_id AND (delivery = 'queued' OR delivery = 'sent' AND p_delivery <> 'sent');
+  RETURN FOUND;
+END $$;
+
+-- Open texts of the whole service in the last hour and 24 hours, and all texts of 24 hours.
+CREATE OR REPLACE FUNCTION texts_used() RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
+BEGIN
+  RETURN jsonb_build_object('outcome', 'counted',
+    'hour', (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > t - interval '1 hour'),
+    'day', (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > t - interval '24 hours'),
+    'spent', (SELECT count(*) FROM sms_messages WHERE state <> 'refused' AND reserved_at > t - interval '24 hours'));
+END $$;
