@@ -10,11 +10,11 @@ export type Readiness = {
   sms_budget: 'ok' | 'low' | 'exhausted' | 'unknown'
 }
 
+export type ReadinessParts = Pick<Services, 'store' | 'sms' | 'clock' | 'config'> & { isDraining: () => boolean }
+
 /** Looks whether logins can be served, at most once a second whoever asks. */
-export function createReadiness(
-  services: Pick<Services, 'store' | 'sms' | 'clock' | 'config'> & { isDraining: () => boolean },
-): () => Promise<Readiness> {
-  const { store, sms, clock, config, isDraining } = services
+export function createReadiness(parts: ReadinessParts): () => Promise<Readiness> {
+  const { store, sms, clock, config, isDraining } = parts
   let looked: { atMs: number; found: Promise<Pick<Readiness, 'database' | 'sms_budget'>> } | null = null
 
   const look = async (): Promise<Pick<Readiness, 'database' | 'sms_budget'>> => {
