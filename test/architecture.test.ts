@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 
 const root = fileURLToPath(new URL('../src', import.meta.url))
 
@@ -144,4 +145,20 @@ t.test('files are short, and there is one class', async (t) => {
   const average = sources.reduce((sum, { text }) => sum + text.split('\n').length, 0) / sources.length
   t.ok(average < 80, `${Math.round(average)} lines on average`)
   t.strictSame(sources.filter(({ text }) => /^(export )?class /m.test(text)).map(pathOf), ['errors.ts'])
+})
+
+/** The functions under src of more than `max` lines, signature and all. */
+function functionsOver(t: Test, max: number): string[] {
+  const rules = { 'max-lines-per-function': ['error', { max }] }
+  const config = { categories: { correctness: 'off' }, ignorePatterns: ['**/store/prisma/**'], rules }
+  const path = join(t.testdir({ 'oxlint.json': JSON.stringify(config) }), 'oxlint.json')
+  const command = fileURLToPath(new URL('../node_modules/.bin/oxlint', import.meta.url))
+  const { stdout } = spawnSync(command, ['--config', path, '--format', 'json', root], { encoding: 'utf8' })
+  const { diagnostics } = JSON.parse(stdout) as { diagnostics: { filename: string; message: string }[] }
+  return diagnostics.map(({ filename, message }) => `${relative(root, resolve(filename))}: ${message}`)
+}
+
+t.test('no function is longer than a screen', async (t) => {
+  t.strictSame(functionsOver(t, 60), [])
+  t.ok(functionsOver(t, 30).length > 10, 'the rule finds what it is for')
 })

@@ -1,4 +1,3 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
@@ -43,8 +42,6 @@ async function describeApi(): Promise<string> {
 /** What the routes need to exist. What only a request would use, such as the database, fails when it is touched. */
 function createRouteServices(): BaseServices {
   const config = loadConfig({ PUBLIC_URL: 'http://localhost:3000', SECRET_KEYS: generateSecretKeys(systemRandom) })
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const privatePem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
   const inbox = createConsoleSender({ clock: systemClock, print: () => {} })
   const unused: never = new Proxy({} as never, {
     get: (_target, name) => {
@@ -58,7 +55,7 @@ function createRouteServices(): BaseServices {
     log: createLog('silent'),
     metrics: createMetrics(),
     secrets: createSecrets(config.secretKeys),
-    keyRing: { ...(unused as object as BaseServices['keyRing']), active: () => ({ kid: 'none', privatePem }) },
+    keyRing: unused,
     refreshTokens: unused,
     deviceTokens: unused,
     sms: inbox,

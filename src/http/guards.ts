@@ -8,11 +8,13 @@ import { assertFresh } from '../security/assurance.ts'
 import { isAccess, isPending, maxTokenLength } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
 
+type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config'>
+
 /**
  * One gate for every route. Each route says in its `config.access` who may call it, or the service does not start.
  * The credential is judged before the body is read.
  */
-export function registerGuards(app: App, services: Pick<Services, 'store' | 'events' | 'clock' | 'config'>): void {
+export function registerGuards(app: App, services: GuardServices): void {
   const routes: RouteOptions[] = []
   app.addHook('onRoute', (route) => void routes.push(route))
   app.addHook('onReady', async () => {
@@ -34,7 +36,7 @@ export function registerGuards(app: App, services: Pick<Services, 'store' | 'eve
 }
 
 async function judge(
-  services: Pick<Services, 'store' | 'events' | 'clock' | 'config'>,
+  services: GuardServices,
   request: FastifyRequest,
   access: Exclude<Access, 'public'>,
 ): Promise<Auth> {

@@ -100,47 +100,55 @@ export function isAccess(claims: unknown, nowMs: number): claims is AccessClaims
   )
 }
 
+/** Who has proven the password, and what waits for the end of the login. */
+type PendingLogin = {
+  userId: string
+  challengeId: string
+  /** Seconds that the challenge has left. */
+  expiresIn: number
+  rememberMe: boolean
+  returnTo: string | undefined
+  sessionId?: string | undefined
+}
+
+/** `authenticatedAt` in whole seconds. */
+type AuthenticatedSession = { id: string; userId: string; authenticatedAt: number; amr: string[]; acr: string }
+
+type TokenParts = { config: Pick<Config, 'issuer' | 'tokens'>; clock: Clock; random: Random; sign: Signers }
+
 export type Tokens = ReturnType<typeof createTokens>
 
 /** Makes tokens. All times in whole seconds. */
-export function createTokens(parts: {
-  config: Pick<Config, 'issuer' | 'tokens'>
-  clock: Clock
-  random: Random
-  sign: Signers
-}) {
-  const { config, clock, random, sign } = parts
-  const common = (kind: TokenKind, userId: string, ttl: number, amr: string[]): CommonClaims => {
-    const iat = Math.floor(clock.nowMs() / 1_000)
-    return {
-      iss: config.issuer,
-      aud: audienceOf(kind, config),
-      sub: userId,
-      jti: random.uuid(),
-      iat,
-      exp: iat + ttl,
-      amr,
-    }
-  }
+export function createTokens(parts: TokenParts) {
+  const { config, clock, sign } = parts
+  const { accessTtl } = config.tokens
 
   return {
     /** Proof of the password, good for nothing but finishing this login. */
-    pending: (login: {
-      userId: string
-      challengeId: string
-      rememberMe: boolean
-      returnTo: string | undefined
-      sessionId?: string | undefined
-    }) => ({
+    pending: ({ userId, challengeId, expiresIn, rememberMe, returnTo, sessionId }: PendingLogin) => ({
       pending_token: sign.pending({
-        ...common('pending', login.userId, config.tokens.pendingTtl, ['pwd']),
-        cid: login.challengeId,
-        ...(login.rememberMe && { remember_me: true as const }),
-        ...(login.returnTo !== undefined && { return_to: login.returnTo }),
-        ...(login.sessionId !== undefined && { sid: login.sessionId }),
+        ...commonClaims(parts, 'pending', { userId, ttl: expiresIn, amr: ['pwd'] }),
+        cid: challengeId,
+        ...(rememberMe && { remember_me: true as const }),
+        ...(returnTo !== undefined && { return_to: returnTo }),
+        ...(sessionId !== undefined && { sid: sessionId }),
       }),
       token_type: 'Bearer' as const,
-      expires_in: config.tokens.pendingTtl,
+      expires_in: expiresIn,
+    }),
+
+    /** What resource servers accept. Only ever called after the session is committed. */
+    access: ({ id, userId, authenticatedAt, amr, acr }: AuthenticatedSession) => ({
+      access_token: sign.access({
+        ...commonClaims(parts, 'access', { userId, ttl: accessTtl, amr }),
+        client_id: 'doorstep',
+        sid: id,
+        auth_time: authenticatedAt,
+        acr,
+        scope: 'account',
+      }),
+      token_type: 'Bearer' as const,
+      expires_in: accessTtl,
     }),
 
     /** The claims of a valid access token; null for anything else. */
@@ -153,19 +161,23 @@ export function createTokens(parts: {
         return null
       }
     },
+  }
+}
 
-    /** What resource servers accept. Only ever called after the session is committed. */
-    access: (session: { id: string; userId: string; authenticatedAt: number; amr: string[]; acr: string }) => ({
-      access_token: sign.access({
-        ...common('access', session.userId, config.tokens.accessTtl, session.amr),
-        client_id: 'doorstep',
-        sid: session.id,
-        auth_time: session.authenticatedAt,
-        acr: session.acr,
-        scope: 'account',
-      }),
-      token_type: 'Bearer' as const,
-      expires_in: config.tokens.accessTtl,
-    }),
+/** What every token of ours says; it is good from now on for `ttl` seconds. */
+function commonClaims(
+  { config, clock, random }: TokenParts,
+  kind: TokenKind,
+  { userId, ttl, amr }: { userId: string; ttl: number; amr: string[] },
+): CommonClaims {
+  const iat = Math.floor(clock.nowMs() / 1_000)
+  return {
+    iss: config.issuer,
+    aud: audienceOf(kind, config),
+    sub: userId,
+    jti: random.uuid(),
+    iat,
+    exp: iat + ttl,
+    amr,
   }
 }

@@ -91,7 +91,8 @@ function readFailure({ status, code }: Failure): SmsResult {
     return { outcome: 'refused', reason: twilioRefusal(number, status), isCertain: status < 500, error }
   }
   const word = typeof code === 'string' ? code : ''
-  if (neverConnected.test(word)) return { outcome: 'refused', reason: 'transient', isCertain: true, error: 'no_connection' }
+  if (neverConnected.test(word))
+    return { outcome: 'refused', reason: 'transient', isCertain: true, error: 'no_connection' }
   if (timeoutCodes.includes(word)) return { outcome: 'unknown', error: 'timeout' }
   return { outcome: 'unknown', error: resetCodes.includes(word) ? 'connection_reset' : 'unreadable_answer' }
 }

@@ -34,12 +34,7 @@ export function createAccounts(db: Database) {
     },
 
     /** Changes an account and ends everything begun before the change. `identifiers`: the e-mail's keyed hashes. */
-    change: async (
-      email: string,
-      identifiers: Uint8Array[],
-      change: AccountChange,
-      event: Event,
-    ): Promise<Changed> => {
+    change: async (email: string, identifiers: Uint8Array[], change: AccountChange, event: Event): Promise<Changed> => {
       return await db.decide('change_user', email, identifiers, JSON.stringify(change), auditRow(event))
     },
 

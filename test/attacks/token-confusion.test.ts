@@ -188,7 +188,7 @@ t.test('algorithm, key id and header tricks (RFC 8725) are refused, and no key i
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
   const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey
   const ed25519 = generateKeyPairSync('ed25519').privateKey
-  const publicPem = services.keyRing.publicPem(activeKey.kid) ?? ''
+  const { publicPem } = activeKey
   t.match(publicPem, /^-----BEGIN PUBLIC KEY-----\n/)
   const spellings: Record<string, string> = {
     'PEM as it is': publicPem,

@@ -16,7 +16,6 @@ await app.register(jwt, {
   secret: { private: PRIVATE_PEM, public: PUBLIC_PEM },
   sign: { algorithm: 'ES256', expiresIn: '600s' },
 })
-const signers = app.jwt as unknown as Record<'access', typeof app.jwt>
 const pool = new pg.Pool({ connectionString: DATABASE_URL, max: 10 })
 pool.on('error', () => {})
 
@@ -38,7 +37,7 @@ app.post('/floor', { schema }, async (request) => {
   const verify = request as typeof request & { pendingJwtVerify(): Promise<{ sub: string }> }
   const { sub } = await verify.pendingJwtVerify()
   const uses = await use(String(sub))
-  return { access_token: signers.access.sign({ sub, scope: 'account' }), uses }
+  return { access_token: app.jwt.access.sign({ sub, scope: 'account' }), uses }
 })
 
 app.post('/floor/statement', { schema }, async ({ body }) => ({ uses: await use((body as { code: string }).code) }))

@@ -227,6 +227,44 @@ t.test('a retired key verifies until the last token signed with it is dead, and 
   }
 })
 
+t.test('a key that leaves the ring is refused at once, however often it was used before', async (t) => {
+  await settle()
+  const user = await createUser(doorstep, { twoFactor: 'off' })
+  const { access } = await enter(doorstep, user)
+  const gone = String(kidOf(access))
+  const introspect = () =>
+    call(doorstep, '/token/introspect', {
+      method: 'POST',
+      headers: {
+        authorization: `Basic ${Buffer.from(client.INTROSPECTION_CLIENTS).toString('base64')}`,
+        'content-type': 'application/x-www-form-urlencoded',
+      },
+      body: new URLSearchParams({ token: access }).toString(),
+    })
+  const isTaken = async (): Promise<[number, boolean]> => [
+    (await call(doorstep, '/me', { token: access })).status,
+    (await introspect()).body.active,
+  ]
+  t.strictSame([await isTaken(), await isTaken()], Array(2).fill([200, true]))
+  await rings[0].rotate(0)
+  await settle()
+  t.strictSame(await isTaken(), [200, true], 'it no longer signs')
+
+  const [row] = await sql('DELETE FROM signing_keys WHERE id = $1 RETURNING *', [gone])
+  t.strictSame(await isTaken(), [200, true], 'it is gone where this replica has not looked')
+  await rings[0].refresh()
+  t.strictSame(await isTaken(), [401, false], 'and refused when it has')
+  t.not(kidOf((await enter(doorstep, user)).access), gone)
+
+  await sql('INSERT INTO signing_keys SELECT * FROM jsonb_populate_record(null::signing_keys, $1)', [
+    { ...row, private_key: `\\x${row?.private_key.toString('hex')}` },
+  ])
+  await readAll()
+  t.strictSame(await isTaken(), [200, true], 'it was the key that was missed')
+  await sql('DELETE FROM signing_keys WHERE id = $1', [gone])
+  await readAll()
+})
+
 t.test('a thief of the database, or of the JWKS, has no private key', async (t) => {
   await rings[0].rotate(0)
   const stolen = (await dump(doorstep)).toLowerCase()

@@ -1,5 +1,4 @@
 import { Problem } from '../../errors.ts'
-import type { Services } from '../../services.ts'
 import { createAccount } from './create-account.ts'
 
 const demoUser = { email: 'ada@example.com', phone: '+12025550123', password: 'correct horse battery staple' }
@@ -9,7 +8,7 @@ const demoUser = { email: 'ada@example.com', phone: '+12025550123', password: 'c
  * settings do not allow such a user (its country, for one).
  */
 export async function createDemoUser(
-  services: Pick<Services, 'store' | 'passwordHash' | 'phoneNumbers' | 'events' | 'config'>,
+  services: Parameters<typeof createAccount>[0],
 ): Promise<{ email: string; password: string } | null> {
   const { email, password } = demoUser
   try {

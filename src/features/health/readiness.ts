@@ -10,18 +10,22 @@ export type Readiness = {
   sms_budget: 'ok' | 'low' | 'exhausted' | 'unknown'
 }
 
+export type ReadinessParts = Pick<Services, 'store' | 'sms' | 'clock' | 'config'> & { isDraining: () => boolean }
+
 /** Looks whether logins can be served, at most once a second whoever asks. */
-export function createReadiness(
-  services: Pick<Services, 'store' | 'sms' | 'clock' | 'config'> & { isDraining: () => boolean },
-): () => Promise<Readiness> {
-  const { store, sms, clock, config, isDraining } = services
+export function createReadiness(parts: ReadinessParts): () => Promise<Readiness> {
+  const { store, sms, clock, config, isDraining } = parts
   let looked: { atMs: number; found: Promise<Pick<Readiness, 'database' | 'sms_budget'>> } | null = null
 
   const look = async (): Promise<Pick<Readiness, 'database' | 'sms_budget'>> => {
     try {
       if (!(await store.health.isMigrated())) return { database: 'not_migrated', sms_budget: 'unknown' }
       const used = await store.messages.used()
-      const share = Math.max(used.hour / config.sms.globalHour, used.day / config.sms.globalDay, used.spent / config.sms.spendDay)
+      const share = Math.max(
+        used.hour / config.sms.globalHour,
+        used.day / config.sms.globalDay,
+        used.spent / config.sms.spendDay,
+      )
       return { database: 'ok', sms_budget: share >= 1 ? 'exhausted' : share >= 0.8 ? 'low' : 'ok' }
     } catch {
       return { database: 'unreachable', sms_budget: 'unknown' }

@@ -71,9 +71,7 @@ export async function beginChallenge(
   const { id: userId, phone } = account
   const { message_id: messageId, challenge_id: challengeId, expires_in: expiresIn } = challenge
   const delivery =
-    messageId === null
-      ? challenge.delivery
-      : await sendCode(services, { messageId, userId, phone, challenge, caller })
+    messageId === null ? challenge.delivery : await sendCode(services, { messageId, userId, phone, challenge, caller })
   return {
     status: '2fa_required',
     ...services.tokens.pending({ userId, challengeId, expiresIn, rememberMe, returnTo, sessionId }),

@@ -52,7 +52,8 @@ export function describeSession(
     refresh_token: refreshTokens.make({ sessionId: id, generation }),
     refresh_expires_in: session.refresh_expires_in,
     ...(returnTo !== undefined && { return_to: returnTo }),
-    ...(device?.made && deviceToken !== undefined && { device_token: deviceToken, device_expires_in: deviceLife.known }),
+    ...(device?.made &&
+      deviceToken !== undefined && { device_token: deviceToken, device_expires_in: deviceLife.known }),
     ...(device?.trusted_until != null && { trusted_until: new Date(device.trusted_until * 1_000).toISOString() }),
   }
 }
