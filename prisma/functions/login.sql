@@ -62,7 +62,7 @@ BEGIN
   SELECT * INTO u FROM users WHERE email = p_email;
   SELECT * INTO d FROM devices WHERE token_hash = p_device AND user_id = u.id AND expires_at > t AND failures < 20;
   IF d.id IS NULL THEN
-    refused_until := address_free_at(p_text->>'address', false, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer);
+    refused_until := address_free_at(p_text->>'address', false, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer, t);
     IF refused_until > t THEN
       RETURN jsonb_build_object('outcome', 'address_spent', 'retry_after', seconds_until(refused_until, t));
     END IF;
@@ -258,8 +258,10 @@ $$;
 
 -- Whether a pending token is still worth anything.
 CREATE OR REPLACE FUNCTION is_pending(p_challenge uuid, p_user uuid) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
 BEGIN
-  RETURN EXISTS (SELECT FROM pending_challenge(p_challenge, p_user, clock_timestamp()));
+  RETURN EXISTS (SELECT FROM pending_challenge(p_challenge, p_user, t));
 END $$;
 
 -- How a pending token's challenge stands: found (with its state) | invalid.
@@ -325,6 +327,7 @@ BEGIN
   ELSIF c.expires_at <= p_now THEN
     RETURN jsonb_build_object('outcome', 'expired');
   END IF;
+  RETURN NULL;
 END $$;
 
 -- One answer to a challenge, from the count of the try to the session: nothing depends on the code that is not committed

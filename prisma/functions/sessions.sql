@@ -58,13 +58,15 @@ END $$;
 -- ended.
 CREATE OR REPLACE FUNCTION read_session(p_session uuid, p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
 BEGIN
   RETURN coalesce((
     SELECT jsonb_build_object('outcome', 'found', 'id', s.id, 'user_id', s.user_id, 'device_id', s.device_id, 'email', u.email,
       'phone', u.phone, 'two_factor', u.two_factor, 'epoch', u.epoch, 'amr', s.amr, 'acr', s.acr,
       'authenticated_at', floor(extract(epoch FROM s.authenticated_at)),
-      'age', extract(epoch FROM clock_timestamp() - s.authenticated_at))
-    FROM live_session(p_session, p_user, clock_timestamp()) s JOIN users u ON u.id = s.user_id), '{"outcome": "ended"}');
+      'age', extract(epoch FROM t - s.authenticated_at))
+    FROM live_session(p_session, p_user, t) s JOIN users u ON u.id = s.user_id), '{"outcome": "ended"}');
 END $$;
 
 -- The live sessions of a user, the one used last first.
@@ -98,7 +100,8 @@ BEGIN
   IF FOUND THEN
     RETURN session_state(s, t) || jsonb_build_object('outcome', 'rotated');
   END IF;
-  SELECT live.* INTO s FROM sessions session, live_session(p_session, session.user_id, clock_timestamp()) live WHERE session.id = p_session;
+  -- Read again after that, by then whoever was faster has committed.
+  SELECT live.* INTO s FROM sessions session, live_session(p_session, session.user_id, t) live WHERE session.id = p_session;
   IF s.id IS NULL OR p_generation >= s.generation THEN
     RETURN jsonb_build_object('outcome', 'ended');
   ELSIF p_generation = s.generation - 1 AND s.rotated_at > t - p_grace * interval '1 second' THEN

@@ -1,5 +1,6 @@
 -- What the decisions of all files have in common. They are PL/pgSQL, which keeps the plans of its statements for the life
--- of a connection; in SQL are only those that become a part of the statement that calls them.
+-- of a connection; in SQL are only those that become a part of the statement that calls them: one expression, or one SELECT
+-- that a FROM names, and given nothing volatile. Before Postgres 18 any other is parsed and planned at every call.
 -- Time is this server's clock. Durations come in and go out as whole seconds, moments as seconds since 1970: nothing that
 -- leaves here depends on the time zone or date style of a session. Functions that the service calls answer with JSON that
 -- has an "outcome", and find their tables whatever the search path of a session is (SET search_path FROM CURRENT).

@@ -10,12 +10,12 @@ CREATE OR REPLACE FUNCTION budget_free_at(p_texts timestamptz[], p_hour integer,
   SELECT greatest(p_texts[p_hour] + interval '1 hour', p_texts[p_day] + interval '24 hours')
 $$;
 
--- Until when the texts of strangers at one address are spent; in the past or NULL if they are not.
-CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+-- Until when the texts of a class of clients at one address are spent; in the past or NULL if they are not.
+CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RETURN budget_free_at(ARRAY(
-    SELECT reserved_at FROM sms_messages WHERE address = p_address AND known = p_known AND state = 'open'
-    ORDER BY reserved_at DESC LIMIT greatest(p_hour, p_day)), p_hour, p_day);
+  RETURN budget_free_at((
+    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages
+    WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours'), p_hour, p_day);
 END $$;
 
 -- When the p_count-th newest open text of the whole service was sent; at 'infinity' where there are to be none.
@@ -23,6 +23,35 @@ CREATE OR REPLACE FUNCTION nth_open_text(p_count integer) RETURNS timestamptz LA
 BEGIN
   IF p_count < 1 THEN RETURN 'infinity'; END IF;
   RETURN (SELECT reserved_at FROM sms_messages WHERE state = 'open' ORDER BY reserved_at DESC OFFSET p_count - 1 LIMIT 1);
+END $$;
+
+-- What the whole service has used of its texts, as somebody counted it in the last second: counting takes longer the more
+-- of them are open, and one count is good for all. Whoever finds it too old counts anew; nobody waits for that.
+CREATE OR REPLACE FUNCTION recent_text_totals(p_now timestamptz) RETURNS text_totals LANGUAGE plpgsql AS $$
+DECLARE
+  totals text_totals;
+BEGIN
+  SELECT * INTO totals FROM text_totals;
+  IF totals.counted_at > p_now - interval '1 second' OR NOT pg_try_advisory_xact_lock(hashtextextended('text_totals', 0)) THEN
+    RETURN totals;
+  END IF;
+  INSERT INTO text_totals AS old (id, counted_at, hour, day, spent) VALUES (1, p_now,
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > p_now - interval '1 hour'),
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > p_now - interval '24 hours'),
+    (spent_texts(p_now)).spent)
+  ON CONFLICT (id) DO UPDATE SET counted_at = excluded.counted_at, hour = excluded.hour, day = excluded.day, spent = excluded.spent
+  RETURNING * INTO totals;
+  RETURN totals;
+END $$;
+
+-- Whether the service is so far from its limits that nobody has to wait for the texts of others: by more than a hundred
+-- texts and a tenth, which is more than are sent in the time that the count is old.
+CREATE OR REPLACE FUNCTION has_texts_to_spare(p_hour integer, p_day integer, p_spend integer, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  totals text_totals := recent_text_totals(p_now);
+BEGIN
+  RETURN totals.counted_at > p_now - interval '3 seconds' AND totals.hour < p_hour - greatest(100, p_hour / 10)
+    AND totals.day < p_day - greatest(100, p_day / 10) AND totals.spent < p_spend - greatest(100, p_spend / 10);
 END $$;
 
 -- All texts of the last 24 hours but those that were refused: how many, and when the oldest was sent. Texts are numbered,
@@ -65,34 +94,38 @@ DECLARE
   spend_day integer := ceil((p_text->>'spend_day')::integer * share);
   cooled_at timestamptz;
   free_at timestamptz;
+  of_user timestamptz[];
+  of_phone timestamptz[];
+  all_of_phone timestamptz[];
+  of_prefix timestamptz[];
 BEGIN
   PERFORM pg_advisory_xact_lock(key) FROM (
     SELECT hashtextextended(name, 0) AS key
     FROM unnest(ARRAY['phone:' || the_phone, 'prefix:' || the_prefix, 'address:' || (p_text->>'address')]) AS name ORDER BY 1) AS keys;
 
   -- A text of which the network says that it never came is no reason to wait.
-  cooled_at := greatest(
-    (SELECT max(reserved_at) FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND is_cooling(m)),
-    (SELECT max(reserved_at) FROM sms_messages m WHERE m.phone = the_phone AND m.known = p_known AND is_cooling(m)))
-    + seconds(p_text->>'cooldown');
-  free_at := greatest(
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND m.state = 'open'
-      ORDER BY reserved_at DESC LIMIT greatest(user_hour, user_day)), user_hour, user_day),
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.phone = the_phone AND m.known = p_known AND m.state = 'open'
-      ORDER BY reserved_at DESC LIMIT greatest(user_hour, user_day)), user_hour, user_day),
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.phone = the_phone AND m.state <> 'refused'
-      ORDER BY reserved_at DESC LIMIT phone_day), NULL, phone_day),
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.prefix = the_prefix AND m.known = p_known AND m.state = 'open'
-      ORDER BY reserved_at DESC LIMIT prefix_hour), prefix_hour, NULL),
-    address_free_at(p_text->>'address', p_known, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer));
+  SELECT max(reserved_at) FILTER (WHERE is_cooling(m)), array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state = 'open')
+  INTO cooled_at, of_user
+  FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND m.reserved_at > p_now - interval '24 hours';
+  SELECT greatest(cooled_at, max(reserved_at) FILTER (WHERE known = p_known AND is_cooling(m))) + seconds(p_text->>'cooldown'),
+    array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE known = p_known AND state = 'open'),
+    array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state <> 'refused')
+  INTO cooled_at, of_phone, all_of_phone
+  FROM sms_messages m WHERE m.phone = the_phone AND m.reserved_at > p_now - interval '24 hours';
+  of_prefix := (
+    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages m
+    WHERE m.prefix = the_prefix AND m.prefix <> '' AND m.known = p_known AND m.state = 'open' AND m.reserved_at > p_now - interval '1 hour');
+  free_at := greatest(budget_free_at(of_user, user_hour, user_day), budget_free_at(of_phone, user_hour, user_day),
+    budget_free_at(all_of_phone, NULL, phone_day), budget_free_at(of_prefix, prefix_hour, NULL),
+    address_free_at(p_text->>'address', p_known, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer, p_now));
   IF greatest(cooled_at, free_at) > p_now THEN
     outcome := CASE WHEN free_at > p_now THEN 'sms_limit_reached' ELSE 'resend_too_soon' END;
     retry_after := seconds_until(greatest(cooled_at, free_at), p_now);
     RETURN;
   END IF;
 
-  -- Far from the service's limits nobody waits for anybody; the last hundred texts are given out one at a time.
-  IF service_spent_until(service_hour - 100, service_day - 100, spend_day - 100, p_now) IS NOT NULL THEN
+  -- The last texts are given out one at a time.
+  IF NOT coalesce(has_texts_to_spare(service_hour, service_day, spend_day, p_now), false) THEN
     PERFORM pg_advisory_xact_lock(hashtextextended('texts of the service', 0));
     free_at := service_spent_until(service_hour, service_day, spend_day, p_now);
     IF free_at IS NOT NULL THEN
@@ -119,7 +152,7 @@ DECLARE
   percent integer;
 BEGIN
   FOREACH percent IN ARRAY ARRAY[50, 80, 100] LOOP
-    IF now_spent = ceil(p_spend * percent / 100.0) THEN
+    IF now_spent = ceil(p_spend * (percent / 100.0)) THEN
       PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', percent || ' %'), NULL);
     END IF;
   END LOOP;
@@ -148,13 +181,10 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- Open texts of the whole service in the last hour and 24 hours, and all texts of 24 hours.
-CREATE OR REPLACE FUNCTION texts_used() RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+-- What the whole service has used of its texts: open ones of the last hour and 24 hours, and all of 24 hours.
+CREATE OR REPLACE FUNCTION texts_used() RETURNS jsonb LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-  t timestamptz := clock_timestamp();
+  totals text_totals := recent_text_totals(clock_timestamp());
 BEGIN
-  RETURN jsonb_build_object('outcome', 'counted',
-    'hour', (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > t - interval '1 hour'),
-    'day', (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > t - interval '24 hours'),
-    'spent', (SELECT count(*) FROM sms_messages WHERE state <> 'refused' AND reserved_at > t - interval '24 hours'));
+  RETURN jsonb_build_object('outcome', 'counted', 'hour', totals.hour, 'day', totals.day, 'spent', totals.spent);
 END $$;

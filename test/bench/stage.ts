@@ -66,7 +66,7 @@ export async function openStage(options: {
 
 function productionEnvironment(twilio: { url: string; accountSid: string; authToken: string }): Record<string, string> {
   const limits = [
-    ...['SMS_PER_ADDRESS_HOUR', 'SMS_PER_ADDRESS_DAY', 'SMS_PER_PREFIX_HOUR', 'SMS_GLOBAL_HOUR', 'SMS_GLOBAL_DAY'],
+    ...['SMS_GLOBAL_HOUR', 'SMS_GLOBAL_DAY', 'SMS_SPEND_DAY'],
     ...['RATE_LOGIN_MINUTE', 'RATE_LOGIN_HOUR', 'RATE_VERIFY_MINUTE', 'RATE_REFRESH_MINUTE', 'RATE_DEFAULT_MINUTE'],
   ]
   return {

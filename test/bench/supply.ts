@@ -1,9 +1,11 @@
 import { createHmac } from 'node:crypto'
 import pg from 'pg'
 import type { Config } from '../../src/config.ts'
+import { newDevice } from '../../src/features/devices/new-device.ts'
 import { newSession } from '../../src/features/sessions/start-session.ts'
 import { passwordLevel } from '../../src/security/assurance.ts'
 import { createChallengeRules } from '../../src/security/challenge.ts'
+import { createDeviceTokens } from '../../src/security/device-token.ts'
 import { createOneTimeCodes } from '../../src/security/one-time-code.ts'
 import { createPasswordHash } from '../../src/security/password-hash.ts'
 import { createPhoneNumbers } from '../../src/security/phone-number.ts'
@@ -41,6 +43,7 @@ export async function createSupply({ url, config, count }: { url: string; config
   const oneTimeCodes = createOneTimeCodes({ secrets, length: config.code.length })
   const refreshTokens = createRefreshTokens({ secrets })
   const challengeRules = createChallengeRules(config)
+  const deviceTokens = createDeviceTokens({ secrets, random: systemRandom })
   const tokens = createTokens({
     config,
     clock: systemClock,
@@ -62,7 +65,7 @@ export async function createSupply({ url, config, count }: { url: string; config
   const db = createDatabase({
     url: quick.toString(),
     poolSize: preparedAtOnce,
-    prepared: true,
+    isServer: true,
     patience: 10,
     onError: () => {},
   })
@@ -76,16 +79,17 @@ export async function createSupply({ url, config, count }: { url: string; config
   async function openChallenge(user: User): Promise<string> {
     const challengeId = systemRandom.uuid()
     const { code, mac, keyId } = oneTimeCodes.issue({ challengeId, userId: user.id, purpose })
-    const made = { id: challengeId, purpose, code_mac: mac.toString('hex'), key_id: keyId } as const
+    const whose = { purpose, client: user.address, known: false, device_id: null } as const
     const { outcome } = await store.challenges.open(
       { id: user.id, epoch: 0 },
       Buffer.from(user.id),
-      { ...made, message_id: systemRandom.uuid() },
-      challengeRules.sending({ userId: user.id, phone: user.phone, address: user.address, maySend: true }),
+      { id: challengeId, ...whose, code_mac: mac.toString('hex'), key_id: keyId },
+      challengeRules.sending({ phone: user.phone, address: user.address, maySend: true }),
       { type: 'login.challenged', outcome: 'opened' },
     )
     if (outcome !== 'opened') throw new Error(`a challenge could not be prepared: ${outcome}`)
-    const { pending_token } = tokens.pending({ userId: user.id, challengeId, rememberMe: false, returnTo: undefined })
+    const login = { userId: user.id, challengeId, rememberMe: false, returnTo: undefined }
+    const { pending_token } = tokens.pending({ ...login, expiresIn: config.tokens.pendingTtl })
     return codeRequest(user, pending_token, code)
   }
 
@@ -95,8 +99,9 @@ export async function createSupply({ url, config, count }: { url: string; config
     const caller = { requestId: systemRandom.uuid(), address, userAgent: null }
     const session = newSession({ random: systemRandom }, { level: passwordLevel, remember: true, caller })
     const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
-    const proof = { identifier: Buffer.from(id), deviceId: null }
-    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, event)
+    const proof = { throttleKey: Buffer.from(id), deviceId: null, isTrusted: false }
+    const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
+    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, device, event)
     if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
     return refreshTokens.make({ sessionId: session.id, generation: 0 })
   }
@@ -175,7 +180,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     /** Forgets every login that was begun or done, so that every user can begin another one. */
     clear: async (): Promise<void> => {
       await sql.query(
-        'TRUNCATE challenges, sms_messages, sms_budgets, sms_totals, login_throttles, sessions, audit_events',
+        'TRUNCATE challenges, sms_messages, login_throttles, factor_guards, devices, sessions, audit_events, unknown_logins',
       )
     },
 
@@ -193,8 +198,7 @@ async function createUsers(sql: pg.Pool, passwordHash: string, count: number): P
     `WITH made AS (
        INSERT INTO users (email, phone, password_hash)
        SELECT 'bench-' || n || '@example.com', phone, $2 FROM unnest($1::text[]) WITH ORDINALITY AS list(phone, n)
-       RETURNING id, email, phone),
-     guarded AS (INSERT INTO factor_guards (user_id) SELECT id FROM made)
+       RETURNING id, email, phone)
      SELECT * FROM made`,
     [phones, passwordHash],
   )

@@ -2,17 +2,17 @@ import type { Doorstep } from './doorstep.ts'
 
 /**
  * Lets `seconds` go by for everything that is stored of one user, while others stay where they are: every moment becomes
- * so much older. Tokens, which know no database, stay as they are too, and so do the budgets of addresses and prefixes.
+ * so much older. Tokens, which know no database, stay as they are too.
  */
 export async function age(
   { sql, services }: Pick<Doorstep, 'sql' | 'services'>,
-  user: { id: string; email: string; phone: string },
+  user: { id: string; email: string },
   seconds: number,
 ): Promise<void> {
   await sql(
     `WITH age AS (SELECT $1::double precision * interval '1 second' AS by),
-       throttle AS (UPDATE login_throttles SET charged_at = charged_at - by, locked_until = locked_until - by FROM age
-         WHERE identifier = ANY ($5::bytea[])),
+       throttle AS (UPDATE login_throttles SET counted_from = counted_from - by, locked_until = locked_until - by FROM age
+         WHERE identifier = ANY ($3::bytea[]) OR identifier IN (SELECT token_hash FROM devices WHERE user_id = $2)),
        guard AS (UPDATE factor_guards SET locked_until = locked_until - by,
          failed_at = ARRAY(SELECT f - by FROM unnest(failed_at) WITH ORDINALITY AS u(f, n) ORDER BY n) FROM age
          WHERE user_id = $2),
@@ -20,16 +20,12 @@ export async function age(
          expires_at = expires_at - by, ends_at = ends_at - by, consumed_at = consumed_at - by,
          superseded_at = superseded_at - by FROM age WHERE user_id = $2),
        texts AS (UPDATE sms_messages SET reserved_at = reserved_at - by FROM age WHERE user_id = $2),
-       budgets AS (UPDATE sms_budgets SET touched_at = touched_at - by,
-         sent_at = ARRAY(SELECT s - by FROM unnest(sent_at) WITH ORDINALITY AS u(s, n) ORDER BY n) FROM age
-         WHERE key IN ('user:' || $3, 'phone:' || $4, 'phone-total:' || $4)),
-       devices AS (UPDATE trusted_devices SET created_at = created_at - by, last_used_at = last_used_at - by,
-         expires_at = expires_at - by,
-         failed_at = ARRAY(SELECT f - by FROM unnest(failed_at) WITH ORDINALITY AS u(f, n) ORDER BY n) FROM age
-         WHERE user_id = $2)
+       aged AS (UPDATE devices SET created_at = created_at - by, last_used_at = last_used_at - by,
+         expires_at = expires_at - by, trusted_until = trusted_until - by FROM age WHERE user_id = $2)
      UPDATE sessions SET created_at = created_at - by, authenticated_at = authenticated_at - by,
        rotated_at = rotated_at - by, last_used_at = last_used_at - by, idle_until = idle_until - by,
-       expires_at = expires_at - by, ended_at = ended_at - by FROM age WHERE user_id = $2`,
-    [seconds, user.id, user.id, user.phone, services.loginThrottle.identifyAll(user.email)],
+       expires_at = expires_at - by, ended_at = ended_at - by,
+       proofs_failed_at = ARRAY(SELECT f - by FROM unnest(proofs_failed_at) AS f) FROM age WHERE user_id = $2`,
+    [seconds, user.id, services.loginThrottle.identifyAll(user.email)],
   )
 }

@@ -8,7 +8,7 @@ export type Witnessed = { answers: Answer[]; texts: { to: string; body: string }
 /**
  * The books after a fault, of these users: no token without a session, no session without a code that was used up and an
  * audit row, no text without a stored challenge, no comparison that was not charged, at most five of them and one live
- * challenge.
+ * challenge of each client.
  */
 export async function reconcile(
   t: Test,
@@ -25,13 +25,13 @@ export async function reconcile(
        (SELECT coalesce(sum(attempts), 0)::integer FROM challenges WHERE user_id = ANY ($1)) AS charged,
        (SELECT coalesce(max(attempts), 0)::integer FROM challenges WHERE user_id = ANY ($1)) AS most_attempts,
        (SELECT count(*)::integer FROM (SELECT FROM challenges WHERE user_id = ANY ($1) AND consumed_at IS NULL
-          AND superseded_at IS NULL GROUP BY user_id HAVING count(*) > 1) AS doubled) AS doubled`,
+          AND superseded_at IS NULL GROUP BY user_id, purpose, client HAVING count(*) > 1) AS doubled) AS doubled`,
     [ids],
   )
   t.equal(books?.sessions, books?.consumed, 'every session has its used-up code, and the reverse')
   t.equal(books?.sessions, books?.audited, 'every session has its audit row, and the reverse')
   t.equal(books?.late, 0, 'no code was accepted after its time')
-  t.equal(books?.doubled, 0, 'no user has two live challenges')
+  t.equal(books?.doubled, 0, 'no client has two live challenges')
   t.ok((books?.most_attempts ?? 99) <= 5, 'no challenge was tried more than five times')
 
   const sessions = new Set((await sql('SELECT id FROM sessions')).map(({ id }) => id))

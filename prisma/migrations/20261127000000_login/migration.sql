@@ -84,6 +84,17 @@ CREATE TABLE "sms_messages" (
 );
 
 -- CreateTable
+CREATE TABLE "text_totals" (
+    "id" INTEGER NOT NULL,
+    "counted_at" TIMESTAMPTZ(6) NOT NULL,
+    "hour" INTEGER NOT NULL,
+    "day" INTEGER NOT NULL,
+    "spent" INTEGER NOT NULL,
+
+    CONSTRAINT "text_totals_pkey" PRIMARY KEY ("id")
+);
+
+-- CreateTable
 CREATE TABLE "sessions" (
     "id" UUID NOT NULL,
     "user_id" UUID NOT NULL,
@@ -199,10 +210,10 @@ ALTER TABLE "devices" ADD CONSTRAINT "devices_user_id_fkey" FOREIGN KEY ("user_i
 -- the index too, until another takes its place: using it up then touches no index.
 CREATE UNIQUE INDEX "challenges_live_key" ON "challenges"("user_id", "purpose", "client") WHERE "superseded_at" IS NULL;
 
--- What the budgets of texts are counted over.
-CREATE INDEX "sms_messages_open_address_idx" ON "sms_messages"("address", "reserved_at") WHERE "state" = 'open';
-CREATE INDEX "sms_messages_open_prefix_idx" ON "sms_messages"("prefix", "reserved_at") WHERE "state" = 'open';
-CREATE INDEX "sms_messages_open_idx" ON "sms_messages"("reserved_at") WHERE "state" = 'open';
+-- What budgets are counted over that have many texts of which few are open. Each says in its condition what it is for:
+-- while the table is small all indexes look the same to the planner, and it would keep the wrong one when it has grown.
+CREATE INDEX "sms_messages_open_address_idx" ON "sms_messages"("address", "known", "reserved_at") WHERE "state" = 'open' AND "address" <> '';
+CREATE INDEX "sms_messages_open_prefix_idx" ON "sms_messages"("prefix", "known", "reserved_at") WHERE "state" = 'open' AND "prefix" <> '';
 CREATE INDEX "sms_messages_refused_idx" ON "sms_messages"("reserved_at") WHERE "state" = 'refused';
 
 -- Rows that every login changes leave room beside them for their next version: an update then touches no index.
@@ -527,7 +538,7 @@ BEGIN
   SELECT * INTO u FROM users WHERE email = p_email;
   SELECT * INTO d FROM devices WHERE token_hash = p_device AND user_id = u.id AND expires_at > t AND failures < 20;
   IF d.id IS NULL THEN
-    refused_until := address_free_at(p_text->>'address', false, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer);
+    refused_until := address_free_at(p_text->>'address', false, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer, t);
     IF refused_until > t THEN
       RETURN jsonb_build_object('outcome', 'address_spent', 'retry_after', seconds_until(refused_until, t));
     END IF;
@@ -723,8 +734,10 @@ $$;
 
 -- Whether a pending token is still worth anything.
 CREATE OR REPLACE FUNCTION is_pending(p_challenge uuid, p_user uuid) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
 BEGIN
-  RETURN EXISTS (SELECT FROM pending_challenge(p_challenge, p_user, clock_timestamp()));
+  RETURN EXISTS (SELECT FROM pending_challenge(p_challenge, p_user, t));
 END $$;
 
 -- How a pending token's challenge stands: found (with its state) | invalid.
@@ -790,6 +803,7 @@ BEGIN
   ELSIF c.expires_at <= p_now THEN
     RETURN jsonb_build_object('outcome', 'expired');
   END IF;
+  RETURN NULL;
 END $$;
 
 -- One answer to a challenge, from the count of the try to the session: nothing depends on the code that is not committed
@@ -950,13 +964,15 @@ END $$;
 -- ended.
 CREATE OR REPLACE FUNCTION read_session(p_session uuid, p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := clock_timestamp();
 BEGIN
   RETURN coalesce((
     SELECT jsonb_build_object('outcome', 'found', 'id', s.id, 'user_id', s.user_id, 'device_id', s.device_id, 'email', u.email,
       'phone', u.phone, 'two_factor', u.two_factor, 'epoch', u.epoch, 'amr', s.amr, 'acr', s.acr,
       'authenticated_at', floor(extract(epoch FROM s.authenticated_at)),
-      'age', extract(epoch FROM clock_timestamp() - s.authenticated_at))
-    FROM live_session(p_session, p_user, clock_timestamp()) s JOIN users u ON u.id = s.user_id), '{"outcome": "ended"}');
+      'age', extract(epoch FROM t - s.authenticated_at))
+    FROM live_session(p_session, p_user, t) s JOIN users u ON u.id = s.user_id), '{"outcome": "ended"}');
 END $$;
 
 -- The live sessions of a user, the one used last first.
@@ -990,7 +1006,8 @@ BEGIN
   IF FOUND THEN
     RETURN session_state(s, t) || jsonb_build_object('outcome', 'rotated');
   END IF;
-  SELECT live.* INTO s FROM sessions session, live_session(p_session, session.user_id, clock_timestamp()) live WHERE session.id = p_session;
+  -- Read again after that, by then whoever was faster has committed.
+  SELECT live.* INTO s FROM sessions session, live_session(p_session, session.user_id, t) live WHERE session.id = p_session;
   IF s.id IS NULL OR p_generation >= s.generation THEN
     RETURN jsonb_build_object('outcome', 'ended');
   ELSIF p_generation = s.generation - 1 AND s.rotated_at > t - p_grace * interval '1 second' THEN
@@ -1035,7 +1052,8 @@ BEGIN
   RETURN ended;
 END $$;
 -- What the decisions of all files have in common. They are PL/pgSQL, which keeps the plans of its statements for the life
--- of a connection; in SQL are only those that become a part of the statement that calls them.
+-- of a connection; in SQL are only those that become a part of the statement that calls them: one expression, or one SELECT
+-- that a FROM names, and given nothing volatile. Before Postgres 18 any other is parsed and planned at every call.
 -- Time is this server's clock. Durations come in and go out as whole seconds, moments as seconds since 1970: nothing that
 -- leaves here depends on the time zone or date style of a session. Functions that the service calls answer with JSON that
 -- has an "outcome", and find their tables whatever the search path of a session is (SET search_path FROM CURRENT).
@@ -1088,12 +1106,12 @@ CREATE OR REPLACE FUNCTION budget_free_at(p_texts timestamptz[], p_hour integer,
   SELECT greatest(p_texts[p_hour] + interval '1 hour', p_texts[p_day] + interval '24 hours')
 $$;
 
--- Until when the texts of strangers at one address are spent; in the past or NULL if they are not.
-CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+-- Until when the texts of a class of clients at one address are spent; in the past or NULL if they are not.
+CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RETURN budget_free_at(ARRAY(
-    SELECT reserved_at FROM sms_messages WHERE address = p_address AND known = p_known AND state = 'open'
-    ORDER BY reserved_at DESC LIMIT greatest(p_hour, p_day)), p_hour, p_day);
+  RETURN budget_free_at((
+    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages
+    WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours'), p_hour, p_day);
 END $$;
 
 -- When the p_count-th newest open text of the whole service was sent; at 'infinity' where there are to be none.
@@ -1101,6 +1119,35 @@ CREATE OR REPLACE FUNCTION nth_open_text(p_count integer) RETURNS timestamptz LA
 BEGIN
   IF p_count < 1 THEN RETURN 'infinity'; END IF;
   RETURN (SELECT reserved_at FROM sms_messages WHERE state = 'open' ORDER BY reserved_at DESC OFFSET p_count - 1 LIMIT 1);
+END $$;
+
+-- What the whole service has used of its texts, as somebody counted it in the last second: counting takes longer the more
+-- of them are open, and one count is good for all. Whoever finds it too old counts anew; nobody waits for that.
+CREATE OR REPLACE FUNCTION recent_text_totals(p_now timestamptz) RETURNS text_totals LANGUAGE plpgsql AS $$
+DECLARE
+  totals text_totals;
+BEGIN
+  SELECT * INTO totals FROM text_totals;
+  IF totals.counted_at > p_now - interval '1 second' OR NOT pg_try_advisory_xact_lock(hashtextextended('text_totals', 0)) THEN
+    RETURN totals;
+  END IF;
+  INSERT INTO text_totals AS old (id, counted_at, hour, day, spent) VALUES (1, p_now,
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > p_now - interval '1 hour'),
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > p_now - interval '24 hours'),
+    (spent_texts(p_now)).spent)
+  ON CONFLICT (id) DO UPDATE SET counted_at = excluded.counted_at, hour = excluded.hour, day = excluded.day, spent = excluded.spent
+  RETURNING * INTO totals;
+  RETURN totals;
+END $$;
+
+-- Whether the service is so far from its limits that nobody has to wait for the texts of others: by more than a hundred
+-- texts and a tenth, which is more than are sent in the time that the count is old.
+CREATE OR REPLACE FUNCTION has_texts_to_spare(p_hour integer, p_day integer, p_spend integer, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  totals text_totals := recent_text_totals(p_now);
+BEGIN
+  RETURN totals.counted_at > p_now - interval '3 seconds' AND totals.hour < p_hour - greatest(100, p_hour / 10)
+    AND totals.day < p_day - greatest(100, p_day / 10) AND totals.spent < p_spend - greatest(100, p_spend / 10);
 END $$;
 
 -- All texts of the last 24 hours but those that were refused: how many, and when the oldest was sent. Texts are numbered,
@@ -1143,34 +1190,38 @@ DECLARE
   spend_day integer := ceil((p_text->>'spend_day')::integer * share);
   cooled_at timestamptz;
   free_at timestamptz;
+  of_user timestamptz[];
+  of_phone timestamptz[];
+  all_of_phone timestamptz[];
+  of_prefix timestamptz[];
 BEGIN
   PERFORM pg_advisory_xact_lock(key) FROM (
     SELECT hashtextextended(name, 0) AS key
     FROM unnest(ARRAY['phone:' || the_phone, 'prefix:' || the_prefix, 'address:' || (p_text->>'address')]) AS name ORDER BY 1) AS keys;
 
   -- A text of which the network says that it never came is no reason to wait.
-  cooled_at := greatest(
-    (SELECT max(reserved_at) FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND is_cooling(m)),
-    (SELECT max(reserved_at) FROM sms_messages m WHERE m.phone = the_phone AND m.known = p_known AND is_cooling(m)))
-    + seconds(p_text->>'cooldown');
-  free_at := greatest(
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND m.state = 'open'
-      ORDER BY reserved_at DESC LIMIT greatest(user_hour, user_day)), user_hour, user_day),
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.phone = the_phone AND m.known = p_known AND m.state = 'open'
-      ORDER BY reserved_at DESC LIMIT greatest(user_hour, user_day)), user_hour, user_day),
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.phone = the_phone AND m.state <> 'refused'
-      ORDER BY reserved_at DESC LIMIT phone_day), NULL, phone_day),
-    budget_free_at(ARRAY(SELECT reserved_at FROM sms_messages m WHERE m.prefix = the_prefix AND m.known = p_known AND m.state = 'open'
-      ORDER BY reserved_at DESC LIMIT prefix_hour), prefix_hour, NULL),
-    address_free_at(p_text->>'address', p_known, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer));
+  SELECT max(reserved_at) FILTER (WHERE is_cooling(m)), array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state = 'open')
+  INTO cooled_at, of_user
+  FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND m.reserved_at > p_now - interval '24 hours';
+  SELECT greatest(cooled_at, max(reserved_at) FILTER (WHERE known = p_known AND is_cooling(m))) + seconds(p_text->>'cooldown'),
+    array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE known = p_known AND state = 'open'),
+    array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state <> 'refused')
+  INTO cooled_at, of_phone, all_of_phone
+  FROM sms_messages m WHERE m.phone = the_phone AND m.reserved_at > p_now - interval '24 hours';
+  of_prefix := (
+    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages m
+    WHERE m.prefix = the_prefix AND m.prefix <> '' AND m.known = p_known AND m.state = 'open' AND m.reserved_at > p_now - interval '1 hour');
+  free_at := greatest(budget_free_at(of_user, user_hour, user_day), budget_free_at(of_phone, user_hour, user_day),
+    budget_free_at(all_of_phone, NULL, phone_day), budget_free_at(of_prefix, prefix_hour, NULL),
+    address_free_at(p_text->>'address', p_known, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer, p_now));
   IF greatest(cooled_at, free_at) > p_now THEN
     outcome := CASE WHEN free_at > p_now THEN 'sms_limit_reached' ELSE 'resend_too_soon' END;
     retry_after := seconds_until(greatest(cooled_at, free_at), p_now);
     RETURN;
   END IF;
 
-  -- Far from the service's limits nobody waits for anybody; the last hundred texts are given out one at a time.
-  IF service_spent_until(service_hour - 100, service_day - 100, spend_day - 100, p_now) IS NOT NULL THEN
+  -- The last texts are given out one at a time.
+  IF NOT coalesce(has_texts_to_spare(service_hour, service_day, spend_day, p_now), false) THEN
     PERFORM pg_advisory_xact_lock(hashtextextended('texts of the service', 0));
     free_at := service_spent_until(service_hour, service_day, spend_day, p_now);
     IF free_at IS NOT NULL THEN
@@ -1197,7 +1248,7 @@ DECLARE
   percent integer;
 BEGIN
   FOREACH percent IN ARRAY ARRAY[50, 80, 100] LOOP
-    IF now_spent = ceil(p_spend * percent / 100.0) THEN
+    IF now_spent = ceil(p_spend * (percent / 100.0)) THEN
       PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', percent || ' %'), NULL);
     END IF;
   END LOOP;
@@ -1226,15 +1277,12 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- Open texts of the whole service in the last hour and 24 hours, and all texts of 24 hours.
-CREATE OR REPLACE FUNCTION texts_used() RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+-- What the whole service has used of its texts: open ones of the last hour and 24 hours, and all of 24 hours.
+CREATE OR REPLACE FUNCTION texts_used() RETURNS jsonb LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-  t timestamptz := clock_timestamp();
+  totals text_totals := recent_text_totals(clock_timestamp());
 BEGIN
-  RETURN jsonb_build_object('outcome', 'counted',
-    'hour', (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > t - interval '1 hour'),
-    'day', (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > t - interval '24 hours'),
-    'spent', (SELECT count(*) FROM sms_messages WHERE state <> 'refused' AND reserved_at > t - interval '24 hours'));
+  RETURN jsonb_build_object('outcome', 'counted', 'hour', totals.hour, 'day', totals.day, 'spent', totals.spent);
 END $$;
 
 CREATE TRIGGER "forget_user" AFTER DELETE ON "users" FOR EACH ROW EXECUTE FUNCTION forget_user();
