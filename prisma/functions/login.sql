@@ -10,11 +10,11 @@
 -- SELECT that a FROM names, given nothing volatile. Before Postgres 18 any other is parsed and planned at every call.
 
 -- Whole seconds from p_now until p_time, at least 1; NULL for a time that never comes.
-CREATE FUNCTION seconds_until(p_time timestamptz, p_now timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION seconds_until(p_time timestamptz, p_now timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE WHEN isfinite(p_time) THEN greatest(1, ceil(extract(epoch FROM p_time - p_now)))::integer END
 $$;
 
-CREATE FUNCTION record_event(p_event jsonb, p_user uuid, p_identifier bytea DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION record_event(p_event jsonb, p_user uuid, p_identifier bytea DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO audit_events (type, outcome, user_id, identifier, factor, address, request_id, detail)
   VALUES (p_event->>'type', p_event->>'outcome', p_user, p_identifier, p_event->>'factor', p_event->>'address',
@@ -23,12 +23,12 @@ END $$;
 
 -- Keeps the account to this transaction. The lock is not on a row: a row's lock is written to the table and the log at
 -- every try, this one is kept in memory.
-CREATE FUNCTION lock_account(p_user uuid) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION lock_account(p_user uuid) RETURNS void LANGUAGE sql AS $$
   SELECT pg_advisory_xact_lock(uuid_hash_extended(p_user, 0))
 $$;
 
 -- The failed codes of an account that is locked; NULL if there is no such user.
-CREATE FUNCTION guard_of(p_user uuid) RETURNS factor_guards LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION guard_of(p_user uuid) RETURNS factor_guards LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards;
 BEGIN
@@ -43,7 +43,7 @@ END $$;
 -- success: the streak's own lock (for good at 100 in a row), 20 failures in any 24 hours, 100 in any 30 days (720 hours:
 -- what a day is would depend on the session's time zone).
 -- failed_at is in order of time (charge_code keeps it so), and "20 in 24 hours" means that the 20th newest is younger.
-CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT nullif(greatest(p_now,
     CASE WHEN g.streak >= 100 THEN 'infinity'::timestamptz END,
     g.locked_until,
@@ -52,12 +52,12 @@ CREATE FUNCTION factor_locked_until(g factor_guards, p_now timestamptz) RETURNS 
 $$;
 
 -- How many codes failed after p_since.
-CREATE FUNCTION failures_since(g factor_guards, p_since timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION failures_since(g factor_guards, p_since timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
   SELECT coalesce(cardinality(g.failed_at) - width_bucket(p_since, g.failed_at), 0)
 $$;
 
 -- How many codes may still be tried before one of those limits locks the factor.
-CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
   SELECT CASE WHEN factor_locked_until(g, p_now) IS NOT NULL THEN 0 ELSE least(
     CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
     20 - failures_since(g, p_now - interval '24 hours'),
@@ -65,7 +65,7 @@ CREATE FUNCTION factor_tries_left(g factor_guards, p_now timestamptz) RETURNS in
 $$;
 
 -- What the holder of a pending token may know about its challenge.
-CREATE FUNCTION challenge_state(c challenges, g factor_guards, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION challenge_state(c challenges, g factor_guards, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RETURN jsonb_build_object(
     'challenge_id', c.id,
@@ -80,7 +80,7 @@ BEGIN
 END $$;
 
 -- When the texts were sent that count against a budget, in their order: all but those that a success gave back.
-CREATE FUNCTION counted_texts(b sms_budgets) RETURNS timestamptz[] LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION counted_texts(b sms_budgets) RETURNS timestamptz[] LANGUAGE plpgsql STABLE AS $$
 DECLARE
   texts timestamptz[] := '{}';
   sent timestamptz;
@@ -95,7 +95,7 @@ END $$;
 
 -- Charges one text to every budget, or to none: NULL when it is reserved, otherwise which limit refuses and for how long.
 -- p_rules: [{key, cooldown?, hour?, day?, refundable}], sliding windows. p_totals: [{period, max}], UTC hours and days.
-CREATE FUNCTION reserve_sms(p_rules jsonb, p_totals jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION reserve_sms(p_rules jsonb, p_totals jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   r record;
   budget sms_budgets;
@@ -145,7 +145,7 @@ BEGIN
 END $$;
 
 -- Writes a reserved text into the ledger, with the budgets that a success will give back.
-CREATE FUNCTION insert_message(p_message uuid, p_user uuid, p_challenge uuid, p_rules jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION insert_message(p_message uuid, p_user uuid, p_challenge uuid, p_rules jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO sms_messages (id, user_id, challenge_id, reserved_at, budgets)
   VALUES (p_message, p_user, p_challenge, p_now,
@@ -156,7 +156,7 @@ END $$;
 -- doubles up to an hour. While it runs nothing is counted and nothing is prolonged. p_settle: seconds after which a charge
 -- that nobody settled (its process died) is no longer taken for a password that is being evaluated.
 -- charged | locked | contended (the lock comes from passwords that are being evaluated at this moment); with retry_after
-CREATE FUNCTION charge_password(p_identifier bytea, p_settle integer) RETURNS jsonb LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION charge_password(p_identifier bytea, p_settle integer) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   l login_throttles;
@@ -187,7 +187,7 @@ BEGIN
 END $$;
 
 -- The password was right: forget its failures.
-CREATE FUNCTION forgive_password(p_identifier bytea) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION forgive_password(p_identifier bytea) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE login_throttles SET failures = 0, locked_until = NULL, in_flight = greatest(in_flight - 1, 0) WHERE identifier = p_identifier;
 END $$;
@@ -196,7 +196,7 @@ END $$;
 -- p_challenge: {id, purpose, code_mac (hex), key_id, message_id}; p_epoch: the account as the password was checked on.
 -- opened | joined (with the challenge's state, and "send" when a text is due) | stale | locked |
 -- resend_too_soon | sms_limit_reached | sms_unavailable (with retry_after)
-CREATE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_identifier bytea, p_challenge jsonb, p_policy jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_identifier bytea, p_challenge jsonb, p_policy jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -258,14 +258,14 @@ END $$;
 
 -- The challenge of a pending token, if the token is still worth anything: not used up, not replaced, not at its end,
 -- and the account not disabled.
-CREATE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_now timestamptz) RETURNS SETOF challenges LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_now timestamptz) RETURNS SETOF challenges LANGUAGE sql STABLE AS $$
   SELECT challenge.* FROM challenges challenge JOIN users u ON u.id = challenge.user_id
   WHERE challenge.id = p_challenge AND challenge.user_id = p_user AND consumed_at IS NULL AND superseded_at IS NULL
     AND ends_at > p_now AND u.disabled_at IS NULL
 $$;
 
 -- How a pending token's challenge stands: found (with its state) | invalid.
-CREATE FUNCTION read_challenge(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION read_challenge(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
   t timestamptz := clock_timestamp();
   c challenges;
@@ -282,7 +282,7 @@ END $$;
 
 -- Reserves the same code's next text: sent (with the challenge's state) | invalid | locked | exhausted |
 -- resend_too_soon | sms_limit_reached | sms_unavailable. Tries carry over; the life is counted from this send.
-CREATE FUNCTION resend_code(p_challenge uuid, p_user uuid, p_message uuid, p_policy jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION resend_code(p_challenge uuid, p_user uuid, p_message uuid, p_policy jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -324,7 +324,7 @@ END $$;
 
 -- Counts one try at the code, before anything is compared, on the challenge and on the account.
 -- charged (with what to compare with) | invalid | locked | exhausted | expired
-CREATE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION charge_code(p_challenge uuid, p_user uuid, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   g factor_guards;
@@ -360,7 +360,7 @@ BEGIN
 END $$;
 
 -- p_session: {id, amr, acr, remember, user_agent, address, ttl, idle_ttl}; the lives in seconds.
-CREATE FUNCTION insert_session(p_user uuid, p_session jsonb, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION insert_session(p_user uuid, p_session jsonb, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql AS $$
 DECLARE
   s sessions;
 BEGIN
@@ -374,7 +374,7 @@ BEGIN
 END $$;
 
 -- A live session, as its user may use it: not ended, not run out, and the account not disabled.
-CREATE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS SETOF sessions LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION live_session(p_session uuid, p_user uuid, p_now timestamptz) RETURNS SETOF sessions LANGUAGE sql STABLE AS $$
   SELECT session.* FROM sessions session JOIN users u ON u.id = session.user_id
   WHERE session.id = p_session AND session.user_id = p_user AND ended_at IS NULL AND expires_at > p_now AND idle_until > p_now
     AND u.disabled_at IS NULL
@@ -382,7 +382,7 @@ $$;
 
 -- What an answer needs to know of a session: its generation, how it was authenticated (epoch seconds) and how many
 -- seconds its refresh token has left.
-CREATE FUNCTION session_state(s sessions, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION session_state(s sessions, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RETURN jsonb_build_object('id', s.id, 'user_id', s.user_id, 'generation', s.generation, 'amr', s.amr, 'acr', s.acr,
     'authenticated_at', floor(extract(epoch FROM s.authenticated_at))::bigint,
@@ -393,7 +393,7 @@ END $$;
 -- charge, the end of the streak, the refund of the texts, the session and the audit row.
 -- A login starts p_session, and trusts p_device if there is one ({id, token_hash (hex), name, address, ttl}). A step-up
 -- raises the session p_session names instead: same id, new time and level. completed (with the session) | invalid
-CREATE FUNCTION complete_challenge(p_challenge uuid, p_user uuid, p_session jsonb, p_device jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION complete_challenge(p_challenge uuid, p_user uuid, p_session jsonb, p_device jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -436,7 +436,7 @@ END $$;
 
 -- The password was right and nothing more is asked: the account has no second factor, or the login came with a trusted
 -- device (p_device, whose failures end with it). started (with the session) | untrusted (it is trusted no longer) | stale
-CREATE FUNCTION start_session(p_user uuid, p_epoch integer, p_identifier bytea, p_device uuid, p_session jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_identifier bytea, p_device uuid, p_session jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -462,14 +462,14 @@ BEGIN
 END $$;
 
 -- Whether three users other than p_user have this phone; nobody else can take or leave it until the transaction ends.
-CREATE FUNCTION phone_is_taken(p_phone text, p_user uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION phone_is_taken(p_phone text, p_user uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('phone:' || p_phone, 0));
   RETURN (SELECT count(*) FROM users WHERE phone = p_phone AND id IS DISTINCT FROM p_user) >= 3;
 END $$;
 
 -- A new account, unless its e-mail is taken or p_phone already serves three: created (id) | email_taken | phone_taken
-CREATE FUNCTION create_user(p_email text, p_phone text, p_password_hash text, p_two_factor text, p_event jsonb)
+CREATE OR REPLACE FUNCTION create_user(p_email text, p_phone text, p_password_hash text, p_two_factor text, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   new_id uuid;
@@ -490,7 +490,7 @@ END $$;
 -- The one place where an account changes, and where everything begun before the change ends with it:
 -- live challenges, sessions and trusted devices. p_change: {password_hash?, phone?, two_factor?, disabled?}.
 -- changed (id) | unknown | phone_taken
-CREATE FUNCTION change_user(p_email text, p_change jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION change_user(p_email text, p_change jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   the_user uuid := (SELECT id FROM users WHERE email = p_email);
   t timestamptz;
@@ -518,7 +518,7 @@ BEGIN
 END $$;
 
 -- Ends the locks of both steps, not the 24 hour and 30 day budgets. The user's id, or NULL.
-CREATE FUNCTION unlock_user(p_email text, p_identifiers bytea[], p_event jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION unlock_user(p_email text, p_identifiers bytea[], p_event jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
   the_user uuid := (SELECT id FROM users WHERE email = p_email);
 BEGIN

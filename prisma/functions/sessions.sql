@@ -5,7 +5,7 @@
 -- successor for p_grace seconds after the rotation (a second tab, a lost reply); any older one, and that one later, is a
 -- copy in other hands: the session ends. p_idle_ttl: seconds a remembered session may rest.
 -- rotated | within_grace (with the session) | reused (with its user) | ended
-CREATE FUNCTION rotate_session(p_session uuid, p_generation integer, p_grace integer, p_idle_ttl integer, p_event jsonb)
+CREATE OR REPLACE FUNCTION rotate_session(p_session uuid, p_generation integer, p_grace integer, p_idle_ttl integer, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -32,7 +32,7 @@ BEGIN
 END $$;
 
 -- Ends sessions of one user: the one named, the others, or all. How many were ended.
-CREATE FUNCTION end_sessions(p_user uuid, p_session uuid, p_scope text, p_event jsonb) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION end_sessions(p_user uuid, p_session uuid, p_scope text, p_event jsonb) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   t timestamptz;
   ended integer;
@@ -51,7 +51,7 @@ END $$;
 
 -- Counts a failed password against a trusted device, before it is looked at; a success takes it back. Only a device of
 -- the account with p_email counts, within its life. charged (id) | locked (retry_after) | unknown
-CREATE FUNCTION charge_device(p_token_hash bytea, p_email text, p_max integer, p_window integer) RETURNS jsonb LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION charge_device(p_token_hash bytea, p_email text, p_max integer, p_window integer) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   d trusted_devices;
@@ -76,7 +76,7 @@ END $$;
 -- Adds a signing key that becomes active p_delay seconds from now, unless another is on its way or the newest is
 -- younger than p_min_age seconds: true for exactly one of all replicas that ask.
 -- p_key: {id, public_jwk, private_key (hex), secret_id}
-CREATE FUNCTION add_signing_key(p_key jsonb, p_min_age integer, p_delay integer, p_event jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION add_signing_key(p_key jsonb, p_min_age integer, p_delay integer, p_event jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   t timestamptz;
 BEGIN
