@@ -225,7 +225,8 @@ t.test('what role, database or server have set does not matter', async (t) => {
     )
   }
   const { folder } = createHistory(t, { '20990101000000_slow': 'SELECT pg_sleep(1.5);' }, migrationsFolder)
-  t.same(await migrate(url, folder), [...names, '20990101000000_slow'])
+  const starts = Array.from({ length: database.isReal ? 5 : 1 }, () => migrate(url, folder))
+  t.same((await Promise.all(starts)).flat(), [...names, '20990101000000_slow'])
   t.same(await migrate(url, folder), [], 'what is finished is seen to be')
   if (!database.isReal) await sql('RESET ALL')
   t.same(await catalogue(sql), usual)
