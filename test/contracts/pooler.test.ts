@@ -1,8 +1,11 @@
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { listMigrations, migrate } from '../../src/store/migrate.ts'
 import { catalogue, empty, emptyDatabase, type Sql } from '../helpers/catalogue.ts'
 import { runHere } from '../helpers/cli.ts'
+import { testKeys } from '../helpers/doorstep.ts'
 import { pgbouncer, startPooler } from '../helpers/pooler.ts'
+import { runService } from '../helpers/service-process.ts'
 
 // PgBouncer between the service and its database. In transaction mode it lends a connection for one transaction, so that
 // whatever belongs to a session (a lock, a setting, a named statement) stays with a connection that others get next.
@@ -33,6 +36,23 @@ t.test('through PgBouncer', async (t) => {
       await empty(sql)
       await migratesOnce(t, url, sql)
       t.same(await catalogue(sql), usual)
+
+      await t.test('two starts at once, and a command', async (t) => {
+        await empty(sql)
+        const env = { ...testKeys, HOST: '127.0.0.1', PORT: '0', DATABASE_URL: url }
+        const cwd = t.testdir()
+        const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+        const start = () => runService(t, [`--import=${import.meta.resolve('tsx')}`, main], { env, cwd })
+        const services = [start(), start()]
+        for (const service of services) {
+          t.equal((await fetch(`${await service.address()}/health/ready`)).status, 200)
+        }
+        t.match(await runHere(['user', 'list'], { env }), { exitCode: 0, stderr: '' })
+        for (const service of services) {
+          service.kill('SIGTERM')
+          t.match(await service.exit, { code: 0 })
+        }
+      })
 
       await t.test('into another schema', async (t) => {
         const [applied, again] = [await migrate(`${url}?schema=auth`), await migrate(`${url}?schema=auth`)]
