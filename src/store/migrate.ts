@@ -108,7 +108,7 @@ async function applyOne(client: pg.Client, schema: string, migration: Migration)
     return isMissing
   } catch (error) {
     // A connection that no longer answers is closed instead, which undoes as much.
-    if (isFromPostgres(error)) await ask(client, 'ROLLBACK')
+    if (isFromPostgres(error)) await ask(client, 'ROLLBACK').catch(() => {})
     throw error
   }
 }
