@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 
 # All packages. Their install scripts do not run: argon2 brings binaries, and what is faster is built below.
-FROM node:22-bookworm-slim AS packages
+FROM node:26-bookworm-slim AS packages
 WORKDIR /app
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends g++ make python3 \
@@ -33,7 +33,7 @@ RUN npm run build \
 
 # What runs: compiled code, its packages, the migrations. Nothing in it belongs to the user it runs as, so it may be
 # mounted read-only.
-FROM node:22-bookworm-slim
+FROM node:26-bookworm-slim
 LABEL org.opencontainers.image.title="Doorstep" \
   org.opencontainers.image.description="A self-hosted login service that protects sign-in with a code sent by SMS." \
   org.opencontainers.image.licenses="MIT"
