@@ -9,6 +9,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { listMigrations, migrate } from '../src/store/migrate.ts'
 import { createTestDatabase, type TestDatabase } from './helpers/database.ts'
+import { codeOf, loader } from './helpers/program.ts'
 
 // Our runner and `prisma migrate deploy` must agree on one database, whichever of them came first. Prisma's own engine is
 // the judge.
@@ -16,7 +17,6 @@ import { createTestDatabase, type TestDatabase } from './helpers/database.ts'
 t.setTimeout(180_000)
 
 const migrationsFolder = fileURLToPath(new URL('../prisma/migrations', import.meta.url))
-const judgeProgram = fileURLToPath(new URL('helpers/prisma-judge.ts', import.meta.url))
 const names = await listMigrations()
 const sqlOf = (name: string): string => readFileSync(join(migrationsFolder, name, 'migration.sql'), 'utf8')
 
@@ -31,7 +31,15 @@ async function judge(url: string, questions: (keyof Judgement)[], folder = migra
   // Later versions of Node need no flag to load WebAssembly as a module, and may one day not know it.
   const flag = '--experimental-wasm-modules'
   const flags = process.allowedNodeEnvironmentFlags.has(flag) ? [flag] : []
-  const program = [...flags, '--no-warnings', '--import', 'tsx', judgeProgram, url, folder, ...questions]
+  const program = [
+    ...flags,
+    '--no-warnings',
+    ...loader,
+    codeOf('test/helpers/prisma-judge.ts'),
+    url,
+    folder,
+    ...questions,
+  ]
   const { stdout } = await promisify(execFile)(process.execPath, program)
   return JSON.parse(stdout)
 }
