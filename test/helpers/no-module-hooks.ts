@@ -5,8 +5,10 @@ import module, { syncBuiltinESMExports } from 'node:module'
 // process. Only `tap --changed` needs that list; what is covered comes from the engine.
 const { register } = module
 const tapHooks = /\/@tapjs\/processinfo\/.*\/import\.mjs$/
-module.register = (specifier: string | URL, ...more: unknown[]): void => {
-  const by = more.map((options) => String((options as { parentURL?: unknown } | undefined)?.parentURL))
-  if (!by.some((parent) => tapHooks.test(parent))) Reflect.apply(register, module, [specifier, ...more])
+if (typeof register === 'function') {
+  module.register = (specifier: string | URL, ...more: unknown[]): void => {
+    const by = more.map((options) => String((options as { parentURL?: unknown } | undefined)?.parentURL))
+    if (!by.some((parent) => tapHooks.test(parent))) Reflect.apply(register, module, [specifier, ...more])
+  }
+  syncBuiltinESMExports()
 }
-syncBuiltinESMExports()
