@@ -19,7 +19,7 @@ RUN if [ "$(dpkg --print-architecture)" = amd64 ]; then \
 # The suite, for the profile `test` of docker-compose.yml.
 FROM packages AS test
 COPY . .
-RUN npm run prepare && mkdir -p .tap dist && chown -R node:node /app/.tap /app/dist && chown node:node /app
+RUN npm run prepare && mkdir -p .build .tap dist && chown -R node:node /app/.build /app/.tap /app/dist && chown node:node /app
 USER node
 CMD ["npm", "test"]
 
