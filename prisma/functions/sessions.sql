@@ -123,7 +123,8 @@ BEGIN
   IF s.id IS NULL THEN
     RETURN;
   END IF;
-  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now END WHERE id = s.id;
+  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now ELSE ended_at END
+  WHERE id = s.id;
   IF cardinality(recent) >= 5 THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'session.ended', 'outcome', 'five failed proofs', 'detail', 'session ' || s.id), s.user_id);
   END IF;
