@@ -73,9 +73,9 @@ BEGIN
   END IF;
   IF d.id IS NOT NULL THEN
     UPDATE devices SET failures = failures + 1 WHERE id = d.id AND failures < 20;
+    -- Somebody else is making its last guess at this moment.
     IF NOT FOUND THEN
-      -- Others were faster: its last guess is being looked at, or was wrong. Without a device this is a stranger.
-      RETURN begin_login(p_email, p_identifier, NULL, p_text);
+      RETURN jsonb_build_object('outcome', 'locked', 'retry_after', 1);
     END IF;
   END IF;
   RETURN jsonb_build_object('outcome', 'charged',
@@ -353,6 +353,8 @@ DECLARE
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   IF is_step_up THEN
+    -- Kept to this transaction first: a refresh token that comes twice ends a session without the account's lock.
+    PERFORM FROM sessions WHERE id = (p_session->>'id')::uuid FOR UPDATE;
     SELECT * INTO s FROM live_session((p_session->>'id')::uuid, p_user, t);
     IF s.id IS NULL THEN
       RETURN jsonb_build_object('outcome', 'invalid');

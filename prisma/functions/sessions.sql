@@ -134,8 +134,9 @@ BEGIN
   IF s.id IS NULL THEN
     RETURN NULL;
   END IF;
-  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN remaining <= 0 THEN p_now END WHERE id = s.id;
-  IF remaining <= 0 THEN
+  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now ELSE ended_at END
+  WHERE id = s.id;
+  IF cardinality(recent) >= 5 THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'session.ended', 'outcome', 'five failed proofs', 'detail', 'session ' || s.id), s.user_id);
   END IF;
   RETURN remaining;

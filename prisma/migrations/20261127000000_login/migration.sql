@@ -284,11 +284,12 @@ BEGIN
   WHERE id = the_user;
   UPDATE challenges SET superseded_at = t WHERE user_id = the_user AND consumed_at IS NULL AND superseded_at IS NULL;
   UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
-  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
+  -- Counters before devices, as a login that begins takes them.
   IF p_change ?| ARRAY['password_hash', 'phone'] THEN
     PERFORM forget_password_failures(the_user, p_identifiers);
     PERFORM forget_code_failures(the_user);
   END IF;
+  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
   PERFORM record_event(p_event, the_user);
   RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
 END $$;
@@ -342,6 +343,8 @@ CREATE OR REPLACE FUNCTION forget_user() RETURNS trigger LANGUAGE plpgsql SET se
 DECLARE
   nobody uuid := gen_random_uuid();
 BEGIN
+  -- What a login is adding at this moment goes as well. Whoever deletes should have locked the account before the row.
+  PERFORM pg_advisory_xact_lock(uuid_hash_extended(OLD.id, 0));
   DELETE FROM challenges WHERE user_id = OLD.id;
   DELETE FROM sms_messages WHERE user_id = OLD.id;
   DELETE FROM sessions WHERE user_id = OLD.id;
@@ -549,9 +552,9 @@ BEGIN
   END IF;
   IF d.id IS NOT NULL THEN
     UPDATE devices SET failures = failures + 1 WHERE id = d.id AND failures < 20;
+    -- Somebody else is making its last guess at this moment.
     IF NOT FOUND THEN
-      -- Others were faster: its last guess is being looked at, or was wrong. Without a device this is a stranger.
-      RETURN begin_login(p_email, p_identifier, NULL, p_text);
+      RETURN jsonb_build_object('outcome', 'locked', 'retry_after', 1);
     END IF;
   END IF;
   RETURN jsonb_build_object('outcome', 'charged',
@@ -829,6 +832,8 @@ DECLARE
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   IF is_step_up THEN
+    -- Kept to this transaction first: a refresh token that comes twice ends a session without the account's lock.
+    PERFORM FROM sessions WHERE id = (p_session->>'id')::uuid FOR UPDATE;
     SELECT * INTO s FROM live_session((p_session->>'id')::uuid, p_user, t);
     IF s.id IS NULL THEN
       RETURN jsonb_build_object('outcome', 'invalid');
@@ -1045,8 +1050,9 @@ BEGIN
   IF s.id IS NULL THEN
     RETURN NULL;
   END IF;
-  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN remaining <= 0 THEN p_now END WHERE id = s.id;
-  IF remaining <= 0 THEN
+  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now ELSE ended_at END
+  WHERE id = s.id;
+  IF cardinality(recent) >= 5 THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'session.ended', 'outcome', 'five failed proofs', 'detail', 'session ' || s.id), s.user_id);
   END IF;
   RETURN remaining;
