@@ -1278,26 +1278,26 @@ BEGIN
   END LOOP;
 END $$;
 
--- What the provider answered: p_delivery, unless a receipt has said more already; p_state where it refused or failed.
+-- What the provider answered, unless a receipt has said more already; p_state where it refused or failed.
 CREATE OR REPLACE FUNCTION record_answer(p_text bigint, p_delivery text, p_state text, p_provider_id text, p_error text) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
-  UPDATE sms_messages SET
-    delivery = CASE delivery WHEN 'queued' THEN p_delivery ELSE delivery END,
-    state = CASE state WHEN 'open' THEN p_state ELSE state END,
-    provider_id = coalesce(provider_id, p_provider_id), error = coalesce(error, p_error)
-  WHERE id = p_text;
+  UPDATE sms_messages SET delivery = p_delivery, state = CASE state WHEN 'open' THEN p_state ELSE state END,
+    provider_id = p_provider_id, error = p_error
+  WHERE id = p_text AND delivery = 'queued';
 END $$;
 
 -- A later word of the provider, also one that overtook its answer: true if it says more than is known. The end of a text
--- (delivered, failed) stays, whatever comes late. p_text: our number of it, which the address that is called carries; where
--- that is missing (NULL) the provider's own is looked for.
+-- (delivered, failed) stays, whatever comes late; a text of which nobody was sure has gone after all. p_text: our number of
+-- it, which the address that is called carries; where that is missing (NULL) the provider's own is looked for.
 CREATE OR REPLACE FUNCTION record_receipt(p_text bigint, p_provider_id text, p_delivery text, p_error text) RETURNS boolean LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
-  UPDATE sms_messages SET delivery = p_delivery, provider_id = p_provider_id, error = p_error
+  UPDATE sms_messages SET delivery = p_delivery, state = CASE state WHEN 'unsure' THEN 'open' ELSE state END,
+    provider_id = p_provider_id, error = p_error
   WHERE id = coalesce(p_text, (SELECT id FROM sms_messages WHERE provider_id = p_provider_id))
-    AND coalesce(provider_id, p_provider_id) = p_provider_id AND (delivery = 'queued' OR delivery = 'sent' AND p_delivery <> 'sent');
+    AND coalesce(provider_id, p_provider_id) = p_provider_id
+    AND (delivery = 'queued' OR delivery = 'sent' AND p_delivery <> 'sent' OR state = 'unsure');
   RETURN FOUND;
 END $$;
 
