@@ -122,13 +122,13 @@ CREATE OR REPLACE FUNCTION failures_since(g factor_guards, p_since timestamptz) 
   SELECT coalesce(cardinality(g.failed_at) - width_bucket(p_since, g.failed_at), 0)
 $$;
 
--- How many codes may still be tried before one of those limits locks them.
-CREATE OR REPLACE FUNCTION codes_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+-- How many codes may still be tried before one of those limits locks them; p_streak: whether they make the streak longer.
+CREATE OR REPLACE FUNCTION codes_left(g factor_guards, p_streak boolean, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
   SELECT CASE
     WHEN g.user_id IS NULL THEN 10
     WHEN codes_locked_until(g, p_now) IS NOT NULL THEN 0
     ELSE least(
-      CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
+      CASE WHEN NOT p_streak THEN NULL WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
       20 - failures_since(g, p_now - interval '24 hours'),
       100 - failures_since(g, p_now - interval '720 hours')) END
 $$;
@@ -168,7 +168,8 @@ BEGIN
     'code_expires_in', greatest(0, floor(extract(epoch FROM c.expires_at - p_now)))::integer,
     'resend_after', CASE WHEN c.sends < (p_policy->>'max_sends')::integer AND resend_at < c.ends_at
       THEN greatest(0, ceil(extract(epoch FROM resend_at - p_now)))::integer END,
-    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, codes_left(g, p_now)),
+    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, codes_left(g, c.purpose = 'login', p_now),
+      proofs_left(c.client, p_now)),
     'delivery', coalesce(m.delivery, 'sent'));
 END $$;
 
@@ -387,13 +388,13 @@ END $$;
 CREATE OR REPLACE FUNCTION wrong_answer(c challenges, s sessions, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := count_wrong_code(c.user_id, c.known, s.id IS NULL, p_now);
-  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, p_now));
+  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, s.id IS NULL, p_now),
+    count_failed_proof(s, p_event, p_now));
 BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
   PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
   IF codes_locked_until(g, p_now) IS NOT NULL THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', CASE WHEN c.known THEN 'known' ELSE 'strangers' END), c.user_id);
   END IF;
-  PERFORM count_failed_proof(s, p_event, p_now);
   RETURN jsonb_build_object('outcome', 'wrong', 'attempts_remaining', remaining);
 END $$;
