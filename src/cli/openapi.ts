@@ -65,7 +65,6 @@ function createRouteServices(): BaseServices {
     store: unused,
     passwordHash: unused,
     loginThrottle: unused,
-    requestLimits: unused,
     loginTurns: unused,
     tryTurns: unused,
     oneTimeCodes: unused,
