@@ -60,6 +60,8 @@ function toConfig(values: Values) {
   const countries = values.SMS_ALLOWED_COUNTRIES ?? '*'
   return {
     production: values.NODE_ENV === 'production',
+    /** Ranges besides this machine that a development service may be reached in. */
+    developmentNetworks: values.DEVELOPMENT_NETWORKS ? listOf(values.DEVELOPMENT_NETWORKS) : [],
     host: values.HOST,
     port: values.PORT,
     publicUrl,
@@ -104,18 +106,23 @@ function toConfig(values: Values) {
       refreshMinute: values.RATE_REFRESH_MINUTE,
       defaultMinute: values.RATE_DEFAULT_MINUTE,
     },
-    trustProxy: values.TRUST_PROXY ? listOf(values.TRUST_PROXY) : (false as const),
+    trustProxy: trustedProxiesOf(values),
     argon2: {
       memoryKib: values.ARGON2_MEMORY_KIB,
       time: values.ARGON2_TIME,
       concurrency: values.ARGON2_CONCURRENCY ?? Math.min(availableParallelism(), 64),
       queue: values.ARGON2_QUEUE,
     },
+    loginFloorMs: values.LOGIN_FLOOR_MS,
     introspectionClients: clientsOf(values.INTROSPECTION_CLIENTS),
     metricsPort: values.METRICS_PORT,
     logLevel: values.LOG_LEVEL,
   }
 }
+
+/** The addresses and ranges of proxies, or false where there is none. */
+const trustedProxiesOf = ({ TRUST_PROXY: proxies = 'none' }: Values): string[] | false =>
+  proxies === 'none' ? false : listOf(proxies)
 
 /** The rules have seen to it that both identifiers and one sender are there. */
 function twilioOf(values: Values) {

@@ -55,6 +55,7 @@ async function main(): Promise<void> {
   await bringUpToDate(database.url, say)
   const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log, show: say })
   open.push(services.close)
+  await services.loginFloor.look()
   open.push(startMaintenance(services))
   const app = await buildApp(services, () => draining)
   open.push(() => app.close())

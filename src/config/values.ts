@@ -1,5 +1,6 @@
 import ipaddr from 'ipaddr.js'
 import { getCountries } from 'libphonenumber-js'
+import { isLoopback } from '../security/network.ts'
 
 /** The parts of a comma list; spaces around the commas do not count. */
 export const listOf = (text: string): string[] => text.split(',').map((part) => part.trim())
@@ -59,9 +60,7 @@ export const withoutSlash = (url: string): string => new URL(url).href.replace(/
 export const isHttps = (url: string): boolean => new URL(url).protocol === 'https:'
 
 /** True when the address can only be this machine. */
-export function isLoopbackUrl(url: string): boolean {
-  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
-}
+export const isLoopbackUrl = (url: string): boolean => isLoopback(new URL(url).hostname)
 
 /** The password inside a connection URL, or empty. */
 export const passwordIn = (url: string | undefined): string => (url ? new URL(url).password : '')

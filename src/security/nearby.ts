@@ -1,0 +1,21 @@
+import { isInNetworks, isLoopback } from './network.ts'
+
+/** What is known of a request before anything in it is believed. `peer`: who holds the connection, whatever headers say. */
+export type Approach = { peer: string | undefined; headers: Record<string, string | string[] | undefined> }
+
+/** What a proxy adds. It may run on this machine and let the whole world in. */
+const forwarding = /^(forwarded|via|x-forwarded-.+|x-real-ip|x-client-ip|true-client-ip|cf-.+)$/
+
+/**
+ * True for whoever may see what development shows, such as the codes that were "sent" (SEC-110): a program on this machine
+ * that asks for this machine, by itself and not for others, or a peer in one of `networks`. The Host keeps out pages that
+ * a browser here was led to under another name (DNS rebinding).
+ */
+export function isNearby({ peer = '', headers }: Approach, networks: readonly string[]): boolean {
+  if (isInNetworks(peer, networks)) return true
+  const isForwarded = Object.keys(headers).some((name) => forwarding.test(name))
+  return isLoopback(peer) && isLoopback(hostOf(headers.host)) && !isForwarded
+}
+
+/** A Host header without its port. */
+const hostOf = (host: string | string[] | undefined): string => String(host ?? '').replace(/:\d*$/, '')
