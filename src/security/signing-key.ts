@@ -29,7 +29,7 @@ export function generateKey(sealing: Sealing): SealedSigningKey {
 
 /** A stored key's seals under those secrets that have none of it yet. Throws what `openKey` throws. */
 export function missingSeals(stored: SealedSigningKey, sealing: Sealing): Seals {
-  const missing = sealing.secrets.ids.filter((secretId) => !(secretId in stored.seals))
+  const missing = sealing.secrets.ids.filter((secretId) => !Object.hasOwn(stored.seals, secretId))
   return missing.length === 0 ? {} : sealAll(stored.id, unseal(stored, sealing.secrets), sealing, missing)
 }
 
@@ -61,12 +61,14 @@ function seal(id: string, der: Buffer, secret: Buffer, random: Random): string {
   return Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString('hex')
 }
 
+const wayOut = 'Put that secret back behind the others, or give all signing keys up: keys rotate --now'
+
 function unseal({ id, seals }: SealedSigningKey, secrets: Secrets): Buffer {
-  const secretId = secrets.ids.find((it) => it in seals)
+  const secretId = secrets.ids.find((it) => Object.hasOwn(seals, it))
   if (secretId === undefined) {
     const names = Object.keys(seals).map((it) => `"${it}"`)
     throw new Error(
-      `The signing key is encrypted with the secret ${names.join(' or ')}, which SECRET_KEYS does not list`,
+      `The signing key is encrypted with the secret ${names.join(' or ')}, which SECRET_KEYS does not list. ${wayOut}`,
     )
   }
   const key = secrets.find('signing-key', secretId) as Buffer
@@ -76,7 +78,9 @@ function unseal({ id, seals }: SealedSigningKey, secrets: Secrets): Buffer {
   try {
     return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()])
   } catch {
-    throw new Error(`The signing key cannot be decrypted: the secret "${secretId}" in SECRET_KEYS has changed`)
+    throw new Error(
+      `The signing key cannot be decrypted: the secret "${secretId}" in SECRET_KEYS has changed. ${wayOut}`,
+    )
   }
 }
 
