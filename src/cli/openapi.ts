@@ -66,6 +66,7 @@ function createRouteServices(): BaseServices {
     passwordHash: unused,
     loginThrottle: unused,
     loginFloor: unused,
+    requestLimits: unused,
     loginTurns: unused,
     tryTurns: unused,
     oneTimeCodes: unused,

@@ -1,4 +1,5 @@
-import { isInNetworks, isLoopback } from '../security/network.ts'
+import { matcherOf } from '../security/client-address.ts'
+import { isLoopback } from '../security/nearby.ts'
 import { messageFits } from '../sms/message.ts'
 import { hasPlainSchema } from '../store/database-url.ts'
 import { type Name, publicUrlOf, smsOriginOf, type Values } from './schema.ts'
@@ -90,7 +91,7 @@ const always: Rule[] = [
 
 /** True for this machine, and for addresses that development may have besides. */
 function isForDevelopment(host: string, { DEVELOPMENT_NETWORKS: networks }: Values): boolean {
-  return isLoopback(host) || (networks !== undefined && isInNetworks(host, listOf(networks)))
+  return isLoopback(host) || (networks !== undefined && matcherOf(listOf(networks))(host))
 }
 
 /** What a forgotten NODE_ENV must not do: serve people with codes that everybody can read. */

@@ -244,8 +244,8 @@ async function createUsers(sql: pg.Pool, passwordHash: string, count: number): P
      SELECT * FROM made`,
     [phones, passwordHash],
   )
-  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks.
-  return rows.map((row, n) => ({ ...row, address: `198.18.${n >> 8}.${n & 255}` }))
+  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks. Neighbours in the list share no /24.
+  return rows.map((row, n) => ({ ...row, address: `198.18.${n & 255}.${n >> 8}` }))
 }
 
 /** North American numbers kept free for fiction (555-0100 to 555-0199); neighbours in the list share no number prefix. */

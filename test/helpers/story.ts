@@ -40,7 +40,7 @@ export function freshPhone(): string {
 }
 
 type Sent = {
-  method?: 'GET' | 'POST' | 'DELETE'
+  method?: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   token?: string
   body?: unknown
   from?: string

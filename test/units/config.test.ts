@@ -144,7 +144,7 @@ t.test('malformed settings are refused, each by its own name', (t) => {
   const bad: Environment[] = [
     { NODE_ENV: 'prod' },
     ...['-1', '65536', '1e3', '0x50', '03000', ' 3000', '3000.0', 'http', '+1'].map((PORT) => ({ PORT })),
-    { HOST: 'a b' },
+    ...['a b', '127.0.0.1:3000', 'localhost:3000', '[::1]'].map((HOST) => ({ HOST })),
     ...[
       'ftp://a.example',
       'a.example',
@@ -380,7 +380,16 @@ t.test('DEVELOPMENT_NETWORKS: private ranges only, and never in production', (t)
     refuses(t, production, { DEVELOPMENT_NETWORKS })
   }
   const bad = ['0.0.0.0/0', '::/0', '10.0.0.0/7', '172.16.0.0/11', '192.0.0.0/8', '203.0.113.0/24', '100.64.0.0/10']
-    .concat('127.0.0.0/8', '::1', '::ffff:0:0/96', '::ffff:10.0.0.0/104', 'f000::/4', '2001:db8::/32', 'localhost')
+    .concat(
+      '127.0.0.0/8',
+      '::1',
+      '::ffff:0:0/96',
+      '::ffff:172.16.0.0/104',
+      '::ffff:ac10:0/104',
+      'f000::/4',
+      '2001:db8::/32',
+      'localhost',
+    )
     .concat('true', '*', '10.0.0.0/33', '10.0.0.0/08', '10.0.0.0/8/8', '10.0/8', '010.0.0.1', '10.0.0.1,', 'none')
   for (const DEVELOPMENT_NETWORKS of bad) refuses(t, development, { DEVELOPMENT_NETWORKS })
   t.same(loadConfig({ ...development, DEVELOPMENT_NETWORKS: '10.0.0.0/8, fd00::/8' }).developmentNetworks, [
