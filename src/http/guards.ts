@@ -6,6 +6,7 @@ import type { Access, App } from '../features/app-type.ts'
 import { type Auth, callerOf } from '../features/request.ts'
 import { assertFresh } from '../security/assurance.ts'
 import { networksOf } from '../security/client-address.ts'
+import { isNearby } from '../security/nearby.ts'
 import { isAccess, isPending, maxTokenLength } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
 import { overLimit } from './rate-limit.ts'
@@ -34,15 +35,20 @@ export function registerGuards(app: App, services: GuardServices): void {
     }
     if (request.is404) throw new Problem('not_found')
     const { access = 'public' } = request.routeOptions.config
-    request.auth = access === 'public' ? { kind: 'public' } : await judge(services, request, access)
+    request.auth = isOpen(services, request, access) ? { kind: 'public' } : await judge(services, request, access)
   })
 }
 
-async function judge(
-  services: GuardServices,
-  request: FastifyRequest,
-  access: Exclude<Access, 'public'>,
-): Promise<Auth> {
+type Credential = Exclude<Access, 'public' | 'nearby'>
+
+/** Whether the route asks for no credential. Where only those nearby are answered, nothing is there for others. */
+function isOpen({ config }: GuardServices, request: FastifyRequest, access: Access): access is 'public' | 'nearby' {
+  const approach = { peer: request.socket.remoteAddress, headers: request.headers }
+  if (access === 'nearby' && !isNearby(approach, config.developmentNetworks)) throw new Problem('not_found')
+  return access === 'public' || access === 'nearby'
+}
+
+async function judge(services: GuardServices, request: FastifyRequest, access: Credential): Promise<Auth> {
   if (access === 'client') return { kind: 'client', id: await judgeClient(services, request) }
   const reject = (outcome: string): Problem => {
     services.events.announce({ type: 'token.rejected', outcome, caller: callerOf(request) })

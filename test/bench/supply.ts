@@ -100,7 +100,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     const caller = { requestId: systemRandom.uuid(), address, userAgent: null }
     const session = newSession({ random: systemRandom }, { level: passwordLevel, remember: true, caller })
     const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
-    const proof = { throttleKey: Buffer.from(id), deviceId: null, isTrusted: false }
+    const proof = { throttleKeys: [Buffer.from(id)], deviceId: null, isTrusted: false }
     const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
     const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, device, event)
     if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
