@@ -28,7 +28,7 @@ import type { BaseServices } from './services.ts'
  */
 export async function buildApp(base: BaseServices, isDraining: () => boolean = () => false): Promise<App> {
   const { config, random, log, clock } = base
-  const app = createServer({ config, random, log })
+  const app = createServer({ config, random, log }, isDraining)
 
   registerProblems(app, base)
   registerRequestLog(app, base)

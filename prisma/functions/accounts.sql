@@ -58,11 +58,12 @@ BEGIN
   WHERE id = the_user;
   UPDATE challenges SET superseded_at = t WHERE user_id = the_user AND consumed_at IS NULL AND superseded_at IS NULL;
   UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
-  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
+  -- Counters before devices, as a login that begins takes them.
   IF p_change ?| ARRAY['password_hash', 'phone'] THEN
     PERFORM forget_password_failures(the_user, p_identifiers);
     PERFORM forget_code_failures(the_user);
   END IF;
+  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
   PERFORM record_event(p_event, the_user);
   RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
 END $$;
@@ -116,6 +117,8 @@ CREATE OR REPLACE FUNCTION forget_user() RETURNS trigger LANGUAGE plpgsql SET se
 DECLARE
   nobody uuid := gen_random_uuid();
 BEGIN
+  -- What a login is adding at this moment goes as well. Whoever deletes should have locked the account before the row.
+  PERFORM pg_advisory_xact_lock(uuid_hash_extended(OLD.id, 0));
   DELETE FROM challenges WHERE user_id = OLD.id;
   DELETE FROM sms_messages WHERE user_id = OLD.id;
   DELETE FROM sessions WHERE user_id = OLD.id;

@@ -72,7 +72,11 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(refused_until, clock_timestamp()));
   END IF;
   IF d.id IS NOT NULL THEN
-    UPDATE devices SET failures = failures + 1 WHERE id = d.id;
+    UPDATE devices SET failures = failures + 1 WHERE id = d.id AND failures < 20;
+    -- Somebody else is making its last guess at this moment.
+    IF NOT FOUND THEN
+      RETURN jsonb_build_object('outcome', 'locked', 'retry_after', 1);
+    END IF;
   END IF;
   RETURN jsonb_build_object('outcome', 'charged',
     'account', CASE WHEN u.id IS NOT NULL THEN account_state(u) END,
@@ -118,13 +122,13 @@ CREATE OR REPLACE FUNCTION failures_since(g factor_guards, p_since timestamptz) 
   SELECT coalesce(cardinality(g.failed_at) - width_bucket(p_since, g.failed_at), 0)
 $$;
 
--- How many codes may still be tried before one of those limits locks them.
-CREATE OR REPLACE FUNCTION codes_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+-- How many codes may still be tried before one of those limits locks them; p_streak: whether they make the streak longer.
+CREATE OR REPLACE FUNCTION codes_left(g factor_guards, p_streak boolean, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
   SELECT CASE
     WHEN g.user_id IS NULL THEN 10
     WHEN codes_locked_until(g, p_now) IS NOT NULL THEN 0
     ELSE least(
-      CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
+      CASE WHEN NOT p_streak THEN NULL WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
       20 - failures_since(g, p_now - interval '24 hours'),
       100 - failures_since(g, p_now - interval '720 hours')) END
 $$;
@@ -164,7 +168,8 @@ BEGIN
     'code_expires_in', greatest(0, floor(extract(epoch FROM c.expires_at - p_now)))::integer,
     'resend_after', CASE WHEN c.sends < (p_policy->>'max_sends')::integer AND resend_at < c.ends_at
       THEN greatest(0, ceil(extract(epoch FROM resend_at - p_now)))::integer END,
-    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, codes_left(g, p_now)),
+    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, codes_left(g, c.purpose = 'login', p_now),
+      proofs_left(c.client, p_now)),
     'delivery', coalesce(m.delivery, 'sent'));
 END $$;
 
@@ -348,6 +353,8 @@ DECLARE
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   IF is_step_up THEN
+    -- Kept to this transaction first: a refresh token that comes twice ends a session without the account's lock.
+    PERFORM FROM sessions WHERE id = (p_session->>'id')::uuid FOR UPDATE;
     SELECT * INTO s FROM live_session((p_session->>'id')::uuid, p_user, t);
     IF s.id IS NULL THEN
       RETURN jsonb_build_object('outcome', 'invalid');
@@ -381,13 +388,13 @@ END $$;
 CREATE OR REPLACE FUNCTION wrong_answer(c challenges, s sessions, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := count_wrong_code(c.user_id, c.known, s.id IS NULL, p_now);
-  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, p_now));
+  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, s.id IS NULL, p_now),
+    count_failed_proof(s, p_event, p_now));
 BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
   PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
   IF codes_locked_until(g, p_now) IS NOT NULL THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', CASE WHEN c.known THEN 'known' ELSE 'strangers' END), c.user_id);
   END IF;
-  PERFORM count_failed_proof(s, p_event, p_now);
   RETURN jsonb_build_object('outcome', 'wrong', 'attempts_remaining', remaining);
 END $$;

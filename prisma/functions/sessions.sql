@@ -114,19 +114,32 @@ BEGIN
   RETURN jsonb_build_object('outcome', 'reused', 'user_id', s.user_id);
 END $$;
 
--- A failed proof of somebody who is signed in: the fifth of one session within 24 hours ends it. Nothing for a login, which
--- has no session.
-CREATE OR REPLACE FUNCTION count_failed_proof(s sessions, p_event jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+-- How many proofs the session that a challenge belongs to may still fail before it ends; NULL for a login, which has none.
+CREATE OR REPLACE FUNCTION proofs_left(p_client text, p_now timestamptz) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF NOT starts_with(p_client, 'session:') THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT 5 - count(f) FROM sessions s LEFT JOIN unnest(s.proofs_failed_at) f ON f > p_now - interval '24 hours'
+    WHERE s.id = substr(p_client, 9)::uuid);
+END $$;
+
+-- A failed proof of somebody who is signed in: the fifth of one session within 24 hours ends it. How many it may still fail;
+-- NULL for a login, which has no session.
+CREATE OR REPLACE FUNCTION count_failed_proof(s sessions, p_event jsonb, p_now timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   recent timestamptz[] := ARRAY(SELECT f FROM unnest(s.proofs_failed_at) f WHERE f > p_now - interval '24 hours') || p_now;
+  remaining integer := 5 - cardinality(recent);
 BEGIN
   IF s.id IS NULL THEN
-    RETURN;
+    RETURN NULL;
   END IF;
-  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now END WHERE id = s.id;
+  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now ELSE ended_at END
+  WHERE id = s.id;
   IF cardinality(recent) >= 5 THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'session.ended', 'outcome', 'five failed proofs', 'detail', 'session ' || s.id), s.user_id);
   END IF;
+  RETURN remaining;
 END $$;
 
 -- Ends sessions of one user: the one named, the others, or all. How many were ended.

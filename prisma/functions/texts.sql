@@ -1,7 +1,7 @@
 -- The ledger of texts is the budget: one row for each text with everything that it is counted by. A row is
 --   open      nobody has signed in with it yet: it counts everywhere
 --   finished  a login was finished with it: it counts against what a phone gets in a day, and as spent
---   unsure    the provider failed, and may have sent it all the same: it counts as spent, and for the cooldown
+--   unsure    the provider failed, and may have sent it all the same: it counts as spent, and in what a phone gets in a day
 --   refused   certainly not sent: it counts for the cooldown only
 -- "known" texts (asked for by a device of the account) and those of strangers are counted apart.
 
@@ -55,13 +55,14 @@ BEGIN
 END $$;
 
 -- All texts of the last 24 hours but those that were refused: how many, and when the oldest was sent. Texts are numbered,
--- so that nothing has to be counted for it but the few that were refused.
+-- so that nothing has to be counted for it but the few that were refused. Those that were reserved at the same time may
+-- have got their numbers in another order than their times, so the least number is looked for among many.
 CREATE OR REPLACE FUNCTION spent_texts(p_now timestamptz, OUT spent integer, OUT oldest_at timestamptz) LANGUAGE plpgsql STABLE AS $$
 DECLARE
   oldest bigint;
 BEGIN
-  SELECT id, reserved_at INTO oldest, oldest_at FROM sms_messages
-  WHERE reserved_at > p_now - interval '24 hours' ORDER BY reserved_at LIMIT 1;
+  SELECT min(id), min(reserved_at) INTO oldest, oldest_at FROM (
+    SELECT id, reserved_at FROM sms_messages WHERE reserved_at > p_now - interval '24 hours' ORDER BY reserved_at LIMIT 100) first;
   spent := coalesce((SELECT max(id) FROM sms_messages) + 1 - oldest, 0)
     - (SELECT count(*) FROM sms_messages WHERE state = 'refused' AND reserved_at > p_now - interval '24 hours');
 END $$;

@@ -6,8 +6,8 @@ import { migrate } from '../store/migrate.ts'
 import { bringUpToDate, type OpenDatabase, openDatabase } from '../store/open.ts'
 import { systemClock, systemRandom } from '../system.ts'
 
-/** An operator rather waits than reads that the service is busy; no request is kept waiting by it. */
-const patience = 20
+/** An operator rather waits than reads that the service is busy: up to 10 s for a statement, 5 s for a lock. */
+const patience = 5
 
 /** `say` tells the operator; `log` is where warnings go. */
 type Given = { config: Config; log: DestinationStream; say: Say }

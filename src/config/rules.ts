@@ -1,4 +1,5 @@
 import { messageFits } from '../sms/message.ts'
+import { hasPlainSchema } from '../store/database-url.ts'
 import { type Name, smsOriginOf, type Values } from './schema.ts'
 import { clientsOf, isHttps, isLoopbackUrl, isUniqueList, keysOf, looksRandom, passwordIn } from './values.ts'
 
@@ -50,6 +51,11 @@ const always: Rule[] = [
     'and the other secrets must all differ: one secret is used for two purposes (SECRET_KEYS, TWILIO_AUTH_TOKEN, ' +
       'INTROSPECTION_CLIENTS, and in production the passwords of DATABASE_URL and REDIS_URL)',
     (values) => isUniqueList(secretTexts(values)),
+  ),
+  rule(
+    ['DATABASE_URL'],
+    'must name at most one schema, of letters, digits, _ and - and not one of Postgres itself',
+    ({ DATABASE_URL }) => DATABASE_URL === undefined || hasPlainSchema(DATABASE_URL),
   ),
   rule(
     ['METRICS_PORT', 'PORT'],

@@ -6,7 +6,8 @@ export async function startMetricsServer(
   { metrics, config }: Pick<Services, 'metrics' | 'config'>,
   port: number,
 ): Promise<() => Promise<void>> {
-  const server = Fastify({ logger: false })
+  // Whoever holds a connection open here keeps nothing else from closing.
+  const server = Fastify({ logger: false, forceCloseConnections: true })
   server.get('/metrics', async (_request, reply) => {
     reply.type('text/plain; version=0.0.4; charset=utf-8')
     return metrics.scrape()

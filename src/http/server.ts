@@ -4,10 +4,17 @@ import type { Config } from '../config.ts'
 import type { App } from '../features/app-type.ts'
 import type { Logger } from '../log.ts'
 import type { Random } from '../system.ts'
+import { closeConnectionsGently } from './drain.ts'
 import { answerBrokenRequest } from './problems.ts'
 
-/** The one Fastify instance with all its options (SEC-64 to SEC-71): what is allowed in, and for how long. */
-export function createServer({ config, random, log }: { config: Config; random: Random; log: Logger }): App {
+/**
+ * The one Fastify instance with all its options (SEC-64 to SEC-71): what is allowed in, for how long, and how it closes.
+ * `isDraining` is true from SIGTERM on.
+ */
+export function createServer(
+  { config, random, log }: { config: Config; random: Random; log: Logger },
+  isDraining: () => boolean = () => false,
+): App {
   const loggerInstance: FastifyBaseLogger = log
   const app = Fastify({
     loggerInstance,
@@ -19,7 +26,6 @@ export function createServer({ config, random, log }: { config: Config; random: 
     keepAliveTimeout: 5_000,
     maxRequestsPerSocket: 1_000,
     http: { headersTimeout: 5_000, connectionsCheckingInterval: 1_000, requireHostHeader: false },
-    forceCloseConnections: 'idle',
     return503OnClosing: false,
     exposeHeadRoutes: false,
     // Lengths are for the schemas to judge, and an unreadable path is one where nothing is: so both are counted, logged
@@ -31,6 +37,7 @@ export function createServer({ config, random, log }: { config: Config; random: 
   }).withTypeProvider<TypeBoxTypeProvider>()
   // An expectation that we do not know is ignored (RFC 9110 10.1.1); Node's own 417 would have none of our headers.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
+  closeConnectionsGently(app.server, isDraining)
   return app
 }
 

@@ -1,8 +1,10 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { unlockAccount } from '../../src/features/accounts/unlock-account.ts'
+import { becomeKnown, codeOf } from '../helpers/credentials.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { passTime } from '../helpers/pass-time.ts'
-import { type Answer, call, codeFor, createUser, finish, login, type TestUser, wrongCode } from '../helpers/story.ts'
+import { type Answer, call, createUser, finish, login, type TestUser, wrongCode } from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
 
 t.setTimeout(180_000)
@@ -24,14 +26,13 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
   const { sql, services } = one
   const replica = (index: number) => (index % 2 === 0 ? one : two)
 
-  const guardOf = async ({ id }: TestUser) => {
+  const guardOf = async ({ id }: TestUser, known = false) => {
     const [row] = await sql<{ streak: number; failures: number; wait: number | null; locked: boolean }>(
       `SELECT streak, cardinality(failed_at) AS failures, ceil(extract(epoch FROM locked_until - clock_timestamp()))::float AS wait,
-         coalesce(locked_until > clock_timestamp(), false) AS locked FROM factor_guards WHERE user_id = $1`,
-      [id],
+         coalesce(locked_until > clock_timestamp(), false) AS locked FROM factor_guards WHERE user_id = $1 AND known = $2`,
+      [id, known],
     )
-    if (!row) throw new Error('no guard')
-    return row
+    return row ?? { streak: 0, failures: 0, wait: null, locked: false }
   }
   const attemptsOf = async ({ id }: TestUser): Promise<number> => {
     const [row] = await sql<{ attempts: number }>(
@@ -40,33 +41,30 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
     )
     return row?.attempts ?? -1
   }
-  /** As if this account had failed so often: `recent` in the last hour, `older` in the last 29 days, `streak` in a row. */
-  const haveFailed = ({ id }: TestUser, { streak = 0, recent = 0, older = 0 }): Promise<unknown> =>
+  type Failed = { streak?: number; recent?: number; older?: number }
+  /** As if a class of this account had failed so often: `recent` in the last hour, `older` in the last 29 days, `streak` in a row. */
+  const haveFailed = ({ id }: TestUser, known: boolean, { streak = 0, recent = 0, older = 0 }: Failed) =>
     sql(
-      `UPDATE factor_guards SET streak = $2, locked_until = NULL, failed_at =
-         ARRAY(SELECT clock_timestamp() - interval '29 days' + n * interval '1 minute' FROM generate_series(1, $3) n) ||
-         ARRAY(SELECT clock_timestamp() - interval '1 hour' + n * interval '1 second' FROM generate_series(1, $4) n)
-       WHERE user_id = $1`,
-      [id, streak, older, recent],
+      `INSERT INTO factor_guards (user_id, known, streak, failed_at) SELECT $1, $2, $3,
+         ARRAY(SELECT clock_timestamp() - interval '29 days' + n * interval '1 minute' FROM generate_series(1, $4) n) ||
+         ARRAY(SELECT clock_timestamp() - interval '1 hour' + n * interval '1 second' FROM generate_series(1, $5) n)`,
+      [id, known, streak, older, recent],
     )
-  const begin = async (given: { failed?: { streak?: number; recent?: number; older?: number } } = {}) => {
+  /** A login that waits for its code, from a device that is known or from none. */
+  const begin = async (given: { failed?: Failed; known?: boolean } = {}) => {
     const user = await createUser(one)
-    if (given.failed) await haveFailed(user, given.failed)
-    const first = await login(one, user)
-    if (first.status !== 200) throw new Error(`login: ${first.status} ${first.body.code}`)
-    const code = codeFor(one, user.phone)
-    return { user, token: first.body.pending_token as string, code, wrong: wrongCode(code), first }
+    const known = given.known === true
+    const body = known ? { device_token: (await becomeKnown(one, user)).device } : {}
+    if (given.failed) await haveFailed(user, known, given.failed)
+    const again = (at = one) => login(at, user, { body })
+    const first = await again()
+    const code = codeOf(one, first)
+    return { user, token: first.body.pending_token as string, code, wrong: wrongCode(code), first, again }
   }
+  const unlock = (user: TestUser, all: boolean) => unlockAccount(services, { email: user.email, all })
   const textsOf = async ({ id }: TestUser): Promise<number> =>
     (await sql<{ n: number }>('SELECT count(*)::integer AS n FROM sms_messages WHERE user_id = $1', [id]))[0]?.n ?? -1
-
-  const codeOf = async (user: TestUser): Promise<string | null> => {
-    const [row] = await sql<{ id: string; key_id: string }>(
-      'SELECT id, key_id FROM challenges WHERE user_id = $1 ORDER BY created_at DESC LIMIT 1',
-      [user.id],
-    )
-    return services.oneTimeCodes.again(row?.id ?? '', row?.key_id ?? '')
-  }
+  const locked = { status: 429, body: { code: 'second_factor_locked' } }
 
   await t.test('by one wrong code per login, each from a new address', async (t) => {
     const user = await createUser(one)
@@ -74,13 +72,12 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
       const at = replica(failures)
       const first = await login(at, user, { from: elsewhere() })
       t.equal(first.status, 200)
-      const answer = await finish(at, first.body.pending_token, wrongCode(codeFor(at, user.phone)), {
-        from: elsewhere(),
-      })
+      const code = codeOf(at, first)
+      const answer = await finish(at, first.body.pending_token, wrongCode(code), { from: elsewhere() })
       t.match(answer, { status: 422, body: { code: 'invalid_code', attempts_remaining: Math.min(4, 10 - failures) } })
       if (failures === 10) {
-        const late = await finish(at, first.body.pending_token, codeFor(at, user.phone), { from: elsewhere() })
-        t.match(late, { status: 429, body: { code: 'second_factor_locked' } }, 'the right code comes too late')
+        const late = await finish(at, first.body.pending_token, code, { from: elsewhere() })
+        t.match(late, locked, 'the right code comes too late')
       }
       // The code runs out: the next login gets another one.
       if (failures < 10) await passTime(one, 301)
@@ -88,52 +85,41 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
     const texts = await textsOf(user)
     t.equal(texts, 10, 'a challenge each')
     const refused = await login(two, user, { from: elsewhere() })
-    t.match(refused, { status: 429, body: { code: 'second_factor_locked' } })
+    t.match(refused, locked)
     t.equal(refused.headers['retry-after'], String(refused.body.retry_after))
     t.equal(await textsOf(user), texts, 'and no text')
     await passTime(one, refused.body.retry_after)
     t.equal((await login(two, user, { from: elsewhere() })).status, 200, 'free again after exactly that time')
   })
 
-  await t.test('by going on after a lock: each further five double it, a hundred in a row is the end', async (t) => {
-    const waits: Record<number, number | null> = {
+  await t.test('by going on after a lock: each further five double it, to 24 hours and no further', async (t) => {
+    const waits: Record<number, number> = {
       ...{ 9: 0, 10: 900, 11: 0, 14: 0, 15: 1_800, 20: 3_600, 25: 7_200, 30: 14_400, 35: 28_800, 40: 57_600 },
-      ...{ 45: day, 50: day, 90: day, 95: day, 99: 0, 100: null },
+      ...{ 45: day, 50: day, 95: day, 99: 0, 100: day, 101: 0, 105: day, 1000: day, 100000: day },
     }
     for (const [count, expected] of Object.entries(waits)) {
       const streak = Number(count)
-      const { user, token, wrong } = await begin({ failed: { streak: streak - 1 } })
+      const known = streak % 2 === 1
+      const { user, token, wrong, again } = await begin({ failed: { streak: streak - 1 }, known })
       t.equal((await finish(one, token, wrong)).status, 422)
-      const before = await guardOf(user)
+      const before = await guardOf(user, known)
       t.equal(before.streak, streak)
       if (expected === 0) {
         t.equal(before.locked, false, `${streak} in a row: no lock`)
-        t.equal((await login(two, user)).status, 200)
+        t.equal((await again(two)).status, 200)
         continue
       }
-      const again = await finish(two, token, wrong)
-      const login2 = await login(one, user)
-      const after = await guardOf(user)
-      t.match(again, { status: 429, body: { code: 'second_factor_locked' } }, `${streak} in a row`)
-      t.match(login2, { status: 429, body: { code: 'second_factor_locked' } })
-      if (expected === null) {
-        t.equal(again.body.retry_after, undefined, 'for good')
-        t.equal(again.headers['retry-after'], undefined)
-        await passTime(one, 400 * day)
-        t.match(await login(one, user), { status: 429, body: { code: 'second_factor_locked' } }, 'a year later too')
-        await services.store.accounts.unlock(user.email, services.loginThrottle.identifyAll(user.email), {
-          ...{ type: 'user.unlocked', outcome: 'test' },
-        })
-        t.equal((await login(one, user)).status, 200, 'until it is unlocked')
-        continue
-      }
-      for (const { body } of [again, login2]) {
-        t.ok(body.retry_after <= (before.wait ?? 0) && body.retry_after >= (after.wait ?? 0), 'says exactly how long')
+      const refused = [await finish(two, token, wrong), await again()]
+      const after = await guardOf(user, known)
+      for (const answer of refused) {
+        t.match(answer, locked, `${streak} in a row`)
+        const { retry_after: told } = answer.body
+        t.ok(told <= (before.wait ?? 0) && told >= (after.wait ?? 0), 'says exactly how long')
       }
       t.ok((before.wait ?? 0) <= expected && (before.wait ?? 0) > expected - 60, `${expected} s`)
-      t.equal((await guardOf(user)).streak, streak, 'what is not compared does not count')
-      await passTime(one, again.body.retry_after)
-      t.equal((await login(two, user)).status, 200, 'free again after exactly that time')
+      t.equal(after.streak, streak, 'what is not compared does not count')
+      await passTime(one, refused[0]?.body.retry_after)
+      t.equal((await again(two)).status, 200, 'free again after exactly that time: no lock is without an end')
     }
   })
 
@@ -142,7 +128,7 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
     const failFour = async (): Promise<Answer> => {
       const first = await login(one, user)
       if (first.status !== 200) return first
-      const code = codeFor(one, user.phone)
+      const code = codeOf(one, first)
       for (let i = 0; i < 4; i++) await finish(replica(i), first.body.pending_token, wrongCode(code))
       return finish(one, first.body.pending_token, code)
     }
@@ -152,27 +138,44 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
       t.match(await guardOf(user), { streak: 0, failures: 4 * round, locked: false })
     }
     const owner = await failFour()
-    t.match(owner, { status: 429, body: { code: 'second_factor_locked' } }, 'after 20 in 24 hours even the owner waits')
+    t.match(owner, locked, 'after 20 in 24 hours even the owner waits, where nobody knows the device')
     t.equal((await guardOf(user)).failures, 20)
     t.ok(owner.body.retry_after > day - 600 && owner.body.retry_after <= day, 'until the first of them is a day old')
-    await services.store.accounts.unlock(user.email, services.loginThrottle.identifyAll(user.email), {
-      ...{ type: 'user.unlocked', outcome: 'test' },
-    })
-    t.match(
-      await login(two, user),
-      { status: 429, body: { code: 'second_factor_locked' } },
-      'unlocking does not lift it',
-    )
+    await unlock(user, false)
+    t.match(await login(two, user), locked, 'unlocking does not lift it')
     await passTime(one, owner.body.retry_after)
     const first = await login(two, user)
     const { attempts_remaining: free } = first.body.challenge
     t.ok(first.status === 200 && free >= 1 && free <= 4, 'then as many are free as are a day old')
     for (let left = free - 1; left >= 0; left--) {
-      const answer = await finish(two, first.body.pending_token, wrongCode(codeFor(two, user.phone)))
+      const answer = await finish(two, first.body.pending_token, wrongCode(codeOf(two, first)))
       t.equal(answer.body.attempts_remaining, left)
     }
-    t.match(await login(one, user), { status: 429, body: { code: 'second_factor_locked' } })
+    t.match(await login(one, user), locked)
+    await unlock(user, true)
+    t.equal((await login(one, user)).status, 200, 'an operator who means it empties them')
   })
+
+  await t.test(
+    'by letting the other class pay: neither streak nor budget of one is touched by the other',
+    async (t) => {
+      for (const known of [false, true]) {
+        const { user, token, wrong } = await begin({ known: !known })
+        await haveFailed(user, known, { streak: 9, recent: 15, older: 60 })
+        const before = await guardOf(user, known)
+        for (let left = 4; left >= 0; left--) {
+          t.match(await finish(one, token, wrong), { status: 422, body: { attempts_remaining: left } })
+        }
+        t.match(await guardOf(user, !known), { streak: 5, failures: 5 })
+        t.same(await guardOf(user, known), before, 'failing')
+        await passTime(one, 61)
+        const body = known ? {} : { device_token: (await becomeKnown(one, user)).device }
+        const first = await login(one, user, { body })
+        t.equal((await finish(two, first.body.pending_token, codeOf(one, first), {})).status, 200)
+        t.same((await guardOf(user, known)).failures, before.failures, 'nor signing in')
+      }
+    },
+  )
 
   await t.test('by anything that the number of tries left does not tell', async (t) => {
     const cases = [
@@ -180,14 +183,14 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
       ...[{ recent: 15 }, { recent: 17, streak: 12 }, { recent: 19 }, { older: 95 }, { older: 97, streak: 8 }],
       ...[{ older: 99 }, { older: 81, recent: 15 }, { older: 82, recent: 16 }],
     ]
-    for (const failed of cases) {
-      const { streak = 0, recent = 0, older = 0 } = failed as { streak?: number; recent?: number; older?: number }
+    for (const [n, failed] of cases.entries()) {
+      const { streak = 0, recent = 0, older = 0 } = failed as Failed
       const untilLock = streak < 10 ? 10 - streak : 5 - (streak % 5)
       let left = Math.min(5, untilLock, 20 - recent, 100 - recent - older)
-      const { user, token, wrong, first } = await begin({ failed })
+      const { user, token, wrong, first, again } = await begin({ failed, known: n % 2 === 0 })
       const told = async () => (await call(two, '/login/2fa', { token })).body.challenge.attempts_remaining
       t.equal(first.body.challenge.attempts_remaining, left, JSON.stringify(failed))
-      t.equal((await login(two, user)).body.challenge.attempts_remaining, left, 'to whoever joins')
+      t.equal((await again(two)).body.challenge.attempts_remaining, left, 'to whoever joins')
       t.equal(await told(), left)
       while (left > 0) {
         left -= 1
@@ -202,56 +205,35 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
     }
   })
 
-  await t.test('on an account from before there were counters', async (t) => {
-    const { user, token, wrong, code } = await begin()
-    await sql('UPDATE factor_guards SET failed_at = NULL, locked_until = NULL WHERE user_id = $1', [user.id])
-    t.equal((await call(one, '/login/2fa', { token })).body.challenge.attempts_remaining, 5, 'nothing counts as 0')
-    t.match(await finish(one, token, wrong), { status: 422, body: { attempts_remaining: 4 } })
-    t.match(await guardOf(user), { streak: 1, failures: 1 })
-    await sql('UPDATE factor_guards SET failed_at = NULL WHERE user_id = $1', [user.id])
-    t.equal((await finish(one, token, code)).status, 200)
-    const row = await createUser(one)
-    await sql('DELETE FROM factor_guards WHERE user_id = $1', [row.id])
-    const answers = await together(6, (i) => login(replica(i), row))
-    t.same(
-      answers.map(({ status }) => status),
-      [200, 200, 200, 200, 200, 200],
-    )
-    await finish(one, answers[0]?.body.pending_token, wrongCode((await codeOf(row)) ?? ''))
-    t.match(await guardOf(row), { streak: 1, failures: 1 }, 'a missing row is made')
-  })
-  await t.test('by making the service fail after a try: what was charged stays charged', async (t) => {
+  await t.test('by making the service fail: no answer depends on a code whose try is not counted', async (t) => {
     const { user, token, wrong, code } = await begin()
     await sql(`CREATE FUNCTION refuse_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'full'; END $$`)
-    const refuse = (type: string) =>
+    const refuse = (types: string[]) =>
       sql(`CREATE TRIGGER refuse BEFORE INSERT ON audit_events FOR EACH ROW
-           WHEN (NEW.type = '${type}') EXECUTE FUNCTION refuse_rows()`)
+           WHEN (NEW.type = ANY ('{${types.join(',')}}')) EXECUTE FUNCTION refuse_rows()`)
     const allow = () => sql('DROP TRIGGER refuse ON audit_events')
 
-    await refuse('code.failed')
-    t.equal((await finish(one, token, wrong)).status, 500)
+    await refuse(['code.failed', 'login.succeeded'])
+    const answers = [await finish(one, token, wrong), await finish(one, token, code)]
     await allow()
-    t.equal(await attemptsOf(user), 1, 'on the challenge')
-    t.match(await guardOf(user), { streak: 1, failures: 1 }, 'and on the account')
-
-    await refuse('login.succeeded')
-    const broken = await finish(one, token, code)
-    await allow()
-    t.equal(broken.status, 500, 'no success without its audit row')
-    t.notOk('access_token' in broken.body)
-    t.same(await sql('SELECT FROM sessions WHERE user_id = $1', [user.id]), [], 'no session')
-    t.match(await guardOf(user), { streak: 2, failures: 2 }, 'the try stays counted')
+    const [ofWrong, ofRight] = answers.map(({ status, body: { instance, ...body } }) => ({ status, body }))
+    t.match(ofWrong, { status: 500, body: { code: 'internal_error' } })
+    t.same(ofRight, ofWrong, 'right or wrong is not to be told apart')
+    t.same(await sql('SELECT FROM sessions WHERE user_id = $1', [user.id]), [], 'no session without its audit row')
+    t.equal(await attemptsOf(user), 0)
+    t.match(await finish(two, token, wrong), { status: 422, body: { attempts_remaining: 4 } })
+    t.match(await guardOf(user), { streak: 1, failures: 1 })
     t.equal((await finish(two, token, code)).status, 200, 'and the code is still good')
-    t.match(await guardOf(user), { streak: 0, failures: 2 })
+    t.match(await guardOf(user), { streak: 0, failures: 1 })
   })
 
   await t.test('by the end of summer time: 30 days are 720 hours in every time zone', async (t) => {
     const [row] = await sql<{ locked: boolean; left: number }>(
       `WITH zone AS (SELECT set_config('TimeZone', 'Europe/Berlin', false)),
-         row AS (SELECT ('00000000-0000-0000-0000-000000000000', 0, array_fill('2026-03-15T12:00:00Z'::timestamptz, ARRAY[100]),
-           NULL)::factor_guards AS g FROM zone)
-       SELECT factor_locked_until(g, '2026-03-15T12:00:00Z'::timestamptz + interval '719 hours 59 minutes') IS NOT NULL AS locked,
-         factor_tries_left(g, '2026-03-15T12:00:00Z'::timestamptz + interval '720 hours') AS left FROM row`,
+         row AS (SELECT ('00000000-0000-0000-0000-000000000000', false, 0,
+           array_fill('2026-03-15T12:00:00Z'::timestamptz, ARRAY[100]), NULL)::factor_guards AS g FROM zone)
+       SELECT codes_locked_until(g, '2026-03-15T12:00:00Z'::timestamptz + interval '719 hours 59 minutes') IS NOT NULL AS locked,
+         codes_left(g, true, '2026-03-15T12:00:00Z'::timestamptz + interval '720 hours') AS left FROM row`,
     )
     await sql('RESET TimeZone')
     t.same(row, { locked: true, left: 10 })
@@ -260,12 +242,15 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
   /** When each try was compared, in seconds of the simulated time. */
   type Guess = { from: number; to: number }
 
+  type Campaign = { days: number; device?: string | undefined; owner?: () => Promise<Answer> }
+
   /**
-   * The greediest thief: has the password, any number of addresses, both replicas, bursts of any size; comes back the
-   * moment he is allowed to. Ends after `days`, or when no waiting helps any more.
+   * The greediest thief: has the password (and a stolen `device`, which makes him known), any number of addresses, both
+   * replicas, bursts of any size; comes back the moment he is allowed to. Once a day the owner signs in meanwhile.
    */
-  const attack = async (user: TestUser, days: number, owner: { signsInDaily: boolean }): Promise<Guess[]> => {
+  const attack = async (user: TestUser, { days, device, owner }: Campaign) => {
     const guesses: Guess[] = []
+    const visits: Answer[] = []
     let aged = 0
     const start = performance.now()
     const now = (): number => aged + (performance.now() - start) / 1_000
@@ -276,62 +261,110 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
       )
       return row?.n ?? 0
     }
-    let ownerComes = day
-    /** Comes in the first moment he may, and ends the streak; returns after how many seconds he comes again. */
-    const signInOwner = async (): Promise<number> => {
-      const first = await login(one, user)
-      if (first.status !== 200) return first.body.retry_after ?? day
-      await finish(one, first.body.pending_token, (await codeOf(user)) ?? '')
-      return day
-    }
-    let burst = owner.signsInDaily ? 60 : 300
+    const body = device === undefined ? {} : { device_token: device }
+    let ownerComes = day / 2
+    let burst = 60
     while (now() < days * day) {
       const from = now()
       const before = await compared()
-      const answers = await together(4, (i) => login(replica(i), user, { from: elsewhere() }))
-      const tokens = answers.flatMap(({ body }) => (body.pending_token ? [body.pending_token as string] : []))
-      if (tokens.length > 0) {
-        const wrong = wrongCode((await codeOf(user)) ?? '')
-        const tries = await together(burst, (i) =>
-          finish(replica(i), tokens[i % tokens.length] as string, wrong, { from: elsewhere() }),
-        )
+      const address = elsewhere()
+      const answers = await together(4, (i) => login(replica(i), user, { from: address, body }))
+      const begun = answers.filter(({ status }) => status === 200)
+      if (begun.length > 0) {
+        const tries = await together(burst, (i) => {
+          const mine = begun[i % begun.length] as Answer
+          return finish(replica(i), mine.body.pending_token, wrongCode(codeOf(one, mine)), { from: elsewhere() })
+        })
         answers.push(...tries)
         burst = 8
       }
       for (let i = await compared(); i > before; i--) guesses.push({ from, to: now() })
       const refusals = answers.filter(({ status }) => status === 429)
-      if (refusals.length > 0 && refusals.every(({ body }) => body.retry_after === undefined)) break
-      const told = refusals.map(({ body }) => (body.retry_after as number | undefined) ?? Number.POSITIVE_INFINITY)
-      const wait = Math.min(...told, Math.max(ownerComes - now(), 1))
+      if (refusals.some(({ body: { retry_after } }) => retry_after === undefined))
+        throw new Error('a lock without an end')
+      const wait = Math.min(...refusals.map((refusal) => refusal.body.retry_after), Math.max(ownerComes - now(), 1))
       await passTime(one, wait)
       aged += wait
-      if (now() >= ownerComes) ownerComes = now() + (owner.signsInDaily ? await signInOwner() : day)
+      if (now() < ownerComes) continue
+      const visit = await owner?.()
+      if (visit) visits.push(visit)
+      // Whoever is refused comes in the first moment he may.
+      ownerComes = visit === undefined || visit.status === 200 ? ownerComes + day : now() + visit.body.retry_after
     }
-    return guesses
+    return { guesses, visits }
   }
   /** The most tries in any window of so many seconds. */
   const most = (guesses: Guess[], seconds: number): number =>
     Math.max(...guesses.map(({ from }) => guesses.filter((it) => it.from >= from && it.to < from + seconds).length))
 
-  await t.test('with any number of machines: 20 tries in any 24 hours, 100 in any 30 days', async (t) => {
-    const codes = 10 ** services.oneTimeCodes.length
-    const daily = await createUser(one)
-    const withOwner = await attack(daily, 40, { signsInDaily: true })
-    t.equal(most(withOwner, day), 20, '20 in any 24 hours, and no fewer: the thief did what he could')
-    t.equal(most(withOwner, 30 * day), 100, '100 in any 30 days, although the owner signs in every day')
-    t.equal(withOwner.length, 200, 'and as many after 30 days')
-    const [{ n: signIns = 0 } = {}] = await sql<{ n: number }>(
-      'SELECT count(*)::integer AS n FROM challenges WHERE user_id = $1 AND consumed_at IS NOT NULL',
-      [daily.id],
+  const codes = 10 ** services.oneTimeCodes.length
+  /** Both steps, `device`: of the owner. */
+  const enter = async (user: TestUser, device?: string): Promise<Answer> => {
+    const first = await login(two, user, {
+      from: elsewhere(),
+      ...(device !== undefined && { body: { device_token: device } }),
+    })
+    if (first.status !== 200) return first
+    return finish(one, first.body.pending_token, codeOf(one, first), { from: elsewhere() })
+  }
+  /** The owner was never kept waiting. */
+  const cameEveryDay = (t: Test, visits: Answer[], days: number): void => {
+    t.ok(visits.length >= days - 1, `visits: ${visits.length}`)
+    t.same(
+      visits.filter(({ status }) => status !== 200).map(({ body }) => body),
+      [],
+      'the owner came in every day',
     )
-    t.ok(signIns >= 8, 'the owner did sign in, as often as he was let')
-    t.equal(codes / most(withOwner, day), 50_000, 'at most a 1 in 50,000 chance per day')
-    t.equal(codes / most(withOwner, 30 * day), 10_000, 'and 1 in 10,000 per 30 days')
+  }
+  const published = (t: Test, guesses: Guess[]): void => {
+    t.equal(most(guesses, day), 20, '20 in any 24 hours, and no fewer: the thief did what he could')
+    t.equal(most(guesses, 30 * day), 100, '100 in any 30 days')
+    t.equal(codes / most(guesses, day), 50_000, 'at most a 1 in 50,000 chance per day')
+    t.equal(codes / most(guesses, 30 * day), 10_000, 'and 1 in 10,000 per 30 days')
+  }
 
-    const away = await createUser(one)
-    const alone = await attack(away, 400, { signsInDaily: false })
-    t.equal(most(alone, day), 20)
-    t.equal(alone.length, 100, 'while the owner stays away: 100 in all, and then never again')
-    t.equal((await guardOf(away)).streak, 100)
+  await t.test('as a stranger with any number of machines: 20 in any 24 hours, 100 in any 30 days', async (t) => {
+    const user = await createUser(one)
+    const { device } = await becomeKnown(one, user)
+    const { guesses, visits } = await attack(user, { days: 35, owner: () => enter(user, device) })
+    published(t, guesses)
+    cameEveryDay(t, visits, 35)
+    t.match(await guardOf(user, true), { streak: 0, failures: 0 }, 'and nothing was counted of the known device')
   })
+
+  await t.test('as a stranger while the owner signs in on new devices, which ends the streak every time', async (t) => {
+    const user = await createUser(one)
+    const { guesses, visits } = await attack(user, { days: 40, owner: () => enter(user) })
+    published(t, guesses)
+    t.equal(guesses.length, 200, 'and as many after 30 days')
+    t.ok(visits.filter(({ status }) => status === 200).length >= 8, 'the owner did sign in, as often as he was let')
+  })
+
+  await t.test('with a stolen device too: the same numbers, and the owner comes in on a new one', async (t) => {
+    const user = await createUser(one)
+    const { device } = await becomeKnown(one, user)
+    const owner = async (): Promise<Answer> => {
+      const answer = await enter(user)
+      // Of more than 20 devices the stolen one would go first.
+      await sql('DELETE FROM devices WHERE user_id = $1 AND token_hash <> sha256($2)', [user.id, Buffer.from(device)])
+      return answer
+    }
+    const { guesses, visits } = await attack(user, { days: 35, device, owner })
+    published(t, guesses)
+    cameEveryDay(t, visits, 35)
+    t.match(await guardOf(user), { streak: 0, failures: 0 }, 'and nothing was counted of strangers')
+  })
+
+  await t.test(
+    'while nobody signs in: the wait grows to a day, the numbers hold, and it never ends for good',
+    async (t) => {
+      const user = await createUser(one)
+      const { guesses } = await attack(user, { days: 70 })
+      published(t, guesses)
+      t.ok((guesses.at(-1)?.from ?? 0) > 68 * day)
+      t.ok((await guardOf(user)).streak > 100)
+      await passTime(one, 30 * day)
+      t.equal((await enter(user)).status, 200, 'the owner gets in when it is over, on a new device too')
+    },
+  )
 })

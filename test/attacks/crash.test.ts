@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { bringUpToDate, openDatabase } from '../../src/store/open.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
+import { codeOf, loader } from '../helpers/program.ts'
 import { reconcile } from '../helpers/reconcile.ts'
 import { runService } from '../helpers/service-process.ts'
 import { type Answer, codeFor, createUser, finish, login, signIn, type TestUser, wrongCode } from '../helpers/story.ts'
@@ -32,7 +33,6 @@ type Left = { user: TestUser; pending: string; code: string }
 
 const names = Object.keys(cases) as Case[]
 const folder = mkdtempSync(join(tmpdir(), 'doorstep-crash-'))
-const program = fileURLToPath(new URL('../helpers/crashing-service.ts', import.meta.url))
 const repository = fileURLToPath(new URL('../../', import.meta.url))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -98,7 +98,7 @@ t.test('a service that is killed in the middle of logins', async (t) => {
     for (let count = 0; count < 20; count += 1) crowd.push(await createUser(doorstep))
   })
 
-  const service = runService(t, ['--import', 'tsx', program], {
+  const service = runService(t, [...loader, codeOf('test/helpers/crashing-service.ts')], {
     cwd: repository,
     env: {
       ...testKeys,

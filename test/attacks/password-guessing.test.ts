@@ -5,9 +5,14 @@ import { buildApp } from '../../src/app.ts'
 import { Problem } from '../../src/errors.ts'
 import { canonicalEmail } from '../../src/security/email.ts'
 import { anyText } from '../helpers/any-text.ts'
+import { becomeKnown } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
+import { part } from '../helpers/forge.ts'
 import {
   countedFor,
+  countedUnder,
+  deviceKey,
+  emailKey,
   evaluations,
   forget,
   freshAddress,
@@ -15,11 +20,13 @@ import {
   guess,
   lockOut,
   passTime,
+  passTimeUnder,
   waitOutLock,
   watchHashing,
   wrongPassword,
 } from '../helpers/password-guesses.ts'
 import { type Answer, createUser, login, type TestUser, textsTo } from '../helpers/story.ts'
+import { tally } from '../helpers/together.ts'
 
 t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
@@ -32,51 +39,49 @@ const day = 86_400
 const inParallel = <T>(count: number, work: (n: number) => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: count }, (_, n) => work(n)))
 
-const tally = (answers: Answer[]): Record<string, number> => {
-  const counts: Record<string, number> = {}
-  for (const { status, body } of answers) {
-    const kind = status === 200 ? '200' : `${status} ${body.code}`
-    counts[kind] = (counts[kind] ?? 0) + 1
-  }
-  return counts
-}
+/** A wrong password with a device token. */
+const guessFrom = (device: string, { email }: Pick<TestUser, 'email'>): Promise<Answer> =>
+  login(doorstep, { email, password: wrongPassword }, { from: freshAddress(), body: { device_token: device } })
 
 const failuresRecordedFor = async ({ id }: Pick<TestUser, 'id'>): Promise<number> =>
   (await sql(`SELECT FROM audit_events WHERE type = 'login.failed' AND user_id = $1`, [id])).length
 
+/** The lengths of the locks, and what they are told to be: a slow machine may be some seconds late to look. */
+const isAbout = (seconds: number | null, expected: number | null): boolean =>
+  expected === null ? seconds === null : seconds !== null && seconds <= expected && seconds > expected - 15
+
 t.test(
-  'every failure from the 5th on starts a wait that doubles to an hour, for real and made-up e-mails (SEC-11, SEC-12)',
+  'every failure from the 5th on starts a wait that doubles to an hour: for a real e-mail, a made-up one, a device (SEC-11, SEC-12)',
   async (t) => {
     const user = await createUser(doorstep)
-    for (const [name, email] of [
-      ['real', user.email],
-      ['made up', ghostEmail()],
-    ] as const) {
-      const waits: (number | null)[] = []
-      for (let n = 1; n <= 14; n += 1) {
-        t.equal((await guess(doorstep, email)).status, 401, `${name}: guess ${n} is evaluated`)
-        const { lockSeconds, failures } = await countedFor(doorstep, email)
-        t.equal(failures, n)
-        waits.push(lockSeconds)
+    const { device } = await becomeKnown(doorstep, user)
+    const ghost = ghostEmail()
+    const targets: [string, Buffer, () => Promise<Answer>][] = [
+      ['real', emailKey(doorstep, user.email), () => guess(doorstep, user.email)],
+      ['made up', emailKey(doorstep, ghost), () => guess(doorstep, ghost)],
+      ['device', deviceKey(device), () => guessFrom(device, user)],
+    ]
+    // An hour and three minutes have passed when the 12th comes: one failure is forgotten, and so is one in each hour of waiting.
+    const waits = [null, null, null, null, 30, 60, 120, 240, 480, 960, 1_920, 1_920, 3_600, 3_600, 3_600]
+    for (const [name, key, next] of targets) {
+      for (const [n, expected] of waits.entries()) {
+        t.equal((await next()).status, 401, `${name}: guess ${n + 1} is evaluated`)
+        const { lockSeconds } = await countedUnder(doorstep, key)
+        t.ok(isAbout(lockSeconds, expected), `${name}: guess ${n + 1} locks for ${expected} s (${lockSeconds})`)
         if (lockSeconds === null) continue
-        const refused = await guess(doorstep, email)
+        const refused = await next()
         t.match(refused, { status: 429, body: { code: 'login_locked' } })
-        const { retry_after: told } = refused.body
-        t.ok(told <= lockSeconds && told > lockSeconds - 10, `${name}: told to wait ${told} of ${lockSeconds} s`)
-        await passTime(doorstep, email, lockSeconds)
+        t.ok(isAbout(refused.body.retry_after, expected), `${name}: told to wait ${refused.body.retry_after} s`)
+        await waitOutLock(doorstep, key)
       }
-      t.same(waits, [null, null, null, null, 30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600], name)
     }
-
-    const owner = await login(doorstep, user)
-    t.equal(owner.status, 200, 'the right password ends the row')
-    t.same(await countedFor(doorstep, user.email), { failures: 0, in_flight: 0, lockSeconds: null, remaining: null })
+    t.equal((await login(doorstep, user)).status, 200, 'the right password is free at the end of it')
   },
 )
 
-t.test('a greedy attacker gets 34 guesses on the first day and 24 on any other (SEC-12, SEC-17)', async (t) => {
+t.test('a greedy attacker gets 35 guesses on the first day and 24 on any other (SEC-12, SEC-17)', async (t) => {
   const user = await createUser(doorstep)
-  const identifier = services.loginThrottle.identify(user.email)
+  const key = emailKey(doorstep, user.email)
   const guessedAt: number[] = []
   let now = 0
   let refusedInARow = 0
@@ -94,22 +99,56 @@ t.test('a greedy attacker gets 34 guesses on the first day and 24 on any other (
       now += answer.body.retry_after
     }
   }
-  t.equal(guessedAt.length, 34, 'guesses on the first day')
+  // What the machine takes is time too: the last of the day may fall into the next.
+  t.ok(guessedAt.length === 35 || guessedAt.length === 34, `guesses on the first day: ${guessedAt.length}`)
 
   // The other 29 days without what surrounds the counter, which is what lets a guess through.
+  const text = services.challengeRules.textBudget('192.0.2.1')
   while (now < 30 * day) {
-    await services.loginThrottle.charge(identifier)
+    await services.store.throttle.begin(user.email, key, null, text)
     guessedAt.push(now)
-    const lockSeconds = await waitOutLock(doorstep, user.email)
+    const lockSeconds = await waitOutLock(doorstep, key)
     if (lockSeconds > 3_600) throw new Error(`a lock of ${lockSeconds} s`)
     now += lockSeconds
   }
   const mostIn24Hours = (times: number[]): number =>
     Math.max(...times.map((from) => times.filter((at) => at >= from && at < from + day).length))
-  t.equal(mostIn24Hours(guessedAt), 34, 'in any 24 hours')
-  t.equal(mostIn24Hours(guessedAt.filter((at) => at >= day)), 24, 'in any 24 hours after the first')
+  const most = mostIn24Hours(guessedAt)
+  t.ok(most === 35 || most === 34, `in any 24 hours: ${most}`)
+  const later = mostIn24Hours(guessedAt.filter((at) => at >= day))
+  t.ok(later === 24 || later === 25, `in any 24 hours after the first: ${later}`)
 
   t.equal((await login(doorstep, user)).status, 200, 'no lock is for good: the owner gets in at the end of this one')
+})
+
+t.test('a typo a day never adds up: every counter forgets one failure an hour (SEC-102)', async (t) => {
+  const user = await createUser(doorstep)
+  const { device } = await becomeKnown(doorstep, user)
+  const ghost = ghostEmail()
+  const targets: [string, Buffer, () => Promise<Answer>][] = [
+    ['a real e-mail', emailKey(doorstep, user.email), () => guess(doorstep, user.email)],
+    ['a made-up e-mail', emailKey(doorstep, ghost), () => guess(doorstep, ghost)],
+    ['a device', deviceKey(device), () => guessFrom(device, user)],
+  ]
+  for (const [name, key, next] of targets) {
+    for (let n = 1; n <= 15; n += 1) {
+      t.equal((await next()).status, 401)
+      t.same(await countedUnder(doorstep, key), { failures: 1, lockSeconds: null }, `${name}: typo ${n}`)
+      await passTimeUnder(doorstep, key, day)
+    }
+    for (let n = 1; n <= 4; n += 1) await next()
+    await passTimeUnder(doorstep, key, 3_500)
+    t.equal((await countedUnder(doorstep, key)).failures, 4, `${name}: nothing is forgotten before the hour is over`)
+    await passTimeUnder(doorstep, key, 100)
+    t.equal((await countedUnder(doorstep, key)).failures, 3, `${name}: and one when it is`)
+    await passTimeUnder(doorstep, key, 1_800)
+    t.equal((await next()).status, 401)
+    t.same(await countedUnder(doorstep, key), { failures: 4, lockSeconds: null }, 'so that this is the fourth')
+    await passTimeUnder(doorstep, key, 1_850)
+    t.equal((await countedUnder(doorstep, key)).failures, 3, 'the hour that had begun went on')
+    await passTimeUnder(doorstep, key, 50 * 3_600)
+    t.same(await countedUnder(doorstep, key), { failures: 0, lockSeconds: null }, 'and in the end all are forgotten')
+  }
 })
 
 t.test('200 wrong passwords at once, from 200 addresses over two instances, are 5 guesses (SEC-13)', async (t) => {
@@ -120,14 +159,21 @@ t.test('200 wrong passwords at once, from 200 addresses over two instances, are 
     const answers = await inParallel(crowd, (n) => guess(instanceOf(n), user.email))
     const evaluated = evaluations(...instances) - before
     const counted = await countedFor(doorstep, user.email)
-    const { '401 invalid_credentials': failed = 0, '429 login_locked': locked = 0, ...others } = tally(answers)
+    const { '401 invalid_credentials': failed = 0, ...refused } = tally(answers)
     t.ok(counted.failures <= 5, `counted: ${counted.failures}`)
     t.ok(evaluated <= counted.failures, `evaluated: ${evaluated}`)
     t.ok(failed <= evaluated && (await failuresRecordedFor(user)) <= evaluated)
+    // More than 64 in line for one e-mail are told to come again, whoever the e-mail belongs to.
+    const { '429 login_locked': locked = 0, '503 busy': busy = 0, ...others } = refused
 
     if (others['503 unavailable'] !== undefined && crowd > 40) continue
-    t.same({ failed, locked, evaluated, others }, { failed: 5, locked: crowd - 5, evaluated: 5, others: {} })
-    t.match(counted, { failures: evaluated, in_flight: 0, lockSeconds: 30 })
+    t.same(
+      { failed, refused: locked + busy, evaluated, others },
+      { failed: 5, refused: crowd - 5, evaluated: 5, others: {} },
+    )
+    t.ok(busy <= Math.max(0, crowd - 2 * 64), `busy: ${busy}`)
+    t.equal(counted.failures, evaluated)
+    t.ok(isAbout(counted.lockSeconds, 30))
     t.equal(await failuresRecordedFor(user), evaluated, 'each with its audit row')
     break
   }
@@ -169,52 +215,50 @@ t.test('trying in the lock prolongs nothing, so nobody can keep the owner out (S
   t.same(tally(answers), { '429 login_locked': 100 })
   t.same(await stored(), before, 'nothing was counted or moved')
 
-  t.equal((await countedFor(doorstep, user.email)).lockSeconds, 30)
-  await passTime(doorstep, user.email, 20)
+  const { lockSeconds } = await countedFor(doorstep, user.email)
+  if (lockSeconds === null) throw new Error('this machine took longer than the lock')
+  await passTime(doorstep, user.email, lockSeconds - 10)
   t.match(await login(doorstep, user), { status: 429 }, 'locked still')
   await passTime(doorstep, user.email, 10)
   t.equal((await login(doorstep, user)).status, 200, 'free after 30 s')
 })
 
-t.test('50 right passwords at once over two instances: fifty answers, one challenge, one text', async (t) => {
-  const user = await createUser(doorstep)
-  const answers = await inParallel(50, (n) => login(instanceOf(n), user, { from: freshAddress() }))
-  t.same(tally(answers), { 200: 50 })
-  const texts = instances.flatMap((instance) => textsTo(instance, user.phone))
-  t.equal(texts.length, 1)
-  const challengeOf = ({ body }: Answer): string =>
-    JSON.parse(Buffer.from(body.pending_token.split('.')[1], 'base64url').toString()).cid
-  t.equal(new Set(answers.map(challengeOf)).size, 1)
-  t.equal((await sql('SELECT FROM challenges WHERE user_id = $1', [user.id])).length, 1)
-  t.match(await countedFor(doorstep, user.email), { failures: 0, in_flight: 0, lockSeconds: null })
-})
+t.test(
+  '50 right passwords at once of one client, over two instances: fifty answers, one challenge, one text',
+  async (t) => {
+    const user = await createUser(doorstep)
+    const answers = await inParallel(50, (n) => login(instanceOf(n), user))
+    t.same(tally(answers), { 200: 50 })
+    const texts = instances.flatMap((instance) => textsTo(instance, user.phone))
+    t.equal(texts.length, 1)
+    t.equal(new Set(answers.map(({ body }) => part(body.pending_token, 1).cid)).size, 1)
+    t.equal((await sql('SELECT FROM challenges WHERE user_id = $1', [user.id])).length, 1)
+    t.same(await countedFor(doorstep, user.email), { failures: 0, lockSeconds: null })
+  },
+)
 
 t.test('up to 4 wrong passwords in the crowd do not keep one right one out', async (t) => {
   const user = await createUser(doorstep)
-  const answers = await inParallel(24, (n) =>
-    n % 6 === 0 ? guess(instanceOf(n), user.email) : login(instanceOf(n), user, { from: freshAddress() }),
-  )
+  const answers = await inParallel(24, (n) => (n % 6 === 0 ? guess(doorstep, user.email) : login(doorstep, user)))
   t.same(tally(answers), { 200: 20, '401 invalid_credentials': 4 })
 })
 
-t.test('guesses hidden among right passwords are no more than 5 between two of them', async (t) => {
+t.test('guesses hidden among right passwords are 5, as if those had not been there (SEC-102)', async (t) => {
   const user = await createUser(doorstep)
   const before = evaluations(...instances)
   const isRight = (n: number): boolean => n % 4 === 3
   const answers = await inParallel(60, (n) =>
-    isRight(n) ? login(instanceOf(n), user, { from: freshAddress() }) : guess(instanceOf(n), user.email),
+    isRight(n) ? login(instanceOf(n), user) : guess(instanceOf(n), user.email),
   )
   const counts = tally(answers)
   const [right, wrong] = [counts['200'] ?? 0, counts['401 invalid_credentials'] ?? 0]
   t.equal(right + wrong + (counts['429 login_locked'] ?? 0), 60, JSON.stringify(counts))
   t.equal(evaluations(...instances) - before, right + wrong)
-  t.ok(right + wrong <= 5 * (right + 1), `${right} right, ${wrong} wrong`)
+  t.equal(wrong, 5, `${right} right, ${wrong} wrong`)
   t.equal(await failuresRecordedFor(user), wrong)
   for (const [n, { status }] of answers.entries()) t.not(status, isRight(n) ? 401 : 200)
 
-  const { failures, in_flight } = await countedFor(doorstep, user.email)
-  t.ok(failures <= 5)
-  t.equal(in_flight, 0, 'nothing is left open')
+  t.equal((await countedFor(doorstep, user.email)).failures, 5, 'a right one gave back its own charge and no more')
   await passTime(doorstep, user.email, 30)
   t.equal((await login(doorstep, user)).status, 200, 'the right one gets in after the wait at the latest')
 })
@@ -243,8 +287,8 @@ t.test('a login refused because the line is full costs no try and starts no wait
   open()
   await occupant
 
-  t.match(await countedFor(doorstep, user.email), { failures: 0, in_flight: 0, lockSeconds: null })
-  t.match(await countedFor(doorstep, veteran.email), { failures: before.failures, in_flight: 0 })
+  t.match(await countedFor(doorstep, user.email), { failures: 0, lockSeconds: null })
+  t.match(await countedFor(doorstep, veteran.email), { failures: before.failures, lockSeconds: null })
   for (const { email, password } of [user, veteran]) {
     t.equal((await login(narrow, { email, password })).status, 200, 'and the next one is evaluated')
   }
@@ -410,7 +454,11 @@ t.test('a thief with the old password cannot bring it back by logging in while i
   const hash: typeof services.passwordHash.hash = async (password) => {
     renewals += 1
     const changed = { password_hash: newHash }
-    await services.store.accounts.change(user.email, changed, { type: 'user.changed', outcome: 'password' })
+    const identifiers = services.loginThrottle.identifyAll(user.email)
+    await services.store.accounts.change(user.email, identifiers, changed, {
+      type: 'user.changed',
+      outcome: 'password',
+    })
     return services.passwordHash.hash(password)
   }
   const app = await buildApp({ ...services, passwordHash: { ...services.passwordHash, hash } })
@@ -432,5 +480,5 @@ t.test('a right password gets in even when there is no room to renew its hash', 
   t.teardown(() => app.close())
   t.equal((await login({ app }, user)).status, 200)
   t.equal(await storedHash(user), old, 'another login will renew it')
-  t.match(await countedFor(doorstep, user.email), { failures: 0, in_flight: 0, lockSeconds: null })
+  t.match(await countedFor(doorstep, user.email), { failures: 0, lockSeconds: null })
 })

@@ -14,10 +14,13 @@ export async function passTime({ sql }: Pick<Doorstep, 'sql'>, seconds: number):
          expires_at = expires_at - by, ends_at = ends_at - by, consumed_at = consumed_at - by,
          superseded_at = superseded_at - by FROM age),
        texts AS (UPDATE sms_messages SET reserved_at = reserved_at - by FROM age),
+       totals AS (UPDATE text_totals SET counted_at = counted_at - by FROM age),
        known AS (UPDATE devices SET created_at = created_at - by, last_used_at = last_used_at - by,
          expires_at = expires_at - by, trusted_until = trusted_until - by FROM age)
      UPDATE sessions SET created_at = created_at - by, authenticated_at = authenticated_at - by,
-       expires_at = expires_at - by, ended_at = ended_at - by FROM age`,
+       rotated_at = rotated_at - by, last_used_at = last_used_at - by, idle_until = idle_until - by,
+       expires_at = expires_at - by, ended_at = ended_at - by,
+       proofs_failed_at = ARRAY(SELECT f - by FROM unnest(proofs_failed_at) AS f) FROM age`,
     [seconds],
   )
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import argon2 from 'argon2'
 import type { Test } from 'tap'
 import { canonicalEmail } from '../../src/security/email.ts'
@@ -28,41 +29,57 @@ export function ghostEmail(): string {
   return `none-${String(ghostsGiven).padStart(12, '0')}@example.com`
 }
 
-/** What is counted for an e-mail. `lockSeconds`: the length of the newest lock; `remaining`: what is left of it. */
-export type Counted = { failures: number; in_flight: number; lockSeconds: number | null; remaining: number | null }
+/** What is counted under a key. `failures`: those not forgotten yet; `lockSeconds`: what is left of a lock, null without one. */
+export type Counted = { failures: number; lockSeconds: number | null }
 
-export async function countedFor({ services, sql }: Tested, email: string): Promise<Counted> {
+/** The key of strangers at an e-mail. */
+export const emailKey = ({ services }: Pick<Doorstep, 'services'>, email: string): Buffer =>
+  services.loginThrottle.identifyAll(canonicalEmail(email))[0] as Buffer
+
+/** The key of a device. */
+export const deviceKey = (token: string): Buffer => createHash('sha256').update(token).digest()
+
+export async function countedUnder({ sql }: Pick<Doorstep, 'sql'>, key: Buffer): Promise<Counted> {
   const [row] = await sql<Counted>(
-    `SELECT failures, in_flight, round(extract(epoch FROM locked_until - charged_at))::integer AS "lockSeconds",
-            extract(epoch FROM locked_until - clock_timestamp())::float AS remaining
-     FROM login_throttles WHERE identifier = $1`,
-    [identifierOf(services, email)],
+    `SELECT remembered_failures(l, clock_timestamp()) AS failures,
+       nullif(greatest(extract(epoch FROM locked_until - clock_timestamp()), 0), 0)::float AS "lockSeconds"
+     FROM login_throttles l WHERE identifier = $1`,
+    [key],
   )
-  return row ?? { failures: 0, in_flight: 0, lockSeconds: null, remaining: null }
+  return row ?? { failures: 0, lockSeconds: null }
 }
 
-/** Lets time pass for what is counted for an e-mail. */
-export async function passTime({ services, sql }: Tested, email: string, seconds: number): Promise<void> {
+/** What is counted of strangers at an e-mail. */
+export const countedFor = (doorstep: Tested, email: string): Promise<Counted> =>
+  countedUnder(doorstep, emailKey(doorstep, email))
+
+/** Lets time pass for what is counted under a key. */
+export async function passTimeUnder({ sql }: Pick<Doorstep, 'sql'>, key: Buffer, seconds: number): Promise<void> {
   await sql(
-    `UPDATE login_throttles SET charged_at = charged_at - $2 * interval '1 second',
-            locked_until = locked_until - $2 * interval '1 second' WHERE identifier = $1`,
-    [identifierOf(services, email), seconds],
+    `UPDATE login_throttles SET counted_from = counted_from - $2 * interval '1 second',
+       locked_until = locked_until - $2 * interval '1 second' WHERE identifier = $1`,
+    [key, seconds],
   )
 }
 
-/** Lets the lock of an e-mail run to its very end. How long it was, in seconds. */
-export async function waitOutLock({ services, sql }: Tested, email: string): Promise<number> {
+/** Lets time pass for what is counted of strangers at an e-mail. */
+export const passTime = (doorstep: Tested, email: string, seconds: number): Promise<void> =>
+  passTimeUnder(doorstep, emailKey(doorstep, email), seconds)
+
+/** Lets the lock under a key run to its very end. How long it still was, in seconds. */
+export async function waitOutLock({ sql }: Pick<Doorstep, 'sql'>, key: Buffer): Promise<number> {
   const [row] = await sql<{ seconds: number }>(
-    `UPDATE login_throttles SET charged_at = charged_at - (locked_until - charged_at), locked_until = charged_at
-     WHERE identifier = $1 RETURNING round(extract(epoch FROM locked_until - charged_at))::integer AS seconds`,
-    [identifierOf(services, email)],
+    `WITH rest AS (SELECT locked_until - clock_timestamp() AS by FROM login_throttles WHERE identifier = $1)
+     UPDATE login_throttles SET counted_from = counted_from - by, locked_until = locked_until - by FROM rest
+     WHERE identifier = $1 RETURNING extract(epoch FROM by)::float AS seconds`,
+    [key],
   )
-  if (row?.seconds == null) throw new Error(`${email} is not locked`)
-  return row.seconds
+  if (row?.seconds == null) throw new Error('not locked')
+  return Math.max(0, row.seconds)
 }
 
-export async function forget({ services, sql }: Tested, email: string): Promise<void> {
-  await sql('DELETE FROM login_throttles WHERE identifier = $1', [identifierOf(services, email)])
+export async function forget(doorstep: Tested, email: string): Promise<void> {
+  await doorstep.sql('DELETE FROM login_throttles WHERE identifier = $1', [emailKey(doorstep, email)])
 }
 
 /** Five wrong passwords: the e-mail is then locked for 30 s. */
@@ -88,8 +105,4 @@ export function watchHashing(t: Test, around: (compute: () => Promise<unknown>) 
       around(() => real(...args))
   Object.assign(argon2, { hash: wrap(hash), verify: wrap(verify) })
   t.teardown(() => Object.assign(argon2, { hash, verify }))
-}
-
-function identifierOf(services: Tested['services'], email: string): Buffer {
-  return services.loginThrottle.identify(canonicalEmail(email))
 }

@@ -284,11 +284,12 @@ BEGIN
   WHERE id = the_user;
   UPDATE challenges SET superseded_at = t WHERE user_id = the_user AND consumed_at IS NULL AND superseded_at IS NULL;
   UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
-  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
+  -- Counters before devices, as a login that begins takes them.
   IF p_change ?| ARRAY['password_hash', 'phone'] THEN
     PERFORM forget_password_failures(the_user, p_identifiers);
     PERFORM forget_code_failures(the_user);
   END IF;
+  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
   PERFORM record_event(p_event, the_user);
   RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
 END $$;
@@ -342,6 +343,8 @@ CREATE OR REPLACE FUNCTION forget_user() RETURNS trigger LANGUAGE plpgsql SET se
 DECLARE
   nobody uuid := gen_random_uuid();
 BEGIN
+  -- What a login is adding at this moment goes as well. Whoever deletes should have locked the account before the row.
+  PERFORM pg_advisory_xact_lock(uuid_hash_extended(OLD.id, 0));
   DELETE FROM challenges WHERE user_id = OLD.id;
   DELETE FROM sms_messages WHERE user_id = OLD.id;
   DELETE FROM sessions WHERE user_id = OLD.id;
@@ -548,7 +551,11 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(refused_until, clock_timestamp()));
   END IF;
   IF d.id IS NOT NULL THEN
-    UPDATE devices SET failures = failures + 1 WHERE id = d.id;
+    UPDATE devices SET failures = failures + 1 WHERE id = d.id AND failures < 20;
+    -- Somebody else is making its last guess at this moment.
+    IF NOT FOUND THEN
+      RETURN jsonb_build_object('outcome', 'locked', 'retry_after', 1);
+    END IF;
   END IF;
   RETURN jsonb_build_object('outcome', 'charged',
     'account', CASE WHEN u.id IS NOT NULL THEN account_state(u) END,
@@ -594,13 +601,13 @@ CREATE OR REPLACE FUNCTION failures_since(g factor_guards, p_since timestamptz) 
   SELECT coalesce(cardinality(g.failed_at) - width_bucket(p_since, g.failed_at), 0)
 $$;
 
--- How many codes may still be tried before one of those limits locks them.
-CREATE OR REPLACE FUNCTION codes_left(g factor_guards, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+-- How many codes may still be tried before one of those limits locks them; p_streak: whether they make the streak longer.
+CREATE OR REPLACE FUNCTION codes_left(g factor_guards, p_streak boolean, p_now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
   SELECT CASE
     WHEN g.user_id IS NULL THEN 10
     WHEN codes_locked_until(g, p_now) IS NOT NULL THEN 0
     ELSE least(
-      CASE WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
+      CASE WHEN NOT p_streak THEN NULL WHEN g.streak < 10 THEN 10 - g.streak ELSE 5 - g.streak % 5 END,
       20 - failures_since(g, p_now - interval '24 hours'),
       100 - failures_since(g, p_now - interval '720 hours')) END
 $$;
@@ -640,7 +647,8 @@ BEGIN
     'code_expires_in', greatest(0, floor(extract(epoch FROM c.expires_at - p_now)))::integer,
     'resend_after', CASE WHEN c.sends < (p_policy->>'max_sends')::integer AND resend_at < c.ends_at
       THEN greatest(0, ceil(extract(epoch FROM resend_at - p_now)))::integer END,
-    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, codes_left(g, p_now)),
+    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts, codes_left(g, c.purpose = 'login', p_now),
+      proofs_left(c.client, p_now)),
     'delivery', coalesce(m.delivery, 'sent'));
 END $$;
 
@@ -824,6 +832,8 @@ DECLARE
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   IF is_step_up THEN
+    -- Kept to this transaction first: a refresh token that comes twice ends a session without the account's lock.
+    PERFORM FROM sessions WHERE id = (p_session->>'id')::uuid FOR UPDATE;
     SELECT * INTO s FROM live_session((p_session->>'id')::uuid, p_user, t);
     IF s.id IS NULL THEN
       RETURN jsonb_build_object('outcome', 'invalid');
@@ -857,14 +867,14 @@ END $$;
 CREATE OR REPLACE FUNCTION wrong_answer(c challenges, s sessions, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := count_wrong_code(c.user_id, c.known, s.id IS NULL, p_now);
-  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, p_now));
+  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, s.id IS NULL, p_now),
+    count_failed_proof(s, p_event, p_now));
 BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
   PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
   IF codes_locked_until(g, p_now) IS NOT NULL THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', CASE WHEN c.known THEN 'known' ELSE 'strangers' END), c.user_id);
   END IF;
-  PERFORM count_failed_proof(s, p_event, p_now);
   RETURN jsonb_build_object('outcome', 'wrong', 'attempts_remaining', remaining);
 END $$;
 -- What has run out goes (ASVS 14.2.7): each call deletes one batch of one kind, skipping rows in use, and says how many.
@@ -1020,19 +1030,32 @@ BEGIN
   RETURN jsonb_build_object('outcome', 'reused', 'user_id', s.user_id);
 END $$;
 
--- A failed proof of somebody who is signed in: the fifth of one session within 24 hours ends it. Nothing for a login, which
--- has no session.
-CREATE OR REPLACE FUNCTION count_failed_proof(s sessions, p_event jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+-- How many proofs the session that a challenge belongs to may still fail before it ends; NULL for a login, which has none.
+CREATE OR REPLACE FUNCTION proofs_left(p_client text, p_now timestamptz) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF NOT starts_with(p_client, 'session:') THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT 5 - count(f) FROM sessions s LEFT JOIN unnest(s.proofs_failed_at) f ON f > p_now - interval '24 hours'
+    WHERE s.id = substr(p_client, 9)::uuid);
+END $$;
+
+-- A failed proof of somebody who is signed in: the fifth of one session within 24 hours ends it. How many it may still fail;
+-- NULL for a login, which has no session.
+CREATE OR REPLACE FUNCTION count_failed_proof(s sessions, p_event jsonb, p_now timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   recent timestamptz[] := ARRAY(SELECT f FROM unnest(s.proofs_failed_at) f WHERE f > p_now - interval '24 hours') || p_now;
+  remaining integer := 5 - cardinality(recent);
 BEGIN
   IF s.id IS NULL THEN
-    RETURN;
+    RETURN NULL;
   END IF;
-  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now END WHERE id = s.id;
+  UPDATE sessions SET proofs_failed_at = recent, ended_at = CASE WHEN cardinality(recent) >= 5 THEN p_now ELSE ended_at END
+  WHERE id = s.id;
   IF cardinality(recent) >= 5 THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'session.ended', 'outcome', 'five failed proofs', 'detail', 'session ' || s.id), s.user_id);
   END IF;
+  RETURN remaining;
 END $$;
 
 -- Ends sessions of one user: the one named, the others, or all. How many were ended.
@@ -1097,7 +1120,7 @@ END $$;
 -- The ledger of texts is the budget: one row for each text with everything that it is counted by. A row is
 --   open      nobody has signed in with it yet: it counts everywhere
 --   finished  a login was finished with it: it counts against what a phone gets in a day, and as spent
---   unsure    the provider failed, and may have sent it all the same: it counts as spent, and for the cooldown
+--   unsure    the provider failed, and may have sent it all the same: it counts as spent, and in what a phone gets in a day
 --   refused   certainly not sent: it counts for the cooldown only
 -- "known" texts (asked for by a device of the account) and those of strangers are counted apart.
 
@@ -1151,13 +1174,14 @@ BEGIN
 END $$;
 
 -- All texts of the last 24 hours but those that were refused: how many, and when the oldest was sent. Texts are numbered,
--- so that nothing has to be counted for it but the few that were refused.
+-- so that nothing has to be counted for it but the few that were refused. Those that were reserved at the same time may
+-- have got their numbers in another order than their times, so the least number is looked for among many.
 CREATE OR REPLACE FUNCTION spent_texts(p_now timestamptz, OUT spent integer, OUT oldest_at timestamptz) LANGUAGE plpgsql STABLE AS $$
 DECLARE
   oldest bigint;
 BEGIN
-  SELECT id, reserved_at INTO oldest, oldest_at FROM sms_messages
-  WHERE reserved_at > p_now - interval '24 hours' ORDER BY reserved_at LIMIT 1;
+  SELECT min(id), min(reserved_at) INTO oldest, oldest_at FROM (
+    SELECT id, reserved_at FROM sms_messages WHERE reserved_at > p_now - interval '24 hours' ORDER BY reserved_at LIMIT 100) first;
   spent := coalesce((SELECT max(id) FROM sms_messages) + 1 - oldest, 0)
     - (SELECT count(*) FROM sms_messages WHERE state = 'refused' AND reserved_at > p_now - interval '24 hours');
 END $$;
