@@ -9,6 +9,7 @@ import { problemRoutes } from './features/problems/routes.ts'
 import { sessionRoutes } from './features/sessions/routes.ts'
 import { smsCodeRoutes } from './features/sms-codes/routes.ts'
 import { registerBodyRules } from './http/body.ts'
+import { registerCors } from './http/cors.ts'
 import { registerGuards } from './http/guards.ts'
 import { registerHeaders } from './http/headers.ts'
 import { registerMethods } from './http/methods.ts'
@@ -33,7 +34,8 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   registerProblems(app, base)
   registerRequestLog(app, base)
   await registerHeaders(app, { isDraining, https: config.publicUrl.startsWith('https:') })
-  await registerRateLimit(app, base)
+  await registerCors(app, config)
+  registerRateLimit(app, base)
   const sign = await registerTokens(app, base)
   const services = { ...base, tokens: createTokens({ config, clock, random, sign }) }
   registerGuards(app, services)

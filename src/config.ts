@@ -95,7 +95,7 @@ function toConfig(values: Values) {
       globalDay: values.SMS_GLOBAL_DAY,
       spendDay: values.SMS_SPEND_DAY ?? developmentSpendDay,
     },
-    /** Requests per network address. */
+    /** Requests per network address; of clients, per client. */
     rate: {
       loginMinute: values.RATE_LOGIN_MINUTE,
       loginHour: values.RATE_LOGIN_HOUR,
@@ -103,7 +103,10 @@ function toConfig(values: Values) {
       resendHour: values.RATE_RESEND_HOUR,
       refreshMinute: values.RATE_REFRESH_MINUTE,
       defaultMinute: values.RATE_DEFAULT_MINUTE,
+      clientMinute: values.RATE_CLIENT_MINUTE,
+      introspectMinute: values.RATE_INTROSPECT_MINUTE,
     },
+    corsOrigins: corsOriginsOf(values),
     trustProxy: values.TRUST_PROXY ? listOf(values.TRUST_PROXY) : (false as const),
     argon2: {
       memoryKib: values.ARGON2_MEMORY_KIB,
@@ -113,8 +116,15 @@ function toConfig(values: Values) {
     },
     introspectionClients: clientsOf(values.INTROSPECTION_CLIENTS),
     metricsPort: values.METRICS_PORT,
+    metricsHost: values.METRICS_HOST,
     logLevel: values.LOG_LEVEL,
   }
+}
+
+/** The pages that may call; in development, where nothing is said, all that this machine serves. */
+function corsOriginsOf({ CORS_ORIGINS: origins, NODE_ENV: environment }: Values): readonly string[] | 'localhost' {
+  if (origins !== undefined) return listOf(origins)
+  return environment === 'production' ? [] : 'localhost'
 }
 
 /** The rules have seen to it that both identifiers and one sender are there. */

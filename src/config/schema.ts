@@ -13,7 +13,7 @@ import {
   url,
   whole,
 } from './kinds.ts'
-import { bytesOf, isCountryList, isPlainUrl, isProxyRange, listOf, withoutSlash } from './values.ts'
+import { bytesOf, isCountryList, isOrigin, isPlainUrl, isProxyRange, listOf, withoutSlash } from './values.ts'
 
 const plainUrl = 'an http or https address without credentials, query or fragment'
 const withoutLogin = 'Texts not followed by a login per'
@@ -140,6 +140,14 @@ export const environment = Type.Object({
   RATE_RESEND_HOUR: limit(10, 'Resends asked for per network address in an hour'),
   RATE_REFRESH_MINUTE: limit(30, 'Refreshes per network address in a minute'),
   RATE_DEFAULT_MINUTE: limit(300, 'Other requests per network address in a minute'),
+  RATE_CLIENT_MINUTE: limit(600, 'Requests of one client (a backend) in a minute'),
+  RATE_INTROSPECT_MINUTE: limit(6000, 'Questions of one client about tokens in a minute'),
+  CORS_ORIGINS: optional(
+    'every localhost origin in development, none in production',
+    'Pages of other origins that may call from a browser: exact origins, `https://app.example.com,capacitor://localhost`',
+    'exact origins such as https://app.example.com, without a path or a slash at the end; not null or *',
+    (value) => listOf(value).every(isOrigin),
+  ),
   TRUST_PROXY: optional(
     'no proxy is trusted',
     'Proxies whose X-Forwarded-For is believed: a list of addresses and CIDR ranges',
@@ -156,7 +164,18 @@ export const environment = Type.Object({
     'id:secret,… with every id once, of 1 to 32 letters, digits, _ and -, and secrets of 8 or more characters',
     pairs(matching(/^[!-~]{8,}$/)),
   ),
-  METRICS_PORT: optionalWhole('no such port', 0, 65_535, 'Port to read /metrics from; 0 takes any free one'),
+  METRICS_PORT: optionalWhole(
+    'no such port',
+    0,
+    65_535,
+    'Port to read /metrics and /health from; 0 takes any free one',
+  ),
+  METRICS_HOST: text(
+    '127.0.0.1',
+    'Address to listen on for METRICS_PORT, which the public must not reach',
+    'an IP address or a host name',
+    matching(/^[\w.:-]{1,255}$/),
+  ),
   EVENT_RETENTION_DAYS: whole(400, 1, 36_500, 'Days that recorded events are kept'),
   LOG_LEVEL: oneOf(
     'info',

@@ -53,6 +53,13 @@ export function isPlainUrl(text: string): boolean {
   return /^https?:\/\/[^\s/?#@\\]+(\/[^\s?#\\]*)?$/i.test(text) && URL.canParse(text)
 }
 
+/** Exactly what a browser sends as `Origin`, of any scheme; never `null`, which every sandboxed page sends. */
+export function isOrigin(text: string): boolean {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@\\*,]+$/.test(text) || !URL.canParse(text)) return false
+  const { protocol, host, origin } = new URL(text)
+  return text === (origin === 'null' ? `${protocol}//${host}` : origin)
+}
+
 /** The address in its usual spelling, without slashes at the end. */
 export const withoutSlash = (url: string): string => new URL(url).href.replace(/\/+$/, '')
 

@@ -1,7 +1,9 @@
 import { Problem } from '../../errors.ts'
 import type { Caller } from '../../events.ts'
+import { widestNetworkOf } from '../../security/client-address.ts'
 import { canonicalEmail } from '../../security/email.ts'
 import type { BegunLogin } from '../../security/login-throttle.ts'
+import type { Place } from '../../security/password-hash.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
 import type { Opened } from '../../store/challenges.ts'
@@ -21,6 +23,8 @@ export type LoginAttempt = {
   rememberMe: boolean
   returnTo: string | undefined
   deviceToken: string | undefined
+  /** Told once the password has been found right. */
+  onProven: () => void
   caller: Caller
 }
 
@@ -51,7 +55,8 @@ async function provePassword(
   const begun = await loginThrottle.begin(email, deviceHash, challengeRules.textBudget(caller.address), () =>
     events.announce({ type: 'login.locked', outcome: 'refused', factor: 'password', caller }),
   )
-  const account = await verifyPassword(services, begun, password)
+  const place: Place = { known: begun.known, network: widestNetworkOf(caller.address) }
+  const account = await verifyPassword(services, begun, password, place)
   if (account === null) {
     const userId = begun.account === null ? {} : { userId: begun.account.id }
     const failure = { type: 'login.failed', outcome: 'invalid_credentials', factor: 'password', caller } as const
@@ -59,7 +64,8 @@ async function provePassword(
     events.announce({ ...failure, ...userId })
     throw new Problem('invalid_credentials')
   }
-  await renewHash(services, account, password)
+  attempt.onProven()
+  await renewHash(services, account, password, place)
 
   const proven = { ...begun, account, rememberMe, returnTo, caller }
   const isEnough = account.two_factor === 'off' || begun.isTrusted
@@ -74,10 +80,11 @@ async function verifyPassword(
   { passwordHash, loginThrottle }: Pick<Services, 'passwordHash' | 'loginThrottle'>,
   begun: BegunLogin,
   password: string,
+  place: Place,
 ): Promise<Account | null> {
   const { account } = begun
   try {
-    const isRight = await passwordHash.verify(account?.password_hash ?? null, password)
+    const isRight = await passwordHash.verify(account?.password_hash ?? null, password, place)
     return isRight && account !== null && !account.disabled ? account : null
   } catch (error) {
     await loginThrottle.giveBack(begun)
@@ -93,9 +100,10 @@ async function renewHash(
   { passwordHash, store }: Pick<Services, 'passwordHash' | 'store'>,
   account: Account,
   password: string,
+  place: Place,
 ): Promise<void> {
   if (!passwordHash.isOutdated(account.password_hash)) return
-  const renewed = await passwordHash.hash(password).catch((error: unknown) => {
+  const renewed = await passwordHash.hash(password, place).catch((error: unknown) => {
     if (error instanceof Problem) return null
     throw error
   })
