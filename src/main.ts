@@ -71,10 +71,13 @@ async function main(): Promise<void> {
   const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log, show: say })
   services.metrics.watchLog(() => out.lost() + screen.lost())
   open.push(services.close)
+  await services.loginFloor.look()
   open.push(startMaintenance(services))
   const app = await buildApp(services, () => draining)
   open.push(() => app.close())
-  if (config.metricsPort !== undefined) open.push(await startMetricsServer(services, config.metricsPort))
+  if (config.metricsPort !== undefined) {
+    open.push(await startMetricsServer({ ...services, isDraining: () => draining }, config.metricsPort))
+  }
 
   const demoUser = config.production || config.databaseUrl !== undefined ? null : await createDemoUser(services)
   const address = await app.listen({ host: config.host, port: config.port })

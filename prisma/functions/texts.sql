@@ -1,7 +1,8 @@
 -- The ledger of texts is the budget: one row for each text with everything that it is counted by. A row is
 --   open      nobody has signed in with it yet: it counts everywhere
 --   finished  a login was finished with it: it counts against what a phone gets in a day, and as spent
---   unsure    the provider failed, and may have sent it all the same: it counts as spent, and in what a phone gets in a day
+--   unsure    the provider failed, and may have sent it all the same: it counts as spent, in what a phone gets in a day, and
+--             for the cooldown
 --   refused   certainly not sent: it counts for the cooldown only
 -- "known" texts (asked for by a device of the account) and those of strangers are counted apart.
 
@@ -143,7 +144,7 @@ END $$;
 
 -- Whether the next text to the same user or phone has to wait for the cooldown of this one.
 CREATE OR REPLACE FUNCTION is_cooling(m sms_messages) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-  SELECT m.state = 'refused' OR (m.state <> 'finished' AND m.delivery <> 'failed')
+  SELECT m.state IN ('refused', 'unsure') OR (m.state = 'open' AND m.delivery <> 'failed')
 $$;
 
 -- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there.

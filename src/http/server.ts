@@ -3,6 +3,7 @@ import Fastify, { type FastifyBaseLogger, LogController } from 'fastify'
 import type { Config } from '../config.ts'
 import type { App } from '../features/app-type.ts'
 import type { Logger } from '../log.ts'
+import { matcherOf } from '../security/client-address.ts'
 import type { Random } from '../system.ts'
 import { closeConnectionsGently } from './drain.ts'
 import { answerBrokenRequest } from './problems.ts'
@@ -20,14 +21,15 @@ export function createServer(
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => random.uuid(),
-    trustProxy: config.trustProxy,
+    // Our own matcher: with theirs a proxy that is written with its port is a stranger.
+    trustProxy: config.trustProxy && matcherOf(config.trustProxy),
     bodyLimit: 16_384,
     requestTimeout: 10_000,
     keepAliveTimeout: 5_000,
     maxRequestsPerSocket: 1_000,
     http: { headersTimeout: 5_000, connectionsCheckingInterval: 1_000, requireHostHeader: false },
     return503OnClosing: false,
-    exposeHeadRoutes: false,
+    exposeHeadRoutes: true,
     // Lengths are for the schemas to judge, and an unreadable path is one where nothing is: so both are counted, logged
     // and answered like any other request, which Fastify's own answers to them are not.
     routerOptions: { maxParamLength: 16_384 },

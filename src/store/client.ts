@@ -12,8 +12,17 @@ type Decision =
   | ('resend_code' | 'answer_challenge' | 'record_answer' | 'record_receipt' | 'texts_used')
   | ('start_session' | 'read_session' | 'list_sessions' | 'rotate_session' | 'end_sessions')
   | ('list_devices' | 'change_device' | 'forget_device')
-  | ('find_account' | 'create_user' | 'change_user' | 'rehash_password' | 'unlock_user' | 'record_event' | 'purge')
-  | ('list_signing_keys' | 'add_signing_key' | 'reseal_signing_key' | 'forget_signing_keys')
+  | (
+      | 'find_account'
+      | 'create_user'
+      | 'change_user'
+      | 'hash_samples'
+      | 'rehash_password'
+      | 'unlock_user'
+      | 'record_event'
+      | 'purge'
+    )
+  | ('list_signing_keys' | 'add_signing_key' | 'replace_signing_keys' | 'seal_signing_key' | 'forget_signing_keys')
 
 export type DatabaseOptions = {
   url: string

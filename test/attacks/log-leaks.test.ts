@@ -415,7 +415,7 @@ t.test('no secret gets into a log, an audit row, an error, a statement or a tabl
     }
     await inject('POST', '/login', form)
   }
-  accounts.findByEmail = findByEmail
+  accounts.findByEmail = begin
   app.log.error({ err: new Error(ada.password, { cause: new Error(code) }) })
   app.log.error(new Error(`${ada.password}\n    at ${ada.phone}`))
   app.log.warn({ err: new Error(ada.password) }, 'a library has a word to say')

@@ -38,11 +38,12 @@ const publicRoutes = [
 ]
 const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend']
 const accessRoutes = [
+  'DELETE /devices/:id',
   'DELETE /sessions/:id',
-  'DELETE /trusted-devices/:id',
+  'GET /devices',
   'GET /me',
   'GET /sessions',
-  'GET /trusted-devices',
+  'PATCH /devices/:id',
   'POST /login/step-up',
   'POST /logout',
 ]
