@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 
 # All packages. Their install scripts do not run: argon2 brings binaries, and what is faster is built below.
-FROM node:22-bookworm-slim AS packages
+FROM node:26-bookworm-slim AS packages
 WORKDIR /app
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends g++ make python3 \
@@ -19,7 +19,7 @@ RUN if [ "$(dpkg --print-architecture)" = amd64 ]; then \
 # The suite, for the profile `test` of docker-compose.yml.
 FROM packages AS test
 COPY . .
-RUN npm run prepare && mkdir -p .tap dist && chown -R node:node /app/.tap /app/dist && chown node:node /app
+RUN npm run prepare && mkdir -p .build .tap dist && chown -R node:node /app/.build /app/.tap /app/dist && chown node:node /app
 USER node
 CMD ["npm", "test"]
 
@@ -33,7 +33,7 @@ RUN npm run build \
 
 # What runs: compiled code, its packages, the migrations. Nothing in it belongs to the user it runs as, so it may be
 # mounted read-only.
-FROM node:22-bookworm-slim
+FROM node:26-bookworm-slim
 LABEL org.opencontainers.image.title="Doorstep" \
   org.opencontainers.image.description="A self-hosted login service that protects sign-in with a code sent by SMS." \
   org.opencontainers.image.licenses="MIT"

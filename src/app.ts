@@ -9,12 +9,14 @@ import { problemRoutes } from './features/problems/routes.ts'
 import { sessionRoutes } from './features/sessions/routes.ts'
 import { smsCodeRoutes } from './features/sms-codes/routes.ts'
 import { registerBodyRules } from './http/body.ts'
+import { registerCors } from './http/cors.ts'
 import { registerGuards } from './http/guards.ts'
 import { registerHeaders } from './http/headers.ts'
 import { registerMethods } from './http/methods.ts'
 import { registerOpenApi } from './http/openapi.ts'
 import { registerProblems } from './http/problems.ts'
 import { registerRateLimit } from './http/rate-limit.ts'
+import { createRequestLimits } from './http/request-limits.ts'
 import { registerRequestLog } from './http/request-log.ts'
 import { createServer } from './http/server.ts'
 import { registerTimeLimit } from './http/time-limit.ts'
@@ -28,15 +30,17 @@ import type { BaseServices } from './services.ts'
  */
 export async function buildApp(base: BaseServices, isDraining: () => boolean = () => false): Promise<App> {
   const { config, random, log, clock } = base
-  const app = createServer({ config, random, log })
+  const app = createServer({ config, random, log }, isDraining)
 
   registerProblems(app, base)
   registerRequestLog(app, base)
   await registerHeaders(app, { isDraining, https: config.publicUrl.startsWith('https:') })
-  await registerRateLimit(app, base)
+  await registerCors(app, config)
+  const requestLimits = await createRequestLimits(app, base)
+  registerRateLimit(app, { ...base, requestLimits })
   const sign = await registerTokens(app, base)
   const services = { ...base, tokens: createTokens({ config, clock, random, sign }) }
-  registerGuards(app, services)
+  registerGuards(app, { ...services, requestLimits })
   registerBodyRules(app)
   const refuseOtherMethods = registerMethods(app)
   await registerOpenApi(app, config)

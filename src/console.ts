@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { isDatabaseAway } from './store/away.ts'
+import { isDatabaseAway, refusalOf } from './store/away.ts'
 
 /** Reads `.env` of the working directory, in development only; what is set already stays as it is. */
 export function readDotEnv(): void {
@@ -16,12 +16,14 @@ export function explainStartError(error: unknown, failure = 'Doorstep could not 
   if (code === 'EADDRNOTAVAIL') return 'This machine does not have the address in HOST.'
   if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST'].includes(code ?? ''))
     return `${path ?? 'DATA_DIR'} is not writable. Set DATA_DIR to a folder that is.`
-  if (code === '28P01' || code === '28000' || code === '3D000')
-    return 'The database in DATABASE_URL refuses the login, or does not exist.'
+  const refusal = refusalOf(error as Error)
+  if (refusal !== undefined) return `The database in DATABASE_URL refuses: ${inOneLine(refusal)}`
   if (isDatabaseAway(error as Error)) return 'The database in DATABASE_URL cannot be reached, or does not answer.'
   const reason = cause instanceof Error ? `${message}: ${cause.message}` : message
-  return `${failure}: ${reason.replace(/\s+/g, ' ').trim()}`
+  return `${failure}: ${inOneLine(reason)}`
 }
+
+const inOneLine = (text: string): string => text.replace(/\s+/g, ' ').trim()
 
 /** What a newcomer sees: where to read, and three lines that complete a login. */
 export function welcome(address: string, user: { email: string; password: string }): string {

@@ -18,6 +18,8 @@ export const eventCatalogue = {
   'sms.delivery': { level: 'info', audit: false },
   'sms.spend': { level: 'error', audit: true },
   'request.limited': { level: 'warn', audit: false },
+  'address.unreadable': { level: 'warn', audit: false },
+  'client.rejected': { level: 'warn', audit: false },
   'token.rejected': { level: 'info', audit: false },
   'refresh.reused': { level: 'error', audit: true },
   'session.ended': { level: 'info', audit: true },

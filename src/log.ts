@@ -1,14 +1,14 @@
-import { type DestinationStream, destination, type Logger as PinoLogger, pino } from 'pino'
+import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino'
+import { createOutlet } from './outlet.ts'
 
 export type Logger = PinoLogger
 
 /**
  * JSON lines on standard output. What is logged is chosen field by field, never a whole request, body or error of a
  * library: what is not passed in cannot leak (SEC-81). Libraries log too: of their errors, whose texts may quote what
- * they were given, only the kind and the place are kept. A log that cannot be written stops nothing (SEC-84).
+ * they were given, only the kind and the place are kept. A log that cannot be written stops nothing (outlet.ts).
  */
-export function createLog(level: string, stream?: DestinationStream): Logger {
-  const out = stream ?? ignoringErrors()
+export function createLog(level: string, out: DestinationStream = createOutlet(process.stdout)): Logger {
   return pino(
     {
       level,
@@ -38,13 +38,4 @@ export function placesOf(error: Error | undefined): string | undefined {
     .filter((line) => /^\s+at /.test(line))
     .slice(0, 12)
     .join('\n')
-}
-
-/** Lines that could not be written wait for the next try; beyond this many bytes they are dropped. */
-const keptBytes = 1_048_576
-
-function ignoringErrors(): DestinationStream {
-  const stdout = destination({ fd: 1, sync: true, maxLength: keptBytes })
-  stdout.on('error', () => {})
-  return stdout
 }

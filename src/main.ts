@@ -5,6 +5,7 @@ import { createDemoUser } from './features/accounts/demo-user.ts'
 import { startMetricsServer } from './http/metrics-server.ts'
 import { createLog } from './log.ts'
 import { startMaintenance } from './maintenance.ts'
+import { createOutlet } from './outlet.ts'
 import { createServices } from './services.ts'
 import { bringUpToDate, openDatabase } from './store/open.ts'
 import { systemClock, systemRandom } from './system.ts'
@@ -12,8 +13,16 @@ import { systemClock, systemRandom } from './system.ts'
 /** Milliseconds that requests in flight get after SIGTERM, before the process leaves all the same: within 10 s (SEC-88). */
 const drainMs = 9_500
 
+/** Milliseconds of them that a reader gets for the last lines: a log that nobody reads holds up no restart (SEC-112). */
+const lastLinesMs = 2_000
+
 /** Threads that Node hashes, looks up names and reads files with, unless UV_THREADPOOL_SIZE says otherwise. */
 const defaultThreads = 4
+
+/** The log, and what people read. */
+const out = createOutlet(process.stdout)
+const screen = createOutlet(process.stderr)
+const say = (line: string): void => screen.write(`${line}\n`)
 
 /** What is open, in the order of opening. */
 const open: (() => Promise<unknown>)[] = []
@@ -23,12 +32,18 @@ async function shutDown(): Promise<void> {
   for (const close of open.reverse()) await close().catch(() => {})
 }
 
+/** Leaves the process with `code`, once the last lines are written; after `lastLinesMs` without them. */
+async function leave(code: number): Promise<never> {
+  await Promise.all([out.flush(lastLinesMs), screen.flush(lastLinesMs)])
+  process.exit(code)
+}
+
 /** config → database → services → app → listen; on SIGTERM and SIGINT all of it closes in reverse. */
 async function main(): Promise<void> {
   readDotEnv()
   const config = loadConfig(process.env)
-  const say = (line: string): void => void process.stderr.write(`${line}\n`)
-  const log = createLog(config.logLevel)
+  const log = createLog(config.logLevel, out)
+  out.onceBack((lost) => log.warn({ lost }, 'lines of this log were lost'))
   const threads = Number(process.env.UV_THREADPOOL_SIZE ?? defaultThreads)
   if (config.production && config.argon2.concurrency >= threads) {
     log.warn(
@@ -45,7 +60,7 @@ async function main(): Promise<void> {
     setTimeout(() => process.exit(0), drainMs).unref()
     await shutDown()
     log.info('stopped')
-    process.exit(0)
+    await leave(0)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
@@ -54,11 +69,15 @@ async function main(): Promise<void> {
   open.push(database.close)
   await bringUpToDate(database.url, say)
   const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log, show: say })
+  services.metrics.watchLog(() => out.lost() + screen.lost())
   open.push(services.close)
+  await services.loginFloor.look()
   open.push(startMaintenance(services))
   const app = await buildApp(services, () => draining)
   open.push(() => app.close())
-  if (config.metricsPort !== undefined) open.push(await startMetricsServer(services, config.metricsPort))
+  if (config.metricsPort !== undefined) {
+    open.push(await startMetricsServer({ ...services, isDraining: () => draining }, config.metricsPort))
+  }
 
   const demoUser = config.production || config.databaseUrl !== undefined ? null : await createDemoUser(services)
   const address = await app.listen({ host: config.host, port: config.port })
@@ -66,18 +85,13 @@ async function main(): Promise<void> {
   if (demoUser) say(welcome(address, demoUser))
 }
 
-// A full disk or a closed pipe behind what a person reads stops no login.
-process.stderr.on('error', () => {})
-
 process.on('unhandledRejection', (error) => {
-  process.stderr.write(
-    `${JSON.stringify({ level: 'error', msg: 'unhandled rejection', name: (error as Error)?.name })}\n`,
-  )
+  say(JSON.stringify({ level: 'error', msg: 'unhandled rejection', name: (error as Error)?.name }))
 })
 
 main().catch(async (error: unknown) => {
-  process.stderr.write(`${explainStartError(error)}\n`)
+  say(explainStartError(error))
   setTimeout(() => process.exit(1), drainMs).unref()
   await shutDown()
-  process.exit(1)
+  await leave(1)
 })

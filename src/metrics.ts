@@ -44,6 +44,19 @@ export function createMetrics() {
       gauge('doorstep_sms_available', '1 while texts can be sent', () => Number(sources.smsAvailable()))
     },
 
+    /** Reads at every scrape how many lines of the log were lost since the start. */
+    watchLog: (lost: () => number): void => {
+      new Counter({
+        name: 'doorstep_log_lines_lost_total',
+        help: 'Lines that could not be written to standard output or standard error',
+        registers,
+        collect() {
+          this.reset()
+          this.inc(lost())
+        },
+      })
+    },
+
     /** The exposition text. */
     scrape: (): Promise<string> => registry.metrics(),
   }

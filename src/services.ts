@@ -5,7 +5,8 @@ import type { Logger } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { type ChallengeRules, createChallengeRules } from './security/challenge.ts'
 import { createDeviceTokens, type DeviceTokens } from './security/device-token.ts'
-import { createKeyRing, type KeyRing } from './security/key-ring.ts'
+import { createKeyRing, type KeyRing, replaceKeys } from './security/key-ring.ts'
+import { createLoginFloor, type LoginFloor } from './security/login-floor.ts'
 import { createLoginThrottle, type LoginThrottle } from './security/login-throttle.ts'
 import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.ts'
 import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
@@ -46,6 +47,7 @@ export type BaseServices = {
   deviceTokens: DeviceTokens
   passwordHash: PasswordHash
   loginThrottle: LoginThrottle
+  loginFloor: LoginFloor
   oneTimeCodes: OneTimeCodes
   challengeRules: ChallengeRules
   phoneNumbers: PhoneNumbers
@@ -66,8 +68,10 @@ export async function createServices(parts: {
   show?: (line: string) => void
   /** How many times longer than a request this caller waits for the database. */
   patience?: number
+  /** Begins with a new signing key, and gives up those that are there, also where no secret opens them any more. */
+  replacesKeys?: boolean
 }): Promise<BaseServices> {
-  const { config, database, clock, random, log, show = () => {}, patience = 1 } = parts
+  const { config, database, clock, random, log, show = () => {}, patience = 1, replacesKeys = false } = parts
   // Better no start than limits that somebody believes to be shared.
   if (config.redisUrl !== undefined) throw new Error('REDIS_URL is not supported yet: unset it')
   const db = createDatabase({
@@ -86,6 +90,7 @@ export async function createServices(parts: {
   const sms = inbox ?? (await createTwilio(config, clock, log))
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
+  if (replacesKeys) await replaceKeys({ store, secrets, random, events })
   metrics.watch({ hashing: passwordHash.load, smsAvailable: sms.isAvailable })
 
   return {
@@ -96,6 +101,7 @@ export async function createServices(parts: {
     refreshTokens: createRefreshTokens({ secrets }),
     deviceTokens: createDeviceTokens({ secrets, random }),
     loginThrottle: createLoginThrottle({ store, secrets }),
+    loginFloor: createLoginFloor({ config, store, passwordHash, clock, log }),
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
     challengeRules: createChallengeRules(config),
     phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),

@@ -134,14 +134,18 @@ t.test('a newcomer: one command, three lines, signed in; and it is all there aft
   })
 })
 
-/** Twenty logins in line for hashing, one connection that has asked nothing yet, and SIGTERM. */
+/**
+ * Twenty logins in line for hashing, connections with nothing in flight, and SIGTERM. Of the latter one has asked
+ * before, one will ask for the first time, and one never does.
+ */
 async function drain(t: Test, service: ServiceProcess, address: string): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 20 })
   t.teardown(() => agent.destroy())
   await Promise.all(Array.from({ length: 20 }, () => ask(address, '/health/live', { agent })))
-  const quiet = connect(Number(new URL(address).port), '127.0.0.1')
-  t.teardown(() => quiet.destroy())
-  await new Promise((resolve) => quiet.once('connect', resolve))
+  const probe = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => probe.destroy())
+  await ask(address, '/health/ready', { agent: probe })
+  const [quiet, mute] = await Promise.all([openTo(t, address), openTo(t, address)])
 
   const logins = Array.from({ length: 20 }, (_, at) =>
     ask(address, '/login', { agent, body: { email: `nobody-${at}@example.com`, password: 'wrong' } }),
@@ -154,6 +158,11 @@ async function drain(t: Test, service: ServiceProcess, address: string): Promise
     await readinessOn(quiet),
     /^HTTP\/1\.1 503 [\s\S]*connection: close[\s\S]*"status":"not_ready"/i,
     'not ready at once',
+  )
+  t.match(
+    await ask(address, '/health/ready', { agent: probe }),
+    { status: 503, headers: { connection: 'close' } },
+    'which is told to who asked before on the same connection, rather than nothing',
   )
   await t.rejects(ask(address, '/health/live'), { code: 'ECONNREFUSED' }, 'nobody new is let in')
 
@@ -169,6 +178,16 @@ async function drain(t: Test, service: ServiceProcess, address: string): Promise
   t.ok(closing > 0, 'and those answered after SIGTERM close their connection')
   t.match(await service.exit, { code: 0, signal: null })
   t.ok(performance.now() - toldAt < 11_000, 'within 10 s')
+  t.match(service.lines().at(-1), { msg: 'stopped' }, 'and not because time was up: who is silent holds up nothing')
+  t.equal(mute.readyState, 'closed')
+}
+
+/** A connection on which nothing has been asked. */
+async function openTo(t: Test, address: string): Promise<Socket> {
+  const socket = connect(Number(new URL(address).port), '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  await new Promise((resolve) => socket.once('connect', resolve))
+  return socket
 }
 
 /** Asks for readiness on a connection that was open before. */
@@ -246,7 +265,7 @@ t.test('what keeps it from starting is told in one line', async (t) => {
 
   await t.test('a wrong password for the database', async (t) => {
     const { port, close } = await listenSilently((socket) => {
-      const fields = 'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "canary"\0\0'
+      const fields = 'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed\nfor user "ada"\0\0'
       const message = Buffer.alloc(5 + fields.length)
       message.write('E')
       message.writeInt32BE(4 + fields.length, 1)
@@ -254,8 +273,8 @@ t.test('what keeps it from starting is told in one line', async (t) => {
       socket.once('data', () => socket.end(message))
     })
     t.teardown(close)
-    const env = { DATABASE_URL: `postgresql://canary:canary@127.0.0.1:${port}/doorstep` }
-    const words = oneLine('The database in DATABASE_URL refuses the login, or does not exist\\.')
+    const env = { DATABASE_URL: `postgresql://ada:canary@127.0.0.1:${port}/doorstep` }
+    const words = oneLine('The database in DATABASE_URL refuses: password authentication failed for user "ada"')
     await refuses(t, { ...dataDir('none'), ...env }, words)
   })
 })

@@ -1,110 +1,63 @@
-import { execFile } from 'node:child_process'
-import { createHash, randomUUID } from 'node:crypto'
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { appendFileSync, readFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { createPrismaEngine } from '../prisma/engine.ts'
+import { readFunctions, writeDifference } from '../prisma/new-migration.ts'
 import { listMigrations, migrate } from '../src/store/migrate.ts'
-import { createTestDatabase, type TestDatabase } from './helpers/database.ts'
+import { catalogue, createHistory, empty, emptyDatabase, type Sql } from './helpers/catalogue.ts'
+import { runHere } from './helpers/cli.ts'
+import { askPrisma } from './helpers/prisma-judge.ts'
 
 // Our runner and `prisma migrate deploy` must agree on one database, whichever of them came first. Prisma's own engine is
 // the judge.
 
-t.setTimeout(180_000)
+t.setTimeout(240_000)
 
 const migrationsFolder = fileURLToPath(new URL('../prisma/migrations', import.meta.url))
-const judgeProgram = fileURLToPath(new URL('helpers/prisma-judge.ts', import.meta.url))
+const functionsFolder = fileURLToPath(new URL('../prisma/functions', import.meta.url))
 const names = await listMigrations()
 const sqlOf = (name: string): string => readFileSync(join(migrationsFolder, name, 'migration.sql'), 'utf8')
 
-type Judgement = {
-  apply?: { appliedMigrationNames: string[] }
-  diagnose?: unknown
-  script?: { stdout: string }
-}
-
-/** What Prisma's engine says of the database, in this order. */
-async function judge(url: string, questions: (keyof Judgement)[], folder = migrationsFolder): Promise<Judgement> {
-  // Later versions of Node need no flag to load WebAssembly as a module, and may one day not know it.
-  const flag = '--experimental-wasm-modules'
-  const flags = process.allowedNodeEnvironmentFlags.has(flag) ? [flag] : []
-  const program = [...flags, '--no-warnings', '--import', 'tsx', judgeProgram, url, folder, ...questions]
-  const { stdout } = await promisify(execFile)(process.execPath, program)
-  return JSON.parse(stdout)
-}
-
 const inOrder: unknown = { editedMigrationNames: [], failedMigrationNames: [], hasMigrationsTable: true, history: null }
 
-type Sql = (text: string, values?: unknown[]) => Promise<pg.QueryResultRow[]>
-
-/** A database with nothing in it. */
-async function emptyDatabase(t: Test): Promise<{ database: TestDatabase; url: string; sql: Sql }> {
-  const database = await createTestDatabase()
-  const client = new pg.Client({ connectionString: database.url })
-  client.on('error', () => {})
-  await client.connect()
-  t.teardown(async () => {
-    await client.end()
-    await database.close()
-  })
-  const sql: Sql = async (text, values) => (await client.query(text, values)).rows
-  await empty(sql)
-  return { database, url: database.url, sql }
-}
-
-async function empty(sql: Sql): Promise<void> {
-  await sql('DROP SCHEMA public CASCADE')
-  await sql('CREATE SCHEMA public')
-}
-
-/** Everything in the schema, one line each: columns, constraints, indexes, functions. */
-async function catalogue(sql: Sql): Promise<string[]> {
-  const rows = await sql(`
-    SELECT format('column %s.%s %s(%s) %s %s', c.table_name, c.column_name, c.udt_name, c.character_maximum_length,
-        c.is_nullable, c.column_default) AS line
-      FROM information_schema.columns c WHERE c.table_schema = 'public'
-    UNION ALL
-    SELECT format('constraint %s on %s: %s', conname, conrelid::regclass, pg_get_constraintdef(oid))
-      FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
-    UNION ALL SELECT format('index %s', indexdef) FROM pg_indexes WHERE schemaname = 'public'
-    UNION ALL
-    SELECT format('function %s: %s', p.oid::regprocedure, md5(pg_get_functiondef(p.oid)))
-      FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
-    ORDER BY line`)
-  return rows.map(({ line }) => line)
+async function prismaSays(url: string, folder = migrationsFolder): Promise<unknown> {
+  const prisma = await askPrisma(url, folder)
+  return await prisma.status().finally(prisma.close)
 }
 
 const missingFrom = (others: string[], lines: string[]): string[] => lines.filter((line) => !others.includes(line))
 
-const historyRows = (sql: Sql) =>
+const historyRows = (sql: Sql, schema = 'public') =>
   sql(
     `SELECT id, checksum, migration_name AS name, logs, rolled_back_at, applied_steps_count AS steps,
-       finished_at >= started_at AS finished FROM _prisma_migrations ORDER BY migration_name`,
+       finished_at >= started_at AS finished FROM ${pg.escapeIdentifier(schema)}._prisma_migrations ORDER BY migration_name`,
   )
+
+const expected = names.map((name) => {
+  const checksum = createHash('sha256').update(sqlOf(name)).digest('hex')
+  return { id: /^[0-9a-f-]{36}$/, checksum, name, logs: null, rolled_back_at: null, steps: 1, finished: true }
+})
 
 t.test('one database, two runners', async (t) => {
   const { url, sql } = await emptyDatabase(t)
-  t.ok(names.length >= 2, 'there are migrations to run')
-  const expected = names.map((name) => {
-    const checksum = createHash('sha256').update(sqlOf(name)).digest('hex')
-    return { id: /^[0-9a-f-]{36}$/, checksum, name, logs: null, rolled_back_at: null, steps: 1, finished: true }
-  })
-
+  t.ok(names.length >= 1, 'there are migrations to run')
   t.same(await migrate(url), names, 'ours first: everything')
   t.match(await historyRows(sql), expected)
   t.same(await migrate(url), [], 'then nothing')
   const ours = await catalogue(sql)
-  const judgement = await judge(url, ['diagnose', 'apply', 'script'])
-  t.same(judgement.diagnose, inOrder, 'Prisma sees nothing edited, failed, or left to do')
-  t.same(judgement.apply, { appliedMigrationNames: [] }, 'and does nothing')
+  const prisma = await askPrisma(url, migrationsFolder)
+  t.same(await prisma.status(), inOrder, 'Prisma sees nothing edited, failed, or left to do')
+  t.same(await prisma.deploy(), [], 'and does nothing')
   t.same(await catalogue(sql), ours)
 
   await t.test("Prisma's first, then ours", async (t) => {
     await empty(sql)
-    t.same((await judge(url, ['apply'])).apply, { appliedMigrationNames: names })
+    t.same(await prisma.deploy(), names)
+    await prisma.close()
     t.match(await historyRows(sql), expected, 'it fills its table as we do')
     t.same(await catalogue(sql), ours, 'and makes the same schema, its own table included')
     t.same(await migrate(url), [], 'so there is nothing left for ours')
@@ -112,34 +65,69 @@ t.test('one database, two runners', async (t) => {
 
   await t.test('the migrations make what schema.prisma says, and what it cannot say', async (t) => {
     await empty(sql)
-    await sql(judgement.script?.stdout ?? '')
+    const engine = await createPrismaEngine(url)
+    await sql(await engine.difference('nothing').finally(engine.close))
     const asModelled = await catalogue(sql)
     t.ok(asModelled.length > 50)
     t.same(missingFrom(ours, asModelled), [], 'nothing of the model is missing')
     const beyond = missingFrom(asModelled, ours).filter((line) => !line.includes('_prisma_migrations'))
     t.same(
-      beyond.filter((line) => !line.startsWith('function')),
-      [
-        'index CREATE UNIQUE INDEX challenges_live_key ON public.challenges USING btree (user_id, purpose) ' +
-          'WHERE (superseded_at IS NULL)',
-      ],
-      'beyond it only the index that a model cannot have',
+      beyond.filter((line) => !/^(function|storage of) |^index .*( WHERE |\(\w+\(\w+\)\))/.test(line)),
+      [],
+      'beyond it only functions, storage, partial indexes and those of an expression, which a model cannot have',
     )
-    t.ok(beyond.length > 10, 'and the functions')
+  })
+
+  await t.test('and the functions of prisma/functions, each once', async (t) => {
+    const functions = readFunctions(functionsFolder).map(({ name }) => name)
+    t.ok(functions.length > 10)
+    const made = ours.filter((line) => line.startsWith('function')).map((line) => /^function (\w+)\(/.exec(line)?.[1])
+    t.same(made, functions.sort())
+    await empty(sql)
+    const given = { url, migrations: migrationsFolder, functions: functionsFolder }
+    t.equal(
+      await writeDifference(given),
+      '',
+      'every one as it is written there: npm run migration has nothing to write',
+    )
   })
 })
+
+/** Two small migrations, of which the second needs the first. */
+const small = {
+  '20260101000000_one': 'CREATE TABLE ones (id integer);',
+  '20260102000000_two': 'ALTER TABLE ones ADD COLUMN at timestamptz;',
+}
+const [first, second] = Object.keys(small) as [string, string]
 
 t.test('replicas that start at once apply each migration once', async (t) => {
   const { database, url, sql } = await emptyDatabase(t)
   // The embedded database is one session, which does not lock itself out; one process has it to itself.
   if (!database.isReal) return t.comment('needs a real server')
-  const applied = await Promise.all([migrate(url), migrate(url), migrate(url)])
-  t.same(applied.flat().sort(), names)
-  t.equal((await historyRows(sql)).length, names.length)
+  const { folder } = createHistory(t, small, migrationsFolder)
+  const all = await listMigrations(folder)
+  const applied = await Promise.all(Array.from({ length: 10 }, () => migrate(url, folder)))
+  t.same(applied.flat().sort(), all)
+  t.equal((await historyRows(sql)).length, all.length)
+})
 
-  await t.test('nor does ours run beside that of Prisma', async (t) => {
-    await empty(sql)
-    await sql('SELECT pg_advisory_lock(72707369)')
+t.test('who holds the lock of migrations', async (t) => {
+  const { database, url, sql } = await emptyDatabase(t)
+  if (!database.isReal) return t.comment('needs a real server')
+  await sql(`SET application_name TO 'somebody else'; SELECT pg_advisory_lock(72707369)`)
+  const [self] = await sql('SELECT pg_backend_pid() AS pid')
+
+  await t.test('for ever: one line and exit code 1, for a command and for another one', async (t) => {
+    const started = performance.now()
+    const env = { DATABASE_URL: url }
+    const runs = await Promise.all([runHere(['migrate'], { env }), runHere(['user', 'list'], { env })])
+    const words = `Another session of the database, process ${self?.pid} \\(somebody else\\) holds the lock of migrations`
+    for (const run of runs) t.match(run, { exitCode: 1, stdout: '', stderr: new RegExp(`^${words} .*\n$`) })
+    t.ok(performance.now() - started < 12_000, 'within 10 s and what a command takes to load')
+    t.same(await sql(`SELECT FROM pg_tables WHERE schemaname = 'public'`), [])
+  })
+
+  await t.test('for a while: ours waits, as beside prisma migrate', async (t) => {
     let isDone = false
     const waiting = migrate(url).finally(() => {
       isDone = true
@@ -152,63 +140,188 @@ t.test('replicas that start at once apply each migration once', async (t) => {
       )
       waiters = row?.waiters
     }
-    t.equal(isDone, false, 'it waits for the lock that prisma migrate takes')
-    t.same(await sql(`SELECT FROM pg_tables WHERE schemaname = 'public'`), [])
+    t.equal(isDone, false)
     await sql('SELECT pg_advisory_unlock(72707369)')
     t.same(await waiting, names)
+  })
+
+  await t.test('does not matter where nothing is missing: nothing is locked, nothing is written', async (t) => {
+    await sql('SELECT pg_advisory_lock(72707369)')
+    const role = await createReader(t, sql)
+    t.same(await migrate(asRole(url, role)), [], 'a role that may only read, in transactions that may only read')
+    await sql('REVOKE SELECT ON _prisma_migrations FROM public')
+    await sql(`REVOKE SELECT ON _prisma_migrations FROM ${role}`)
+    const run = await runHere(['migrate'], { env: { DATABASE_URL: asRole(url, role) } })
+    const refused = 'The database in DATABASE_URL refuses: permission denied for table _prisma_migrations'
+    t.match(run, { exitCode: 1, stderr: `${refused}\n` }, 'and one that may not even do that is told so')
+  })
+})
+
+/** A role of its own for one test, that can read what was applied and nothing else. */
+async function createReader(t: Test, sql: Sql): Promise<string> {
+  const role = `doorstep_test_${randomBytes(6).toString('hex')}`
+  await sql(`CREATE ROLE ${role} LOGIN PASSWORD 'reader'`)
+  t.teardown(() => sql(`DROP OWNED BY ${role}`).then(() => sql(`DROP ROLE ${role}`)))
+  await sql(`ALTER ROLE ${role} SET default_transaction_read_only TO on`)
+  await sql(`GRANT USAGE ON SCHEMA public TO ${role}`)
+  await sql(`GRANT SELECT ON _prisma_migrations TO ${role}`)
+  return role
+}
+
+function asRole(url: string, role: string): string {
+  const other = new URL(url)
+  other.username = role
+  other.password = 'reader'
+  return other.href
+}
+
+/** A server that accepts, and says nothing but `greeting`: its address. */
+async function listenSilently(t: Test, greeting?: Buffer): Promise<string> {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', () => {}))
+    if (greeting) socket.once('data', () => socket.write(greeting))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  return `postgresql://ada:hunter2@127.0.0.1:${(server.address() as AddressInfo).port}/doorstep`
+}
+
+t.test('a database that does not answer: one line and exit code 1 within 10 s', async (t) => {
+  const silent = await listenSilently(t)
+  // AuthenticationOk and ReadyForQuery: it lets us in, and then says nothing any more.
+  const forgetful = await listenSilently(t, Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I'))
+  const started = performance.now()
+  const runs = await Promise.all([
+    runHere(['migrate'], { env: { DATABASE_URL: silent } }),
+    runHere(['user', 'list'], { env: { DATABASE_URL: silent } }),
+    runHere(['migrate'], { env: { DATABASE_URL: forgetful } }),
+  ])
+  const stderr = 'The database in DATABASE_URL cannot be reached, or does not answer.\n'
+  for (const run of runs) t.match(run, { exitCode: 1, stdout: '', stderr })
+  t.ok(performance.now() - started < 13_000)
+})
+
+t.test('what role, database or server have set does not matter', async (t) => {
+  const { database, url, sql } = await emptyDatabase(t)
+  await migrate(url)
+  const usual = await catalogue(sql)
+  await empty(sql)
+  const settings = {
+    search_path: 'nowhere',
+    TimeZone: "'Asia/Kathmandu'",
+    DateStyle: "'German, DMY'",
+    default_transaction_isolation: 'serializable',
+    statement_timeout: "'1s'",
+  }
+  const [name] = await sql('SELECT quote_ident(current_database()) AS database')
+  for (const [setting, value] of Object.entries(settings)) {
+    // The one session of the embedded database has long begun: what a session starts with comes too late for it.
+    await sql(
+      database.isReal ? `ALTER DATABASE ${name?.database} SET ${setting} TO ${value}` : `SET ${setting} TO ${value}`,
+    )
+  }
+  const { folder } = createHistory(t, { '20990101000000_slow': 'SELECT pg_sleep(1.5);' }, migrationsFolder)
+  const starts = Array.from({ length: database.isReal ? 5 : 1 }, () => migrate(url, folder))
+  t.same((await Promise.all(starts)).flat(), [...names, '20990101000000_slow'])
+  t.same(await migrate(url, folder), [], 'what is finished is seen to be')
+  if (!database.isReal) await sql('RESET ALL')
+  t.same(await catalogue(sql), usual)
+  t.match(await historyRows(sql), expected)
+})
+
+t.test('?schema= says where everything is', async (t) => {
+  const { url, sql } = await emptyDatabase(t)
+  const at = (schema: string): string => `${url}${url.includes('?') ? '&' : '?'}schema=${schema}`
+  await migrate(url)
+  const usual = await catalogue(sql)
+  await empty(sql)
+
+  const name = 'Auth-1'
+  t.same(await migrate(at(name)), names)
+  t.same(await migrate(at(name)), [])
+  t.match(await historyRows(sql, name), expected)
+  t.same(await sql(`SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`), [], 'nothing is in public')
+  t.same(await sql(`SELECT FROM pg_proc WHERE pronamespace = 'public'::regnamespace`), [])
+  t.same(await catalogue(sql, name), usual)
+
+  await t.test('a function that keeps its search_path keeps this one', async (t) => {
+    const { folder } = createHistory(t, {
+      '20260101000000_kept': `CREATE TABLE kept (id integer); INSERT INTO kept VALUES (7);
+        CREATE FUNCTION seven() RETURNS integer LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN RETURN (SELECT id FROM kept); END $$;`,
+    })
+    await migrate(at('other'), folder)
+    t.same(await sql('SELECT other.seven() AS seven'), [{ seven: 7 }])
+    await empty(sql, 'other')
+  })
+
+  await t.test('two in one database do not know of each other', async (t) => {
+    t.same(await migrate(url), names)
+    t.same(await catalogue(sql), usual)
+    await empty(sql, name)
+  })
+
+  await t.test('one that is not a plain name is a mistake in the settings', async (t) => {
+    for (const wrong of ['', 'pg_temp', 'a.b', '%22x', 'a&schema=b']) {
+      const run = await runHere(['migrate'], { env: { DATABASE_URL: at(wrong) } })
+      t.match(
+        run,
+        { exitCode: 1, stderr: /^The settings are not right:\n {2}DATABASE_URL must name .*schema.*\n$/ },
+        wrong,
+      )
+    }
   })
 })
 
 t.test('what is refused', async (t) => {
   const { url, sql } = await emptyDatabase(t)
-  const [first = '', second = ''] = names
+  const { folder } = createHistory(t, small)
 
   await t.test('a migration that was edited after it was applied; Prisma says so too', async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'doorstep-migrations-'))
-    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-    cpSync(migrationsFolder, folder, { recursive: true })
-    appendFileSync(join(folder, second, 'migration.sql'), '\n-- edited\n')
-    await migrate(url)
-    t.match((await judge(url, ['diagnose'], folder)).diagnose, { editedMigrationNames: [second] })
-    // The same seen from the other side: what is applied is not what is in the folder.
-    await sql('UPDATE _prisma_migrations SET checksum = $1 WHERE migration_name = $2', ['0'.repeat(64), second])
-    await t.rejects(migrate(url), { message: `Migration ${second} was edited after it had been applied` })
+    const edited = createHistory(t, {}, folder)
+    appendFileSync(join(edited.folder, second, 'migration.sql'), '\n-- edited\n')
+    await migrate(url, folder)
+    t.match(await prismaSays(url, edited.folder), { editedMigrationNames: [second] })
+    edited.add('20260103000000_three', 'CREATE TABLE threes ();')
+    await t.rejects(migrate(url, edited.folder), {
+      message: `Migration ${second} was edited after it had been applied`,
+    })
+    t.same(await sql(`SELECT FROM pg_tables WHERE tablename = 'threes'`), [], 'and nothing after it is applied')
   })
 
   await t.test('a migration that fails leaves nothing, and can be tried again', async (t) => {
     await empty(sql)
-    // In the way of the last statements of the first migration; many tables are made before it.
-    await sql('CREATE TABLE audit_events (mine integer)')
-    await t.rejects(migrate(url), { message: `Migration ${first} failed and was undone` })
-    t.same(
-      (await sql(`SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`)).map((it) => it.tablename),
-      ['_prisma_migrations', 'audit_events'],
-    )
-    t.same(await historyRows(sql), [])
-    await sql('DROP TABLE audit_events')
-    t.same(await migrate(url), names)
-    t.same((await judge(url, ['diagnose'])).diagnose, inOrder)
+    // In the way of the last statement of the first migration.
+    const { folder } = createHistory(t, {
+      ...small,
+      [first]: `${small[first as keyof typeof small]} CREATE TABLE mine ();`,
+    })
+    await sql('CREATE TABLE mine (its integer)')
+    await t.rejects(migrate(url, folder), { message: `Migration ${first} failed and was undone` })
+    t.same(await sql(`SELECT tablename FROM pg_tables WHERE schemaname = 'public'`), [{ tablename: 'mine' }])
+    await sql('DROP TABLE mine')
+    t.same(await migrate(url, folder), [first, second])
+    t.same(await prismaSays(url, folder), inOrder)
   })
 
   await t.test('a migration that Prisma began and never finished', async (t) => {
+    await empty(sql)
+    await migrate(url, folder)
     await sql('UPDATE _prisma_migrations SET finished_at = NULL, logs = $1 WHERE migration_name = $2', [
       'broke',
       second,
     ])
-    await t.rejects(migrate(url), {
-      message: /^Migration .*_functions was begun and never finished; .*migrate resolve/,
+    await t.rejects(migrate(url, folder), {
+      message: /^Migration .*_two was begun and never finished; .*migrate resolve/,
     })
     await t.test('until an operator has resolved it', async (t) => {
       await sql('UPDATE _prisma_migrations SET rolled_back_at = now() WHERE migration_name = $1', [second])
-      const functions = await sql(
-        `SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure) AS drop FROM pg_proc p
-         WHERE pronamespace = 'public'::regnamespace`,
-      )
-      await sql('BEGIN')
-      for (const { drop } of functions) await sql(drop)
-      await sql('COMMIT')
-      t.same(await migrate(url), [second], 'what was rolled back is applied again')
-      t.same((await judge(url, ['diagnose'])).diagnose, inOrder)
+      await sql('ALTER TABLE ones DROP COLUMN at')
+      t.same(await migrate(url, folder), [second], 'what was rolled back is applied again')
+      t.same(await prismaSays(url, folder), inOrder)
     })
   })
 
@@ -218,7 +331,7 @@ t.test('what is refused', async (t) => {
       `INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count) VALUES ($1, $2, $3, now(), 1)`,
       [randomUUID(), '0'.repeat(64), newer],
     )
-    t.same(await migrate(url), [], 'an older replica still starts')
+    t.same(await migrate(url, folder), [], 'an older replica still starts')
     t.match((await historyRows(sql)).at(-1), { name: newer })
   })
 })

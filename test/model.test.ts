@@ -5,6 +5,7 @@ import { systemRandom } from '../src/system.ts'
 import { age } from './helpers/age.ts'
 import { refresh } from './helpers/credentials.ts'
 import { startDoorstep } from './helpers/doorstep.ts'
+import { thorough } from './helpers/effort.ts'
 import { part } from './helpers/forge.ts'
 import * as rules from './helpers/login-model.ts'
 import {
@@ -22,10 +23,10 @@ import {
 t.setTimeout(0)
 
 const doorstep = await startDoorstep(t)
-const { sql, services, database } = doorstep
+const { sql, services } = doorstep
 
-/** Lives that are played: more with MODEL_RUNS; the same again with the seed and path that a failure prints. */
-const runs = Number(process.env.MODEL_RUNS ?? (database.isReal ? 150 : 40))
+/** Lives that are played: as many as MODEL_RUNS says; the same again with the seed and path that a failure prints. */
+const runs = Number(process.env.MODEL_RUNS ?? thorough(300, 40))
 
 type Model = rules.Model
 

@@ -406,9 +406,9 @@ t.test('each operation lists exactly the problems that it can be brought to answ
 })
 
 t.test('the codes that any operation may answer with, in their documented form', async (t) => {
-  const { findByEmail } = services.store.accounts
+  const { begin } = services.store.throttle
   const failing = async (message: string) => {
-    services.store.accounts.findByEmail = async () => {
+    services.store.throttle.begin = async () => {
       throw new Error(message)
     }
     const reply = await app.inject({
@@ -416,7 +416,7 @@ t.test('the codes that any operation may answer with, in their documented form',
       url: '/login',
       payload: { email: 'third@example.com', password: 'x' },
     })
-    services.store.accounts.findByEmail = findByEmail
+    services.store.throttle.begin = begin
     return reply
   }
   const limited = await startDoorstep(t, { database: doorstep.database, env: { RATE_DEFAULT_MINUTE: '1' } })

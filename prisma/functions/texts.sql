@@ -1,7 +1,8 @@
 -- The ledger of texts is the budget: one row for each text with everything that it is counted by. A row is
 --   open      nobody has signed in with it yet: it counts everywhere
 --   finished  a login was finished with it: it counts against what a phone gets in a day, and as spent
---   unsure    the provider failed, and may have sent it all the same: it counts as spent, and in what a phone gets in a day
+--   unsure    the provider failed, and may have sent it all the same: it counts as spent, in what a phone gets in a day, and
+--             for the cooldown
 --   refused   certainly not sent: it counts for the cooldown only
 -- "known" texts (asked for by a device of the account) and those of strangers are counted apart.
 
@@ -143,7 +144,7 @@ END $$;
 
 -- Whether the next text to the same user or phone has to wait for the cooldown of this one.
 CREATE OR REPLACE FUNCTION is_cooling(m sms_messages) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-  SELECT m.state = 'refused' OR (m.state <> 'finished' AND m.delivery <> 'failed')
+  SELECT m.state IN ('refused', 'unsure') OR (m.state = 'open' AND m.delivery <> 'failed')
 $$;
 
 -- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there.
@@ -159,26 +160,26 @@ BEGIN
   END LOOP;
 END $$;
 
--- What the provider answered: p_delivery, unless a receipt has said more already; p_state where it refused or failed.
+-- What the provider answered, unless a receipt has said more already; p_state where it refused or failed.
 CREATE OR REPLACE FUNCTION record_answer(p_text bigint, p_delivery text, p_state text, p_provider_id text, p_error text) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
-  UPDATE sms_messages SET
-    delivery = CASE delivery WHEN 'queued' THEN p_delivery ELSE delivery END,
-    state = CASE state WHEN 'open' THEN p_state ELSE state END,
-    provider_id = coalesce(provider_id, p_provider_id), error = coalesce(error, p_error)
-  WHERE id = p_text;
+  UPDATE sms_messages SET delivery = p_delivery, state = CASE state WHEN 'open' THEN p_state ELSE state END,
+    provider_id = p_provider_id, error = p_error
+  WHERE id = p_text AND delivery = 'queued';
 END $$;
 
 -- A later word of the provider, also one that overtook its answer: true if it says more than is known. The end of a text
--- (delivered, failed) stays, whatever comes late. p_text: our number of it, which the address that is called carries; where
--- that is missing (NULL) the provider's own is looked for.
+-- (delivered, failed) stays, whatever comes late; a text of which nobody was sure has gone after all. p_text: our number of
+-- it, which the address that is called carries; where that is missing (NULL) the provider's own is looked for.
 CREATE OR REPLACE FUNCTION record_receipt(p_text bigint, p_provider_id text, p_delivery text, p_error text) RETURNS boolean LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
-  UPDATE sms_messages SET delivery = p_delivery, provider_id = p_provider_id, error = p_error
+  UPDATE sms_messages SET delivery = p_delivery, state = CASE state WHEN 'unsure' THEN 'open' ELSE state END,
+    provider_id = p_provider_id, error = p_error
   WHERE id = coalesce(p_text, (SELECT id FROM sms_messages WHERE provider_id = p_provider_id))
-    AND coalesce(provider_id, p_provider_id) = p_provider_id AND (delivery = 'queued' OR delivery = 'sent' AND p_delivery <> 'sent');
+    AND coalesce(provider_id, p_provider_id) = p_provider_id
+    AND (delivery = 'queued' OR delivery = 'sent' AND p_delivery <> 'sent' OR state = 'unsure');
   RETURN FOUND;
 END $$;
 

@@ -65,6 +65,7 @@ function createRouteServices(): BaseServices {
     store: unused,
     passwordHash: unused,
     loginThrottle: unused,
+    loginFloor: unused,
     loginTurns: unused,
     tryTurns: unused,
     oneTimeCodes: unused,

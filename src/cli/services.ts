@@ -6,16 +6,16 @@ import { migrate } from '../store/migrate.ts'
 import { bringUpToDate, type OpenDatabase, openDatabase } from '../store/open.ts'
 import { systemClock, systemRandom } from '../system.ts'
 
-/** An operator rather waits than reads that the service is busy; no request is kept waiting by it. */
-const patience = 20
+/** An operator rather waits than reads that the service is busy: up to 10 s for a statement, 5 s for a lock. */
+const patience = 5
 
 /** `say` tells the operator; `log` is where warnings go. */
-type Given = { config: Config; log: DestinationStream; say: Say }
+type Given = { config: Config; log: DestinationStream; say: Say; replacesKeys?: boolean }
 type Say = (line: string) => void
 
 /** Does `work` with the services that the settings describe, on a migrated database, and closes them. */
 export function withServices<Result>(
-  { config, log, say }: Given,
+  { config, log, say, replacesKeys = false }: Given,
   work: (services: BaseServices) => Promise<Result>,
 ): Promise<Result> {
   return withDatabase(config, say, async (database) => {
@@ -28,6 +28,7 @@ export function withServices<Result>(
       log: createLog('warn', log),
       show: say,
       patience,
+      replacesKeys,
     })
     return await work(services).finally(services.close)
   })

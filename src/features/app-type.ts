@@ -8,6 +8,7 @@ import type {
 } from 'fastify'
 import type { ProblemCode } from '../errors.ts'
 import type { Assurance } from '../security/assurance.ts'
+import type { LimitName } from '../security/request-limits.ts'
 
 /** The Fastify instance that features add their routes to: schemas give the types of request and reply. */
 export type App = FastifyInstance<
@@ -18,11 +19,8 @@ export type App = FastifyInstance<
   TypeBoxTypeProvider
 >
 
-/** Who may call a route. A route that does not say so stops the start. */
-export type Access = 'public' | 'pending' | 'access' | 'client'
-
-/** The address limits by name; their numbers are settings. */
-export type LimitName = 'loginMinute' | 'loginHour' | 'verifyMinute' | 'resendHour' | 'refreshMinute' | 'default'
+/** Who may call a route; `nearby`: programs on this machine (security/nearby.ts). A route that does not say so stops the start. */
+export type Access = 'public' | 'nearby' | 'pending' | 'access' | 'client'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -30,6 +28,10 @@ declare module 'fastify' {
     /** How strong and fresh the sign-in of an access token must be for this route. */
     assurance?: Assurance
     limits?: LimitName[]
+    /** The body may hold a `device_token`, which is then counted in place of the address. */
+    mayShowDevice?: boolean
+    /** The path is one that clients call: no browser's business. */
+    isForClients?: boolean
     /** Problem codes this route answers with, besides those that every route has. */
     problems?: ProblemCode[]
   }

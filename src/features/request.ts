@@ -1,6 +1,8 @@
 import type { FastifyRequest } from 'fastify'
+import type { Problem } from '../errors.ts'
 import type { Caller } from '../events.ts'
 import { addressKey } from '../security/client-address.ts'
+import type { Charge } from '../security/request-limits.ts'
 import type { PendingClaims } from '../security/tokens.ts'
 import type { LiveSession } from '../store/sessions.ts'
 
@@ -15,6 +17,10 @@ declare module 'fastify' {
   interface FastifyRequest {
     auth: Auth
     caller?: Caller
+    /** How it was counted by the limits of requests. */
+    charge?: Charge
+    /** Refuses it, when a limit is spent: nothing else is to be said of it. */
+    overLimit?: (() => Problem) | undefined
   }
 }
 
@@ -22,7 +28,7 @@ declare module 'fastify' {
 export function callerOf(request: FastifyRequest): Caller {
   request.caller ??= {
     requestId: request.id,
-    address: addressKey(request.ip),
+    address: addressKey(request.ips ?? [request.ip ?? '']),
     userAgent: request.headers['user-agent']?.slice(0, 256) ?? null,
   }
   return request.caller

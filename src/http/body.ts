@@ -1,16 +1,26 @@
+import { isUtf8 } from 'node:buffer'
 import { Problem } from '../errors.ts'
 import type { App } from '../features/app-type.ts'
 import { escapePointer } from './problems.ts'
 
 /**
  * JSON in UTF-8 and nothing else (SEC-65), and no text that a column, hash or log would not take faithfully (SEC-68):
- * NUL, which Postgres cannot store, and lone surrogates, by which different strings would become the same bytes.
+ * NUL, which Postgres cannot store, and lone surrogates, by which different strings would become the same bytes. A body of
+ * length 0 is none, whatever type it is said to have: clients name one for every POST.
  */
 export function registerBodyRules(app: App): void {
-  app.removeContentTypeParser('text/plain')
+  app.removeAllContentTypeParsers()
+  const parseJson = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, bytes: Buffer, done) => {
+    if (bytes.length === 0) return done(null, undefined)
+    if (!isUtf8(bytes)) return done(new Problem('invalid_request', { detail: 'The body is not UTF-8.' }))
+    void parseJson(request, bytes.toString(), done)
+  })
+  readNothing(app)
   app.addHook('preParsing', async ({ headers }) => {
-    const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
-    if (hasBody && (headers['content-encoding'] !== undefined || !isUtf8(headers['content-type']))) {
+    const hasBody = Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined
+    if (!hasBody) delete headers['content-type']
+    else if (headers['content-encoding'] !== undefined || !saysUtf8(headers['content-type'])) {
       throw new Problem('unsupported_media_type')
     }
   })
@@ -26,10 +36,24 @@ export function registerBodyRules(app: App): void {
   })
 }
 
-/** Whether a media type has no parameter but, perhaps, one `charset=utf-8`; the type itself is Fastify's to judge. */
-function isUtf8(mediaType = ''): boolean {
+/** Bodies of any other type: refused at their first byte. One that was announced without a length may have none. */
+function readNothing(app: App): void {
+  app.addContentTypeParser('*', ({ headers }, payload, done) => {
+    if (headers['content-length'] !== undefined) return done(new Problem('unsupported_media_type'))
+    payload.once('data', () => {
+      payload.pause()
+      done(new Problem('unsupported_media_type'))
+    })
+    payload.once('end', () => done(null, undefined))
+    payload.once('error', done)
+  })
+}
+
+/** Whether a media type has no parameter but, perhaps, `charset=utf-8`; the type itself is Fastify's to judge. */
+function saysUtf8(mediaType = ''): boolean {
   const parameters = mediaType.split(';').slice(1)
-  return parameters.length < 2 && parameters.every((it) => /^\s*(charset\s*=\s*(utf-8|"utf-8")\s*)?$/i.test(it))
+  const isCharset = /^\s*charset\s*=\s*(utf-?8|"utf-?8")\s*$/i
+  return parameters.every((it) => it.trim() === '' || isCharset.test(it)) && parameters.length <= 2
 }
 
 /**

@@ -5,10 +5,14 @@ import { Problem } from '../errors.ts'
 import type { Access, App } from '../features/app-type.ts'
 import { type Auth, callerOf } from '../features/request.ts'
 import { assertFresh } from '../security/assurance.ts'
+import { networksOf } from '../security/client-address.ts'
+import { isNearby } from '../security/nearby.ts'
 import { isAccess, isPending, maxTokenLength } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
+import { overLimit } from './rate-limit.ts'
+import type { RequestLimits } from './request-limits.ts'
 
-type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config'>
+type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config'> & { requestLimits: RequestLimits }
 
 /**
  * One gate for every route. Each route says in its `config.access` who may call it, or the service does not start.
@@ -31,23 +35,28 @@ export function registerGuards(app: App, services: GuardServices): void {
     }
     if (request.is404) throw new Problem('not_found')
     const { access = 'public' } = request.routeOptions.config
-    request.auth = access === 'public' ? { kind: 'public' } : await judge(services, request, access)
+    request.auth = isOpen(services, request, access) ? { kind: 'public' } : await judge(services, request, access)
   })
 }
 
-async function judge(
-  services: GuardServices,
-  request: FastifyRequest,
-  access: Exclude<Access, 'public'>,
-): Promise<Auth> {
-  if (access === 'client') return { kind: 'client', id: clientOf(services.config, request) }
+type Credential = Exclude<Access, 'public' | 'nearby'>
+
+/** Whether the route asks for no credential. Where only those nearby are answered, nothing is there for others. */
+function isOpen({ config }: GuardServices, request: FastifyRequest, access: Access): access is 'public' | 'nearby' {
+  const approach = { peer: request.socket.remoteAddress, headers: request.headers }
+  if (access === 'nearby' && !isNearby(approach, config.developmentNetworks)) throw new Problem('not_found')
+  return access === 'public' || access === 'nearby'
+}
+
+async function judge(services: GuardServices, request: FastifyRequest, access: Credential): Promise<Auth> {
+  if (access === 'client') return { kind: 'client', id: await judgeClient(services, request) }
   const reject = (outcome: string): Problem => {
     services.events.announce({ type: 'token.rejected', outcome, caller: callerOf(request) })
     return new Problem('invalid_token', outcome === 'missing' ? { headers: { 'WWW-Authenticate': 'Bearer' } } : {})
   }
   const header = request.headers.authorization
   if (header === undefined) throw reject('missing')
-  if (header.length > maxTokenLength + 7 || !/^Bearer [\w-]+\.[\w-]+\.[\w-]+$/i.test(header)) throw reject('malformed')
+  if (header.length > maxTokenLength + 7 || !/^Bearer +[\w-]+\.[\w-]+\.[\w-]+$/i.test(header)) throw reject('malformed')
 
   if (access === 'pending') {
     const claims = await claimsOf(() => request.pendingJwtVerify())
@@ -72,21 +81,50 @@ async function claimsOf(verify: () => Promise<Record<string, unknown>>): Promise
   }
 }
 
-/** The backend team behind HTTP Basic credentials (RFC 7617), compared in constant time against every one we know. */
-function clientOf({ introspectionClients }: Pick<Config, 'introspectionClients'>, request: FastifyRequest): string {
-  const [, encoded = ''] = /^Basic ([A-Za-z0-9+/=]{1,1024})$/i.exec(request.headers.authorization ?? '') ?? []
-  const given = digest(Buffer.from(encoded, 'base64'))
-  const matching = introspectionClients.filter(({ id, secret }) =>
-    timingSafeEqual(digest(Buffer.from(`${id}:${secret}`)), given),
-  )
-  const [client] = matching
-  if (client === undefined) {
-    throw new Problem('invalid_credentials', {
-      detail: 'The client id or secret is wrong.',
-      headers: { 'WWW-Authenticate': 'Basic realm="introspection", charset="UTF-8"' },
-    })
+/**
+ * Counts a client's calls by the client, and what proves to be none by its address: nobody's wrong secrets shut out a
+ * backend, even one behind the same address.
+ */
+async function judgeClient(services: GuardServices, request: FastifyRequest): Promise<string> {
+  const { config, events, requestLimits } = services
+  const id = clientOf(config, request.headers.authorization)
+  const { limits = ['clientMinute'] } = request.routeOptions.config
+  const caller = callerOf(request)
+  const charge = await (id === null
+    ? requestLimits.charge(request, ['default'], networksOf(caller.address))
+    : requestLimits.charge(request, limits, [{ key: `client ${id}`, times: 1 }]))
+  if (id === null) events.announce({ type: 'client.rejected', outcome: 'wrong id or secret', caller })
+  const refuse = overLimit(events, request, charge)
+  if (refuse) throw refuse()
+  if (id !== null) return id
+  throw new Problem('invalid_credentials', {
+    detail: 'The client id or secret is wrong.',
+    headers: { 'WWW-Authenticate': 'Basic realm="clients", charset="UTF-8"' },
+  })
+}
+
+/**
+ * The backend team behind HTTP Basic credentials (RFC 7617), compared in constant time against every one we know: as they
+ * were sent and, since OAuth's libraries encode them so, as a form is decoded (RFC 6749 2.3.1). Null if it is none.
+ */
+function clientOf({ introspectionClients }: Pick<Config, 'introspectionClients'>, header = ''): string | null {
+  const [, encoded = ''] = /^Basic +([A-Za-z0-9+/=]{1,1024})$/i.exec(header) ?? []
+  const sent = Buffer.from(encoded, 'base64')
+  const given = [digest(sent), digest(Buffer.from(formDecoded(sent.toString())))]
+  const matching = introspectionClients.filter(({ id, secret }) => {
+    const known = digest(Buffer.from(`${id}:${secret}`))
+    return given.filter((one) => timingSafeEqual(one, known)).length > 0
+  })
+  return matching[0]?.id ?? null
+}
+
+/** Text as application/x-www-form-urlencoded has it; the text itself where it is not in that form. */
+function formDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch {
+    return text
   }
-  return client.id
 }
 
 const digest = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()

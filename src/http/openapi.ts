@@ -118,6 +118,8 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
       // Served over http in development, its own files are meant to come over http.
       transformStaticCSP: (header) => header.replace(/;?\s*upgrade-insecure-requests;?/, ''),
       uiConfig: { tryItOutEnabled: true },
+      // Relative: also behind a proxy that serves all this under a path of its own.
+      indexPrefix: '.',
     })
   })
 }
@@ -151,7 +153,7 @@ function documented(
 }
 
 function securityOf(access: Access | undefined): Record<string, string[]>[] {
-  return access === undefined || access === 'public' ? [] : [{ [access]: [] }]
+  return access !== undefined && access in securitySchemes ? [{ [access]: [] }] : []
 }
 
 /** Every answer by its status: the route's own, with examples, and its problems. A status may have both. */

@@ -39,6 +39,7 @@ export function registerProblems(app: App, { config, store }: Pick<Services, 'co
  * token is for still lives. Asked here and not in the guard, since the statement that counts a try finds out anyway.
  */
 async function judged({ challenges }: Services['store'], problem: Problem, request: FastifyRequest): Promise<Problem> {
+  if (request.overLimit && problem.code !== 'rate_limited') return request.overLimit()
   if (!bodyProblems.includes(problem.code) || request.auth?.kind !== 'pending') return problem
   const { cid, sub } = request.auth.claims
   try {
@@ -93,12 +94,17 @@ export function answerBrokenRequest(publicUrl: string, instance: string, error: 
 function writeProblem(publicUrl: string, problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
   const { retryAfter, headers } = problem.extras
   reply.header('Cache-Control', 'no-store')
-  // RFC 6750 3: without `error` only where no token was sent; the guard says so itself.
-  if (problem.code === 'invalid_token') reply.header('WWW-Authenticate', 'Bearer error="invalid_token"')
+  const { status } = problemCatalogue[problem.code]
+  // RFC 9110 11.6.1, RFC 6750 3: with `error` where a token was sent. Where none was, or another scheme is asked for, or
+  // more is wanted, the one who threw it has said so.
+  if (status === 401) {
+    const isToken = problem.code === 'invalid_token' || problem.code === 'refresh_token_reused'
+    reply.header('WWW-Authenticate', isToken ? 'Bearer error="invalid_token"' : 'Bearer')
+  }
   if (headers) reply.headers(headers)
   if (retryAfter != null) reply.header('Retry-After', String(retryAfter))
   reply
-    .code(problemCatalogue[problem.code].status)
+    .code(status)
     .type('application/problem+json; charset=utf-8')
     .serializer(JSON.stringify)
     .send(problemBody(publicUrl, problem, request.id))

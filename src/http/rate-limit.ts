@@ -1,48 +1,62 @@
-import rateLimit from '@fastify/rate-limit'
 import type { FastifyRequest } from 'fastify'
-import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
 import type { Events } from '../events.ts'
-import type { App, LimitName } from '../features/app-type.ts'
+import type { App } from '../features/app-type.ts'
 import { callerOf } from '../features/request.ts'
+import { isReadable, type Network, networksOf } from '../security/client-address.ts'
+import type { DeviceTokens } from '../security/device-token.ts'
+import type { Charge, LimitName } from '../security/request-limits.ts'
+import type { RequestLimits } from './request-limits.ts'
 
-/** Addresses remembered per limit. This is the shield in front; the budgets that must hold are in the database. */
-const rememberedAddresses = 50_000
-
-const minuteMs = 60_000
-const hourMs = 3_600_000
+type LimitParts = { requestLimits: RequestLimits; events: Events; deviceTokens: DeviceTokens }
 
 /**
  * Counts requests per address before anything else happens to them: also those that match no route, no method and no
- * schema (SEC-18, SEC-23). The counters are called by hand, since the plugin runs only one of its own hooks per request.
+ * schema (SEC-18, SEC-23). Where the body may hold a device token, the verdict waits until the body is read: a genuine one
+ * is counted in place of the address, which strangers can use up (SEC-109). Whatever fails before that is answered with
+ * the verdict on the address (problems.ts). Calls of clients are counted when it is known which (guards.ts).
  */
-export async function registerRateLimit(
-  app: App,
-  { config, events }: { config: Config; events: Events },
-): Promise<void> {
-  await app.register(rateLimit, { global: false })
-  const limit = (name: LimitName, max: number, timeWindow: number) => {
-    const keyGenerator = (request: FastifyRequest): string => `${name}|${callerOf(request).address}`
-    const options = { max, timeWindow, keyGenerator, cache: rememberedAddresses }
-    return app.createRateLimit(options)
-  }
-  const { rate } = config
-  const limits: Record<LimitName, ReturnType<typeof limit>> = {
-    loginMinute: limit('loginMinute', rate.loginMinute, minuteMs),
-    loginHour: limit('loginHour', rate.loginHour, hourMs),
-    verifyMinute: limit('verifyMinute', rate.verifyMinute, minuteMs),
-    resendHour: limit('resendHour', rate.resendHour, hourMs),
-    refreshMinute: limit('refreshMinute', rate.refreshMinute, minuteMs),
-    default: limit('default', rate.defaultMinute, minuteMs),
+export function registerRateLimit(app: App, { requestLimits, events, deviceTokens }: LimitParts): void {
+  const charge = async (request: FastifyRequest, names: LimitName[], keys: Network[]): Promise<void> => {
+    const charged = await requestLimits.charge(request, names, keys)
+    request.charge = charged
+    request.overLimit = overLimit(events, request, charged)
   }
 
-  app.addHook('onRequest', async (request: FastifyRequest) => {
-    for (const name of request.routeOptions.config.limits ?? ['default']) {
-      const count = await limits[name](request)
-      if (!count.isAllowed && count.isExceeded) {
-        events.announce({ type: 'request.limited', outcome: name, caller: callerOf(request) })
-        throw new Problem('rate_limited', { retryAfter: Math.max(1, count.ttlInSeconds) })
-      }
-    }
+  app.decorateRequest('charge')
+  app.decorateRequest('overLimit')
+  app.addHook('onRequest', async (request) => {
+    if (request.corsPreflightEnabled) return
+    const caller = callerOf(request)
+    if (!isReadable(caller.address)) events.announce({ type: 'address.unreadable', outcome: 'counted', caller })
+    const { access, limits = ['default'], mayShowDevice } = request.routeOptions.config
+    if (access === 'client') return
+    await charge(request, limits, networksOf(caller.address))
+    if (!mayShowDevice && request.overLimit) throw request.overLimit()
   })
+  app.addHook('preValidation', async (request) => {
+    const { limits = ['default'], mayShowDevice } = request.routeOptions.config
+    if (!mayShowDevice) return
+    const device = deviceTokens.read(tokenIn(request.body))
+    if (device !== null) {
+      request.charge?.giveBack()
+      await charge(request, limits, [{ key: `device ${device.toString('base64url')}`, times: 1 }])
+    }
+    if (request.overLimit) throw request.overLimit()
+  })
+}
+
+/** What refuses a request whose limit is spent, and says so; undefined for any other. */
+export function overLimit(events: Events, request: FastifyRequest, { spent }: Charge): (() => Problem) | undefined {
+  if (spent === null) return undefined
+  return () => {
+    events.announce({ type: 'request.limited', outcome: spent.name, caller: callerOf(request) })
+    return new Problem('rate_limited', { retryAfter: spent.retryAfter })
+  }
+}
+
+/** The device token in a body that no schema has seen yet. */
+function tokenIn(body: unknown): string | undefined {
+  const { device_token: token } = (body ?? {}) as { device_token?: unknown }
+  return typeof token === 'string' ? token : undefined
 }

@@ -74,6 +74,8 @@ const signAs = (kind: TokenKind, kid: string) => ({
 const verifyAs = (kind: TokenKind, config: Config) => ({
   decode: { complete: true },
   verify: {
+    // RFC 9110 11.4: one or more spaces after the scheme. The guard has seen to the form.
+    extractToken: ({ headers }: FastifyRequest) => headers.authorization?.split(/ +/)[1],
     algorithms: [tokenKinds[kind].algorithm],
     checkTyp: tokenKinds[kind].typ,
     allowedIss: config.issuer,

@@ -44,9 +44,12 @@ export function createOneTimeCodes({ secrets, length }: { secrets: Secrets; leng
         secrets.ids.map((id) => [id, macOf(secrets.find('code-mac', id) as Buffer, binding, code).toString('hex')]),
       ),
 
-    /** Drops white space, hyphens and dashes; null unless exactly `length` ASCII digits remain. */
+    /**
+     * Drops white space, line ends, hyphens and dashes (U+2212: the minus that keyboards make of one), and the invisible
+     * marks that come along with what is pasted; null unless exactly `length` ASCII digits remain.
+     */
     read: (typed: string): string | null => {
-      const digits = typed.replace(/[\s\p{Pd}]/gu, '')
+      const digits = typed.replace(/[\s\u0085\p{Pd}\u2212\u2043\p{Cf}]/gu, '')
       return digits.length === length && /^[0-9]+$/.test(digits) ? digits : null
     },
   }

@@ -10,7 +10,13 @@ export type HashParameters = {
   queue: number
 }
 
+/** Who waits for a hash: a known device or a stranger, and the widest network that it counts in. */
+export type Place = { known: boolean; network: string | null }
+
 export type PasswordHash = Awaited<ReturnType<typeof createPasswordHash>>
+
+/** Who is no client: an operator's command. */
+const operator: Place = { known: true, network: null }
 
 /**
  * argon2id (RFC 9106; OWASP's minimum 19 MiB, t=2, p=1), never more than `concurrency` at once: each hash takes a core
@@ -18,18 +24,17 @@ export type PasswordHash = Awaited<ReturnType<typeof createPasswordHash>>
  */
 export async function createPasswordHash({ memoryKib, time, concurrency, queue }: HashParameters) {
   const options = { type: argon2.argon2id, memoryCost: memoryKib, timeCost: time, parallelism: 1, hashLength: 32 }
-  const inTurn = createTurns(concurrency, queue)
-  const hash = (password: string): Promise<string> => inTurn(() => argon2.hash(password, options))
+  const inTurn = createLine(concurrency, queue)
   // Made at start, with the current parameters: an unknown e-mail costs the same work as a wrong password.
   const dummy = await argon2.hash('no account has this password', options)
 
   return {
     /** A PHC string with a fresh 16 byte salt. Throws `busy`. */
-    hash,
+    hash: (password: string, place = operator): Promise<string> => inTurn(place, () => argon2.hash(password, options)),
 
     /** Whether `password` made `stored`; null does the same work and is never right. Throws `busy`. */
-    verify: async (stored: string | null, password: string): Promise<boolean> => {
-      const matches = await inTurn(() => argon2.verify(stored ?? dummy, password))
+    verify: async (stored: string | null, password: string, place = operator): Promise<boolean> => {
+      const matches = await inTurn(place, () => argon2.verify(stored ?? dummy, password))
       return matches && stored !== null
     },
 
@@ -41,15 +46,31 @@ export async function createPasswordHash({ memoryKib, time, concurrency, queue }
   }
 }
 
-/** Runs at most `limit` jobs at once and lets at most `queue` more wait in line; the next one gets `busy`. */
-function createTurns(limit: number, queue: number) {
-  const waiting: (() => void)[] = []
+/** Places in the line that one network gets, so that its flood keeps nobody else out (SEC-109). */
+const placesPerNetwork = 4
+
+/**
+ * Runs at most `limit` jobs at once and lets at most `queue` more wait in line, of them strangers at most three quarters
+ * (rounded up) and one network at most 4; the next one gets `busy`. Known devices come first, then who came first.
+ */
+function createLine(limit: number, queue: number) {
+  const waiting: { place: Place; start: () => void }[] = []
   let running = 0
   let started = 0
-  const inTurn = async <T>(job: () => Promise<T>): Promise<T> => {
+  const count = (isOne: (place: Place) => boolean): number => waiting.filter(({ place }) => isOne(place)).length
+  const isFull = ({ known, network }: Place): boolean =>
+    waiting.length >= queue ||
+    (!known && count((it) => !it.known) >= Math.ceil(queue * 0.75)) ||
+    (network !== null && count((it) => it.network === network) >= placesPerNetwork)
+  const takeNext = (): (() => void) | undefined => {
+    const firstKnown = waiting.findIndex(({ place }) => place.known)
+    return waiting.splice(Math.max(firstKnown, 0), 1)[0]?.start
+  }
+
+  const inTurn = async <T>(place: Place, job: () => Promise<T>): Promise<T> => {
     if (running >= limit) {
-      if (waiting.length >= queue) throw new Problem('busy', { retryAfter: 1 })
-      await new Promise<void>((resolve) => waiting.push(resolve))
+      if (isFull(place)) throw new Problem('busy', { retryAfter: 1 })
+      await new Promise<void>((start) => waiting.push({ place, start }))
     } else {
       running += 1
     }
@@ -58,7 +79,7 @@ function createTurns(limit: number, queue: number) {
       return await job()
     } finally {
       // The place goes straight to the next in line, so that nobody can slip in between.
-      const next = waiting.shift()
+      const next = takeNext()
       if (next) next()
       else running -= 1
     }

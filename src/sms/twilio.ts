@@ -31,11 +31,17 @@ type Refusal = Extract<SmsResult, { outcome: 'refused' }>['reason']
 const codesByReason: Record<Refusal, number[]> = {
   phone: [21211, 21265, 21266, 21268, 21610, 21612, 21614, 21635, 30003, 30005, 30006],
   policy: [21408, 21608, 30004, 30007, 30034, 30450, 30453, 60410],
-  ours: [20003, 20404, 21606, 30002],
+  ours: [20003, 20005, 20404, 21606, 30002],
   transient: [20429, 20500, 30001, 30008, 30036],
 }
-// No text can go until an operator acts, so the breaker opens at once.
-const credentialErrors = ['20003', '20404', 'http_401']
+// Nobody's text can go until an operator acts, so the breaker opens at once.
+const credentialErrors = ['20003', '20005', '20404', 'http_401']
+// What an operator does about the refusals that look like a fault of the number and are none.
+const remedies: Record<string, string> = {
+  21408: "Allow the region in Twilio's console under Messaging, Settings, Geo permissions.",
+  21608:
+    "A Twilio trial account texts verified callers only: verify the number in Twilio's console, or upgrade the account.",
+}
 
 /**
  * Whose problem a Twilio error is.
@@ -127,15 +133,20 @@ export function createTwilioSender(options: TwilioOptions): SmsSender {
     }
   }
 
-  /** Tells the breaker and the log. A refusal for the number or by policy still is a working provider. */
+  /**
+   * Tells the breaker and the log. Only what stops everybody's texts counts against the provider: one that refuses a
+   * text, for whatever reason, works, and nobody silences it for all by odd numbers (SEC-106).
+   */
   const note = (result: SmsResult) => {
-    const reason = result.outcome === 'refused' ? result.reason : null
     if (result.outcome === 'sent') return breaker.succeeded()
-    if (reason === 'phone' || reason === 'policy') breaker.succeeded()
-    else if (credentialErrors.includes(result.error)) breaker.trip()
-    else breaker.failed()
+    const reason = result.outcome === 'refused' ? result.reason : null
+    if (credentialErrors.includes(result.error)) breaker.trip()
+    else if (reason === null || reason === 'transient') breaker.failed()
+    else breaker.succeeded()
     const level = reason === 'ours' || reason === 'policy' ? 'error' : 'warn'
-    log(level, { ...result, provider: 'twilio', breaker_open: !breaker.isAvailable() }, 'a text was not accepted')
+    const remedy = remedies[result.error]
+    const told = { ...result, provider: 'twilio', breaker_open: !breaker.isAvailable(), ...(remedy && { remedy }) }
+    log(level, told, 'a text was not accepted')
   }
 
   const send = async (message: SmsMessage): Promise<SmsResult> => {

@@ -1,7 +1,7 @@
 import pg from 'pg'
 
 /** What the adapter says of an error: as its cause, or inside `meta` once Prisma has wrapped it. */
-type Cause = { kind?: string; originalCode?: string }
+type Cause = { kind?: string; originalCode?: string; originalMessage?: string }
 type DatabaseError = Error & { code?: string; meta?: unknown }
 
 const kinds = [
@@ -45,6 +45,15 @@ export function isDatabaseAway(error: DatabaseError): boolean {
 /** The SQLSTATE behind an error, if there is one. */
 export function sqlStateOf(error: DatabaseError): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : causeOf(error).originalCode
+}
+
+/** SQLSTATEs: as above, and 28 login, 3D no such database, 42501 no right; but not what only took too long. */
+const refusals = /^(08\w{3}|28\w{3}|3D\w{3}|53\w{3}|57P\w{2}|58\w{3}|25006|42501)$/
+
+/** What Postgres, or a pooler before it, says where it lets nobody in or forbids the statement; it knows no password. */
+export function refusalOf(error: DatabaseError): string | undefined {
+  if (!refusals.test(sqlStateOf(error) ?? '')) return undefined
+  return error instanceof pg.DatabaseError ? error.message : causeOf(error).originalMessage
 }
 
 function causeOf({ meta, cause }: DatabaseError): Cause {

@@ -13,5 +13,13 @@ export function createHealth(db: Database) {
       )
       return rows[0].missing === 0
     },
+
+    /** False for a standby, and wherever else nothing can be written. Throws while the database is out of reach. */
+    isWritable: async (): Promise<boolean> => {
+      const rows = await db.$queryRaw<
+        [{ read_only: string }]
+      >`SELECT current_setting('transaction_read_only') AS read_only`
+      return rows[0].read_only === 'off'
+    },
   }
 }

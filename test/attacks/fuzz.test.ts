@@ -3,13 +3,14 @@ import t from 'tap'
 import { problemCatalogue } from '../../src/errors.ts'
 import { anyPath } from '../helpers/any-text.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { thorough } from '../helpers/effort.ts'
 import { pathOf, registeredRoutes } from '../helpers/registered-routes.ts'
 import { codeFor, createUser, login, resend, signIn } from '../helpers/story.ts'
 
 t.setTimeout(300_000)
 
 /** Runs of each property, as many of them as fit into this time; a failure prints its seed. */
-const bounds = { numRuns: 3_000, interruptAfterTimeLimit: 12_000, markInterruptAsFailure: false }
+const bounds = { numRuns: 3_000, interruptAfterTimeLimit: thorough(12_000, 4_000), markInterruptAsFailure: false }
 
 const doorstep = await startDoorstep(t)
 const { app } = doorstep

@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import type { LightMyRequestResponse } from 'fastify'
 import t from 'tap'
 import { type Canary, canariesIn, spellings } from '../helpers/canaries.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { codeOf, loader } from '../helpers/program.ts'
 import { freePort, runService } from '../helpers/service-process.ts'
 import { call, createUser, finish, login, resend, type TestUser, wrongCode } from '../helpers/story.ts'
 import { startTwilioStub } from '../helpers/twilio-stub.ts'
@@ -415,7 +415,7 @@ t.test('no secret gets into a log, an audit row, an error, a statement or a tabl
     }
     await inject('POST', '/login', form)
   }
-  accounts.findByEmail = findByEmail
+  accounts.findByEmail = begin
   app.log.error({ err: new Error(ada.password, { cause: new Error(code) }) })
   app.log.error(new Error(`${ada.password}\n    at ${ada.phone}`))
   app.log.warn({ err: new Error(ada.password) }, 'a library has a word to say')
@@ -510,7 +510,7 @@ t.test('nobody writes lines of their own into the log', async (t) => {
 })
 
 /** The service as a process of its own, on the same database. */
-const program = ['--import', import.meta.resolve('tsx'), fileURLToPath(new URL('../../src/main.ts', import.meta.url))]
+const program = [...loader, codeOf('src/main.ts')]
 const folder = mkdtempSync(join(tmpdir(), 'doorstep-leaks-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const processSettings = async (): Promise<Record<string, string>> => ({

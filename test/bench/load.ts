@@ -38,6 +38,11 @@ export function post(
   return `${lines.join('\r\n')}\r\n\r\n${text}`
 }
 
+/** The bytes of a GET. */
+export function get(path: string, { token }: { token: string }): string {
+  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: doorstep-bench\r\nAuthorization: Bearer ${token}\r\n\r\n`
+}
+
 /** How much is asked for: by how many callers, until how many milliseconds have passed or operations begun. */
 export type Load = { clients: number; untilMs: number; operations?: number }
 

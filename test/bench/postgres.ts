@@ -9,25 +9,38 @@ import pg from 'pg'
 import { systemRandom } from '../../src/system.ts'
 
 /** `pid` of the server's first process, when it is ours and its CPU can be measured. */
-export type BenchPostgres = { url: string; version: string; pid: number | null; close(): Promise<void> }
+export type BenchPostgres = {
+  version: string
+  pid: number | null
+  /** Makes an empty database; its address. */
+  create(): Promise<string>
+  /** Drops what was made, and stops the server if it is ours. */
+  close(): Promise<void>
+}
 
-/** A database of its own, on the server of BENCH_DATABASE_URL or TEST_DATABASE_URL or on one started for this run. */
+/** The server of BENCH_DATABASE_URL or TEST_DATABASE_URL, or one started for this run. */
 export async function openPostgres(): Promise<BenchPostgres> {
   const given = process.env.BENCH_DATABASE_URL || process.env.TEST_DATABASE_URL
   const server = given ? { url: given, pid: null, close: async () => {} } : await startPostgres()
-  const name = `doorstep_bench_${systemRandom.bytes(6).toString('hex')}`
-  const version = await withAdmin(server.url, async (admin) => {
-    await admin.query(`CREATE DATABASE ${name}`)
-    return (await admin.query<{ server_version: string }>('SHOW server_version')).rows[0]?.server_version ?? '?'
-  })
-  const url = new URL(server.url)
-  url.pathname = `/${name}`
+  const made: string[] = []
+  const { rows } = await withAdmin(server.url, (admin) =>
+    admin.query<{ server_version: string }>('SHOW server_version'),
+  )
   return {
-    url: url.toString(),
-    version,
+    version: rows[0]?.server_version ?? '?',
     pid: server.pid,
+    create: async () => {
+      const name = `doorstep_bench_${systemRandom.bytes(6).toString('hex')}`
+      await withAdmin(server.url, (admin) => admin.query(`CREATE DATABASE ${name}`))
+      made.push(name)
+      const url = new URL(server.url)
+      url.pathname = `/${name}`
+      return url.toString()
+    },
     close: async () => {
-      await withAdmin(server.url, (admin) => admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))
+      for (const name of made) {
+        await withAdmin(server.url, (admin) => admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))
+      }
       await server.close()
     },
   }

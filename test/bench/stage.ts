@@ -5,15 +5,18 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
-import { loadConfig } from '../../src/config.ts'
+import { type Config, loadConfig } from '../../src/config.ts'
 import { generateSecretKeys } from '../../src/security/secrets.ts'
 import { systemRandom } from '../../src/system.ts'
 import { startTwilioStub } from '../helpers/twilio-stub.ts'
 import { openPostgres } from './postgres.ts'
 import { type Child, startServer } from './process.ts'
-import { createSupply } from './supply.ts'
+import { createSupply, type Supply } from './supply.ts'
 
 export type Stage = Awaited<ReturnType<typeof openStage>>
+
+/** A running Doorstep, its database, and what its callers need. */
+export type Site = { url: string; doorstep: Child; supply: Supply; config: Config }
 
 const unlimited = '1000000000'
 /** The backend that introspects. */
@@ -29,7 +32,7 @@ export async function openStage(options: {
   settings?: Record<string, string>
   onClose: (close: () => unknown) => void
 }) {
-  const { users, settings, onClose } = options
+  const { settings, onClose } = options
   const folder = mkdtempSync(join(tmpdir(), 'doorstep-bench-'))
   onClose(() => rmSync(folder, { recursive: true, force: true }))
   const postgres = await openPostgres()
@@ -51,17 +54,24 @@ export async function openStage(options: {
   const startDoorstep = (databaseUrl: string, nodeOptions: string[] = []): Promise<Child> =>
     start([...heap, ...nodeOptions, 'dist/main.js'], { ...environment, DATABASE_URL: databaseUrl })
 
-  const doorstep = await startDoorstep(postgres.url)
-  const config = loadConfig({ ...environment, DATABASE_URL: postgres.url })
-  const supply = await createSupply({ url: postgres.url, config, count: users })
-  onClose(supply.close)
-  const floorKeys = await prepareFloor(postgres.url)
-  const floor = await start(['--import=tsx', 'test/bench/floor.ts'], { ...floorKeys, DATABASE_URL: postgres.url })
+  /** A Doorstep with a database of its own that has so many `users`. */
+  const openSite = async ({ users }: { users: number }): Promise<Site> => {
+    const url = await postgres.create()
+    const doorstep = await startDoorstep(url)
+    const config = loadConfig({ ...environment, DATABASE_URL: url })
+    const supply = await createSupply({ url, config, count: users })
+    onClose(supply.close)
+    return { url, doorstep, supply, config }
+  }
+
+  const site = await openSite(options)
+  const floorKeys = await prepareFloor(site.url)
+  const floor = await start(['--import=tsx', 'test/bench/floor.ts'], { ...floorKeys, DATABASE_URL: site.url })
 
   const rawArgon2 = fork(new URL('raw-argon2.ts', import.meta.url), { execArgv: ['--import=tsx'] })
   const exited = once(rawArgon2, 'exit')
   onClose(() => rawArgon2.kill() && exited)
-  return { folder, postgres, config, supply, doorstep, startDoorstep, floor, rawArgon2 }
+  return { folder, postgres, ...site, openSite, startDoorstep, floor, rawArgon2 }
 }
 
 function productionEnvironment(twilio: { url: string; accountSid: string; authToken: string }): Record<string, string> {

@@ -15,7 +15,7 @@ import { createTokens, tokenKinds } from '../../src/security/tokens.ts'
 import { createDatabase } from '../../src/store/client.ts'
 import { createStore } from '../../src/store/index.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
-import { drive, expectOk, type Operation, post } from './load.ts'
+import { drive, expectOk, get, type Operation, post } from './load.ts'
 
 export const password = 'correct horse battery staple'
 
@@ -36,6 +36,7 @@ export async function createSupply({ url, config, count }: { url: string; config
   sql.on('error', () => {})
   const passwordHash = await (await createPasswordHash(config.argon2)).hash(password)
   const users = await createUsers(sql, passwordHash, count)
+  let isGrown = false
   let used = 0
   const nextUser = (): User => users[used++ % users.length] as User
 
@@ -82,7 +83,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     const whose = { purpose, client: user.address, known: false, device_id: null } as const
     const { outcome } = await store.challenges.open(
       { id: user.id, epoch: 0 },
-      Buffer.from(user.id),
+      [Buffer.from(user.id)],
       { id: challengeId, ...whose, code_mac: mac.toString('hex'), key_id: keyId },
       challengeRules.sending({ phone: user.phone, address: user.address, maySend: true }),
       { type: 'login.challenged', outcome: 'opened' },
@@ -99,11 +100,22 @@ export async function createSupply({ url, config, count }: { url: string; config
     const caller = { requestId: systemRandom.uuid(), address, userAgent: null }
     const session = newSession({ random: systemRandom }, { level: passwordLevel, remember: true, caller })
     const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
-    const proof = { throttleKey: Buffer.from(id), deviceId: null, isTrusted: false }
+    const proof = { throttleKeys: [Buffer.from(id)], deviceId: null, isTrusted: false }
     const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
     const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, device, event)
     if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
     return refreshTokens.make({ sessionId: session.id, generation: 0 })
+  }
+
+  /** An access token of a live session of the service at `port`. */
+  async function accessToken(port: number): Promise<string> {
+    const refreshToken = await startSession()
+    let token = ''
+    const signIn: Operation = async (send) => {
+      token = String(expectOk(await send(post('/token/refresh', { refresh_token: refreshToken }))).access_token)
+    }
+    await drive(port, { clients: 1, untilMs: 10_000, operations: 1 }, () => signIn)
+    return token
   }
 
   async function prepare(requests: string[], wanted: number): Promise<void> {
@@ -153,16 +165,20 @@ export async function createSupply({ url, config, count }: { url: string; config
     /** Introspections of a live session's access token. */
     introspections: async (port: number): Promise<() => Operation> => {
       const [client] = config.introspectionClients
-      const refreshToken = await startSession()
-      let request = ''
-      const signIn: Operation = async (send) => {
-        const { access_token: token } = expectOk(await send(post('/token/refresh', { refresh_token: refreshToken })))
-        request = post('/token/introspect', `token=${token}`, { basic: `${client?.id}:${client?.secret}` })
-      }
-      await drive(port, { clients: 1, untilMs: 10_000, operations: 1 }, () => signIn)
+      const basic = `${client?.id}:${client?.secret}`
+      const request = post('/token/introspect', `token=${await accessToken(port)}`, { basic })
       return () => async (send) => {
         const { active } = expectOk(await send(request))
         if (active !== true) throw new Error('a live session is told to be over')
+      }
+    },
+
+    /** Reads of the signed-in user. */
+    reads: async (port: number): Promise<() => Operation> => {
+      const request = get('/me', { token: await accessToken(port) })
+      return () => async (send) => {
+        const { id } = expectOk(await send(request))
+        if (typeof id !== 'string') throw new Error('/me names nobody')
       }
     },
 
@@ -177,11 +193,22 @@ export async function createSupply({ url, config, count }: { url: string; config
       }
     },
 
-    /** Forgets every login that was begun or done, so that every user can begin another one. */
+    /** Forgets every login of these users that was begun or done, so that every user can begin another one. */
     clear: async (): Promise<void> => {
-      await sql.query(
-        'TRUNCATE challenges, sms_messages, login_throttles, factor_guards, devices, sessions, audit_events, unknown_logins',
-      )
+      const tables = ['challenges', 'sms_messages', 'factor_guards', 'devices', 'sessions', 'audit_events']
+      if (isGrown) {
+        for (const table of tables)
+          await sql.query(`DELETE FROM ${table} WHERE user_id = ANY ($1)`, [users.map(({ id }) => id)])
+        await sql.query(`DELETE FROM login_throttles WHERE ${isOurs}`)
+      } else {
+        await sql.query(`TRUNCATE ${[...tables, 'login_throttles'].join(', ')}`)
+      }
+    },
+
+    /** Makes the database one that has been used for long: so many other users, texts of the last day, and counters. */
+    grow: async (rows: number): Promise<void> => {
+      isGrown = true
+      for (const statement of growth) await sql.query(statement.replaceAll('$1', String(rows)))
     },
 
     close: async (): Promise<void> => {
@@ -190,6 +217,21 @@ export async function createSupply({ url, config, count }: { url: string; config
     },
   }
 }
+
+/** Counters of the bench's own users, among those of `growth`. */
+const isOurs = 'octet_length(identifier) > 8'
+
+/** Other people's rows, as they lie in the tables of a service that is in use. */
+const growth = [
+  `INSERT INTO users (email, phone, password_hash)
+   SELECT 'grown-' || n || '@example.com', '+1999' || n, 'none' FROM generate_series(1, $1) AS n`,
+  `INSERT INTO login_throttles (identifier, failures, counted_from)
+   SELECT int8send(n), 1, now() - random() * interval '40 hours' FROM generate_series(1, $1) AS n`,
+  `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at, state, delivery)
+   SELECT gen_random_uuid(), gen_random_uuid(), false, '+1999' || n, '+1999' || n / 10000, '198.51.100.' || n % 256,
+     now() - n * interval '24 hours' / $1, 'finished', 'delivered' FROM generate_series($1, 1, -1) AS n`,
+  'VACUUM ANALYZE',
+]
 
 /** Users straight into the tables: the same password, each a phone and an address of its own. */
 async function createUsers(sql: pg.Pool, passwordHash: string, count: number): Promise<User[]> {
@@ -202,8 +244,8 @@ async function createUsers(sql: pg.Pool, passwordHash: string, count: number): P
      SELECT * FROM made`,
     [phones, passwordHash],
   )
-  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks.
-  return rows.map((row, n) => ({ ...row, address: `198.18.${n >> 8}.${n & 255}` }))
+  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks. Neighbours in the list share no /24.
+  return rows.map((row, n) => ({ ...row, address: `198.18.${n & 255}.${n >> 8}` }))
 }
 
 /** North American numbers kept free for fiction (555-0100 to 555-0199); neighbours in the list share no number prefix. */

@@ -8,7 +8,7 @@ import { type StubMode, startTwilioStub } from '../helpers/twilio-stub.ts'
 
 const to = '+12025550123'
 const body = '481516 is your Doorstep code. It works for 5 minutes; never share it.\n@login.example.com #481516'
-const message: SmsMessage = { to, body, validForSeconds: 300 }
+const message: SmsMessage = { id: 4711, to, body, validForSeconds: 300 }
 const from = '+12025550100'
 
 type Logged = { level: string; fields: object; text: string }
@@ -86,7 +86,7 @@ t.test('twilio: what is sent', async (t) => {
     messagingServiceSid: null,
     body,
     validityPeriod: 300,
-    statusCallback: 'https://login.example.com/webhooks/twilio/status',
+    statusCallback: 'https://login.example.com/webhooks/twilio/status?text=4711',
   })
   t.same(stub.codes(), ['481516'])
   await sender.send({ ...message, validForSeconds: 17.9 })
@@ -106,6 +106,7 @@ const refusals: Refused[] = [
   ...listed('phone', [21211, 21265, 21266, 21268, 21610, 21612, 21614, 21635, 30003, 30005, 30006]),
   ...listed('policy', [21408, 21608, 30004, 30007, 30034, 30450, 30453, 60410]),
   [401, 20003, 'ours', '20003'],
+  [403, 20005, 'ours', '20005'],
   [404, 20404, 'ours', '20404'],
   [400, 21606, 'ours', '21606'],
   [400, 30002, 'ours', '30002'],
@@ -125,12 +126,16 @@ for (const [httpStatus, twilioCode, reason, error] of refusals) {
     const { sender, stub, logged } = await setup(t)
     stub.setMode({ error: { httpStatus, twilioCode } })
     const result = await sender.send(message)
-    t.same(result, { outcome: 'refused', reason, error })
+    t.same(result, { outcome: 'refused', reason, isCertain: httpStatus < 500, error })
     t.equal(stub.hits(), 1, 'one request, no retry')
     const level = reason === 'ours' || reason === 'policy' ? 'error' : 'warn'
     t.match(logged, [{ level, fields: { reason, error, provider: 'twilio' } }])
     t.equal(logged.length, 1)
-    t.equal(sender.isAvailable(), !['20003', '20404', 'http_401'].includes(error), 'only credentials open the breaker')
+    t.equal(
+      sender.isAvailable(),
+      !['20003', '20005', '20404', 'http_401'].includes(error),
+      'only credentials open the breaker',
+    )
     checkNothingLeaked(t, [result, logged])
   })
 }
@@ -192,18 +197,28 @@ t.test('twilio: slow and broken answers, side by side because they take 5 s each
 t.test('twilio: no connection at all: certainly not sent', async (t) => {
   const { sender, stub } = await setup(t)
   await stub.close()
-  t.same(await sender.send(message), { outcome: 'refused', reason: 'transient', error: 'no_connection' })
+  t.same(await sender.send(message), {
+    outcome: 'refused',
+    reason: 'transient',
+    isCertain: true,
+    error: 'no_connection',
+  })
 })
 
 t.test('twilio: wrong credentials are found out, and the breaker opens at once', async (t) => {
   const { sender, stub, logged, pass } = await setup(t, { authToken: 'not-the-token' })
-  t.same(await sender.send(message), { outcome: 'refused', reason: 'ours', error: '20003' })
+  t.same(await sender.send(message), { outcome: 'refused', reason: 'ours', isCertain: true, error: '20003' })
   t.equal(sender.isAvailable(), false)
-  t.same(await sender.send(message), { outcome: 'refused', reason: 'transient', error: 'breaker_open' })
+  t.same(await sender.send(message), {
+    outcome: 'refused',
+    reason: 'transient',
+    isCertain: true,
+    error: 'breaker_open',
+  })
   t.equal(stub.hits(), 1, 'while open nothing is tried')
   pass(10_000)
   t.equal(sender.isAvailable(), true)
-  t.same(await sender.send(message), { outcome: 'refused', reason: 'ours', error: '20003' })
+  t.same(await sender.send(message), { outcome: 'refused', reason: 'ours', isCertain: true, error: '20003' })
   t.equal(stub.hits(), 2)
   t.match(logged, [{ level: 'error', fields: { error: '20003', breaker_open: true } }, { level: 'error' }])
   t.equal(logged.length, 2, 'what the open breaker turns away is not logged')
@@ -226,13 +241,37 @@ t.test('twilio: ten failures open the breaker, one probe per 10 s, a success clo
   t.match(await Promise.all([1, 2, 3].map(() => sender.send(message))), Array(3).fill({ outcome: 'sent' }))
 })
 
-t.test('twilio: numbers that cannot be reached never open the breaker (attack: silence everybody)', async (t) => {
-  const { sender, stub } = await setup(t)
-  for (const twilioCode of [21211, 21610, 21612, 21408]) {
+t.test('twilio: whoever brings odd numbers silences nobody: a refused text is a working provider', async (t) => {
+  const { sender, stub, pass } = await setup(t)
+  // 21617 and 99999: codes that nobody has sorted.
+  for (const twilioCode of [21211, 21610, 21612, 21408, 21608, 21606, 21617, 99999]) {
     stub.setMode({ error: { httpStatus: 400, twilioCode } })
     for (let count = 0; count < 10; count += 1) await sender.send(message)
+    t.equal(sender.isAvailable(), true, `ten times ${twilioCode}`)
   }
-  t.equal(sender.isAvailable(), true)
+
+  stub.setMode({ error: { httpStatus: 503, twilioCode: null } })
+  for (let count = 0; count < 10; count += 1) await sender.send(message)
+  t.equal(sender.isAvailable(), false, 'a provider that fails is one that is down')
+  pass(10_000)
+  stub.setMode({ error: { httpStatus: 400, twilioCode: 21211 } })
+  t.match(await sender.send(message), { reason: 'phone' }, 'the probe is refused for its number')
+  t.equal(sender.isAvailable(), true, 'so the provider is back')
+})
+
+t.test('twilio: what only an operator can mend says how', async (t) => {
+  const { sender, stub, logged } = await setup(t)
+  for (const [twilioCode, remedy] of [
+    [21408, /Geo permissions/],
+    [21608, /trial account texts verified callers only/],
+  ] as const) {
+    stub.setMode({ error: { httpStatus: 400, twilioCode } })
+    t.match(await sender.send(message), { outcome: 'refused', reason: 'policy', error: String(twilioCode) })
+    t.match(logged.pop(), { level: 'error', fields: { error: String(twilioCode), remedy } })
+  }
+  stub.setMode({ error: { httpStatus: 400, twilioCode: 21211 } })
+  await sender.send(message)
+  t.notOk('remedy' in (logged.pop()?.fields ?? {}), 'a bad number is the number of one user')
 })
 
 t.test('twilio: nothing on the console, not even with TWILIO_LOG_LEVEL=debug, and no other host', async (t) => {

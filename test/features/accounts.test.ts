@@ -6,6 +6,8 @@ import { createAccount, type NewAccount } from '../../src/features/accounts/crea
 import { createDemoUser } from '../../src/features/accounts/demo-user.ts'
 import { listAccounts } from '../../src/features/accounts/list-accounts.ts'
 import { unlockAccount } from '../../src/features/accounts/unlock-account.ts'
+import { age } from '../helpers/age.ts'
+import { trustDevice } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import {
   type Answer,
@@ -18,6 +20,7 @@ import {
   signIn,
   wrongCode,
 } from '../helpers/story.ts'
+import { setWrongCodes } from '../helpers/wrong-codes.ts'
 
 const password = 'four quiet owls'
 const doorstep = await startDoorstep(t)
@@ -124,7 +127,6 @@ t.test('parallel sign-ups: one user per e-mail, three per phone number', async (
 t.test('whoever holds the password of a disabled user learns nothing and opens nothing', async (t) => {
   const user = await createUser(doorstep)
   const session = await signIn(doorstep, user)
-  await sql(`UPDATE sms_budgets SET sent_at = '{}'`)
   const begun = await login(doorstep, user)
   t.equal(begun.status, 200)
   const code = codeFor(doorstep, user.phone)
@@ -156,8 +158,8 @@ t.test('whoever holds the password of a disabled user learns nothing and opens n
   await changeAccount(services, { email: user.email, edit: { disabled: false }, outcome: 'enabled' })
   t.equal((await finish(doorstep, begun.body.pending_token, code)).status, 401, 'and stays over')
   t.equal((await call(doorstep, '/me', { token: session.body.access_token })).status, 401)
-  await unlockAccount(services, user.email)
-  await sql(`UPDATE sms_budgets SET sent_at = '{}'`)
+  await unlockAccount(services, { email: user.email, all: false })
+  await age(doorstep, user, 61)
   t.equal((await signIn(doorstep, user)).status, 200, 'a new login is possible')
 
   const audit = await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'user.changed' ORDER BY at`, [
@@ -170,7 +172,10 @@ t.test('unlock ends the wait after wrong passwords', async (t) => {
   const user = await createUser(doorstep)
   t.same(await failPassword(user, 5), [401, 401, 401, 401, 401])
   t.match(await login(doorstep, user), { status: 429, body: { code: 'login_locked' } })
-  t.same(await unlockAccount(services, ` ${user.email.toUpperCase()}`), { id: user.id, email: user.email })
+  t.same(await unlockAccount(services, { email: ` ${user.email.toUpperCase()}`, all: false }), {
+    id: user.id,
+    email: user.email,
+  })
   t.equal((await login(doorstep, user)).status, 200)
   t.match(await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'user.unlocked'`, [user.id]), [
     { outcome: 'unlocked' },
@@ -186,7 +191,7 @@ t.test('unlock also ends a wait that was counted under an older secret key', asy
       SECRET_KEYS: bothKeys,
     },
   })
-  await unlockAccount(rotated.services, user.email)
+  await unlockAccount(rotated.services, { email: user.email, all: false })
   t.equal((await login(doorstep, user)).status, 200, 'on an instance that still counts with the older key')
 })
 
@@ -195,14 +200,9 @@ t.test(
   async (t) => {
     const locked = async (streak: number, lockedFor: string | null, failures: string[]) => {
       const user = await createUser(doorstep)
-      await sql(
-        `UPDATE factor_guards SET streak = $2, locked_until = now() + $3::interval,
-        failed_at = ARRAY(SELECT now() - f::interval FROM unnest($4::text[]) WITH ORDINALITY AS x(f, n) ORDER BY n)
-       WHERE user_id = $1`,
-        [user.id, streak, lockedFor, failures],
-      )
+      await setWrongCodes(doorstep, user, { streak, lockedFor, failedAgo: failures })
       t.match(await login(doorstep, user), { status: 429, body: { code: 'second_factor_locked' } })
-      await unlockAccount(services, user.email)
+      await unlockAccount(services, { email: user.email, all: false })
       return { user, answer: await login(doorstep, user) }
     }
     const hoursAgo = (count: number, hours: number) => Array(count).fill(`${hours} hours`)
@@ -213,7 +213,7 @@ t.test(
       (await finish(doorstep, streak.answer.body.pending_token, codeFor(doorstep, streak.user.phone))).status,
       200,
     )
-    t.equal((await locked(100, null, hoursAgo(19, 30))).answer.status, 200, 'also that of 100 in a row')
+    t.equal((await locked(100, '24 hours', hoursAgo(19, 30))).answer.status, 200, 'also that of 100 in a row')
 
     const day = await locked(10, '15 minutes', hoursAgo(20, 23))
     t.match(day.answer, { status: 429, body: { code: 'second_factor_locked' } }, '20 failures in 24 hours')
@@ -226,7 +226,7 @@ t.test(
     const wrong = wrongCode(codeFor(doorstep, nearly.user.phone))
     t.equal((await finish(doorstep, nearly.answer.body.pending_token, wrong)).status, 422)
     t.equal((await finish(doorstep, nearly.answer.body.pending_token, wrong)).status, 422)
-    await unlockAccount(services, nearly.user.email)
+    await unlockAccount(services, { email: nearly.user.email, all: false })
     const right = codeFor(doorstep, nearly.user.phone)
     t.equal(
       (await finish(doorstep, nearly.answer.body.pending_token, right)).status,
@@ -236,10 +236,54 @@ t.test(
   },
 )
 
+t.test('unlock --all lets an owner in again whom a thief of the password has locked out of everything', async (t) => {
+  const user = await createUser(doorstep)
+  const { device } = await trustDevice(doorstep, user)
+  const wrong = { ...user, password: 'wrong' }
+  const shutOut = async () => {
+    for (const known of [true, false]) {
+      await setWrongCodes(doorstep, user, {
+        known,
+        streak: 10,
+        lockedFor: '15 minutes',
+        failedAgo: Array(20).fill('1 hour'),
+      })
+    }
+    await sql(
+      `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address)
+       SELECT $1, gen_random_uuid(), known, $2, left($2, -4), '192.0.2.1' FROM generate_series(1, 5), unnest('{true,false}'::bool[]) known`,
+      [user.id, user.phone],
+    )
+    for (const body of [{ device_token: device }, {}])
+      for (let n = 0; n < 5; n += 1) await login(doorstep, wrong, { body })
+    await changeTrust(null)
+  }
+  const changeTrust = (until: string | null) =>
+    sql('UPDATE devices SET trusted_until = now() + $2::interval WHERE user_id = $1', [user.id, until])
+  /** What each class is told: with the owner's device, and as a stranger. */
+  const told = async () => {
+    const codes = []
+    for (const body of [{ device_token: device }, {}]) codes.push((await login(doorstep, user, { body })).body)
+    return codes.map(({ code, status }) => code ?? status)
+  }
+
+  await shutOut()
+  t.same(await told(), ['login_locked', 'login_locked'])
+  await unlockAccount(services, { email: user.email, all: false })
+  t.same(await told(), ['second_factor_locked', 'second_factor_locked'], 'the budgets of a day are left')
+  const answer = await unlockAccount(services, { email: user.email, all: true })
+  t.same(answer, { id: user.id, email: user.email })
+  t.same(await told(), ['2fa_required', '2fa_required'], 'of codes and of texts')
+  t.match(
+    await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'user.unlocked' ORDER BY id`, [user.id]),
+    [{ outcome: 'unlocked' }, { outcome: 'all' }],
+  )
+})
+
 t.test('an unlock takes its locks in the order of a login, so that neither makes the other fail', async (t) => {
   const user = await createUser(doorstep, { twoFactor: 'off' })
   await failPassword(user, 1)
-  const identifier = services.loginThrottle.identify(user.email)
+  const identifiers = services.loginThrottle.identifyAll(user.email)
   const loginClient = new pg.Client({ connectionString: doorstep.database.url })
   await loginClient.connect()
   t.teardown(() => loginClient.end())
@@ -247,23 +291,23 @@ t.test('an unlock takes its locks in the order of a login, so that neither makes
   // What start_session does, with an unlock in the middle of it.
   await loginClient.query('BEGIN')
   await loginClient.query('SELECT lock_account($1)', [user.id])
-  const unlocking = sql('SELECT unlock_user($1, $2, $3) AS id', [
+  const unlocking = sql('SELECT unlock_user($1, $2, false, $3) AS id', [
     user.email,
-    [identifier],
+    identifiers,
     JSON.stringify({ type: 'user.unlocked', outcome: 'test' }),
   ])
   const isWaiting = `SELECT count(*)::integer AS count FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT unlock_user%'`
   // The embedded database has one backend: there the unlock stands in line for it.
   while (doorstep.database.isReal && (await loginClient.query(isWaiting)).rows[0].count === 0) await sleep(20)
-  await loginClient.query('SELECT forgive_password($1)', [identifier])
+  await loginClient.query('SELECT give_back_password($1, NULL, true)', identifiers)
   await loginClient.query('COMMIT')
   t.same(await unlocking, [{ id: user.id }])
 })
 
 t.test('an operator is told when there is no such user', async (t) => {
   const email = freshEmail()
-  await t.rejects(unlockAccount(services, email), { code: 'not_found' })
+  await t.rejects(unlockAccount(services, { email, all: false }), { code: 'not_found' })
   await t.rejects(changeAccount(services, { email, edit: { disabled: true }, outcome: 'disabled' }), {
     code: 'not_found',
   })

@@ -23,7 +23,7 @@ t.test('the texts of the console sender, newest first, so that a newcomer can re
 
 t.test('only the newest hundred are kept', async (t) => {
   for (let count = 0; count < 105; count += 1) {
-    await doorstep.services.sms.send({ to: '+12025550100', body: `text ${count}`, validForSeconds: 1 })
+    await doorstep.services.sms.send({ id: count, to: '+12025550100', body: `text ${count}`, validForSeconds: 1 })
   }
   const { body } = await call(doorstep, '/dev/sms')
   t.equal(body.messages.length, 100)
@@ -40,6 +40,6 @@ t.test('with a real provider the page does not exist, and production has no othe
   }
   const real = await startDoorstep(t, { database: doorstep.database, env: twilio })
   t.match(await call(real, '/dev/sms'), { status: 404, body: { code: 'not_found' } })
-  t.notOk(registeredRoutes(real.app).some(({ url }) => url.startsWith('/dev')))
+  t.notOk(registeredRoutes(real.app).some(({ url }) => url.startsWith('/dev/')))
   t.throws(() => loadConfig({ NODE_ENV: 'production', SMS_PROVIDER: 'console' }), { message: /SMS_PROVIDER/ })
 })

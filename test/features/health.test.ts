@@ -3,7 +3,7 @@ import { startDoorstep } from '../helpers/doorstep.ts'
 import { call } from '../helpers/story.ts'
 
 t.setTimeout(120_000)
-const doorstep = await startDoorstep(t, { env: { SMS_GLOBAL_DAY: '10', SMS_GLOBAL_HOUR: '1000' } })
+const doorstep = await startDoorstep(t, { env: { SMS_GLOBAL_DAY: '10', SMS_GLOBAL_HOUR: '1000', SMS_SPEND_DAY: '20' } })
 const { services, sql } = doorstep
 const { health } = services.store
 
@@ -46,20 +46,26 @@ t.test('a crowd that asks for readiness is one look at the database a second (SE
 })
 
 t.test('the budget of texts is told, and does not make the service unready', async (t) => {
-  const use = (used: number) =>
-    sql(
-      `INSERT INTO sms_totals (period, started_at, used) VALUES ('day', date_trunc('day', now(), 'UTC'), $1)
-       ON CONFLICT (period) DO UPDATE SET used = $1, started_at = excluded.started_at`,
-      [used],
+  const use = async (state: 'open' | 'finished', count: number) => {
+    await sql('DELETE FROM sms_messages')
+    await sql(
+      `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, state)
+       SELECT gen_random_uuid(), gen_random_uuid(), false, '', '', '', $1 FROM generate_series(1, $2)`,
+      [state, count],
     )
-  for (const [used, word] of [
-    [7, 'ok'],
-    [8, 'low'],
-    [10, 'exhausted'],
-  ] as const) {
-    await use(used)
-    t.match(await look(), { status: 200, body: { status: 'ready', sms_budget: word } })
   }
+  for (const [state, used, word] of [
+    ['open', 7, 'ok'],
+    ['open', 8, 'low'],
+    ['open', 10, 'exhausted'],
+    ['finished', 15, 'ok'],
+    ['finished', 16, 'low'],
+    ['finished', 20, 'exhausted'],
+  ] as const) {
+    await use(state, used)
+    t.match(await look(), { status: 200, body: { status: 'ready', sms_budget: word } }, `${used} ${state}`)
+  }
+  await use('open', 0)
 })
 
 t.test('a provider that is down is told, and does not make the service unready', async (t) => {
@@ -70,7 +76,7 @@ t.test('a provider that is down is told, and does not make the service unready',
 })
 
 t.test('without its tables or its database the service is not ready, and does not say why', async (t) => {
-  await sql("UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name LIKE '%functions%'")
+  await sql("UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name LIKE '%login%'")
   t.match(await look(), { status: 503, body: { status: 'not_ready', database: 'not_migrated' } })
   await sql('UPDATE _prisma_migrations SET finished_at = started_at')
 

@@ -64,7 +64,7 @@ t.test('a live access token is described as RFC 7662 has it', async (t) => {
 
 t.test('a backend learns at once of a session that ended, ran out or was raised, and of a disabled user', async (t) => {
   const change = (changed: { disabled?: boolean }) =>
-    services.store.accounts.change(plain.email, changed, { type: 'user.changed', outcome: 'test' })
+    services.store.accounts.change(plain.email, [], changed, { type: 'user.changed', outcome: 'test' })
   const ends: Record<string, (tokens: { access: string; refresh: string }) => Promise<unknown>> = {
     logout: ({ access }) => call(bare, '/logout', { token: access, body: {} }),
     'running out': () => age(doorstep, plain, 43_201),

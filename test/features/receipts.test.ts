@@ -1,10 +1,11 @@
 import { createHmac } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { assertSigned } from '../../src/features/sms-codes/record-receipt.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
-import { call, createUser, finish, login } from '../helpers/story.ts'
+import { call, createUser, finish, login, resend, type TestUser } from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
-import { startTwilioStub } from '../helpers/twilio-stub.ts'
+import { type StubMode, startTwilioStub } from '../helpers/twilio-stub.ts'
 
 t.setTimeout(120_000)
 
@@ -34,10 +35,11 @@ function signatureOf(fields: Fields, at = url, authToken = stub.authToken): stri
   return createHmac('sha1', authToken).update(text).digest('base64')
 }
 
-/** One receipt, as Twilio would send it unless something is changed. */
+/** One receipt, as Twilio would send it unless something is changed. `query`: of the address that it was given. */
 async function send(
   fields: Fields,
   more: {
+    query?: string
     signature?: string | null
     headers?: Record<string, string>
     body?: string
@@ -45,7 +47,8 @@ async function send(
     to?: typeof app
   } = {},
 ) {
-  const { signature = signatureOf(fields), headers, at = path, to = app } = more
+  const { query = '', headers, to = app } = more
+  const { signature = signatureOf(fields, url + query), at = path + query } = more
   const { body = new URLSearchParams(fields).toString() } = more
   const reply = await to.inject({
     method: 'POST',
@@ -56,31 +59,41 @@ async function send(
   return { status: reply.statusCode, body: reply.body === '' ? {} : reply.json() }
 }
 
-type Text = { provider_id: string; delivery: string; error: string | null }
+type Text = { id: string; provider_id: string | null; delivery: string; state: string; error: string | null }
+
+/** The newest text of a user, as it is stored. */
+async function textOf(user: TestUser): Promise<Text> {
+  const [row] = await sql<Text>(
+    'SELECT id, provider_id, delivery, state, error FROM sms_messages WHERE user_id = $1 ORDER BY id DESC LIMIT 1',
+    [user.id],
+  )
+  if (row === undefined) throw new Error('no text')
+  return row
+}
+
+/** What Twilio says of a text that it calls `MessageSid`. */
+const receiptOf = (user: TestUser, MessageSid: string, MessageStatus: string, more: Fields = {}): Fields => ({
+  AccountSid: stub.accountSid,
+  ApiVersion: '2010-04-01',
+  From: '+12025550100',
+  MessageSid,
+  MessageStatus,
+  SmsSid: MessageSid,
+  SmsStatus: MessageStatus,
+  To: user.phone,
+  ...more,
+})
 
 /** A login that is waiting for its code; its text as it is stored, and as its owner is shown it. */
 async function waiting(at = doorstep) {
   const user = await createUser(at)
   const pending: string = (await login(at, user)).body.pending_token
-  const stored = async (): Promise<Text> => {
-    const [row] = await sql<Text>('SELECT provider_id, delivery, error FROM sms_messages WHERE user_id = $1', [user.id])
-    if (row === undefined) throw new Error('no text')
-    return row
-  }
-  const shown = async () => (await call(at, '/login/2fa', { token: pending })).body.challenge.delivery
-  const { provider_id: MessageSid } = await stored()
-  const receipt = (MessageStatus: string, more: Fields = {}): Fields => ({
-    AccountSid: stub.accountSid,
-    ApiVersion: '2010-04-01',
-    From: '+12025550100',
-    MessageSid,
-    MessageStatus,
-    SmsSid: MessageSid,
-    SmsStatus: MessageStatus,
-    To: user.phone,
-    ...more,
-  })
-  return { user, pending, stored, shown, receipt }
+  const stored = () => textOf(user)
+  const challenge = async () => (await call(at, '/login/2fa', { token: pending })).body.challenge
+  const shown = async () => (await challenge()).delivery
+  const { id, provider_id: sid } = await stored()
+  const receipt = (status: string, more: Fields = {}) => receiptOf(user, sid ?? '', status, more)
+  return { user, pending, stored, challenge, shown, receipt, query: `?text=${id}` }
 }
 
 const taken = { status: 204, body: {} }
@@ -93,10 +106,10 @@ async function isRefused(t: Test, name: string, { status, body }: Awaited<Return
 }
 
 t.test('what becomes of a text is shown to whoever waits for it', async (t) => {
-  const { user, pending, shown, stored, receipt } = await waiting()
-  t.match(stub.last(user.phone)?.statusCallback, url, 'the provider is told where to report')
+  const { user, pending, shown, stored, receipt, query } = await waiting()
+  t.equal(stub.last(user.phone)?.statusCallback, url + query, 'the provider is told where to report')
   t.equal(await shown(), 'sent')
-  t.match(await send(receipt('delivered')), taken)
+  t.match(await send(receipt('delivered'), { query }), taken)
   t.equal(await shown(), 'delivered')
   t.match(await stored(), { delivery: 'delivered', error: null })
   const code = /#(\d{6})$/.exec(stub.last(user.phone)?.body ?? '')?.[1] ?? ''
@@ -242,6 +255,115 @@ t.test('a late receipt does not undo what is known', async (t) => {
   }
 })
 
+t.test('a receipt that is quicker than the answer it is about counts, whatever the answer says then', async (t) => {
+  const sid = (digit: string) => `SM${digit.repeat(32)}`
+  /** A login whose text is on its way while its receipt comes; what is known when the answer has come as well. */
+  const overtaken = async (mode: StubMode, digit: string, status: string) => {
+    const user = await createUser(doorstep)
+    stub.setMode(mode)
+    const answering = login(doorstep, user)
+    while (stub.last(user.phone) === undefined) await sleep(5)
+    const { id } = await textOf(user)
+    t.match(await send(receiptOf(user, sid(digit), status), { query: `?text=${id}` }), taken)
+    t.match(await textOf(user), { provider_id: sid(digit) })
+    const answer = await answering
+    stub.setMode('ok')
+    await doorstep.services.background.drain()
+    return { user, answer, text: await textOf(user) }
+  }
+
+  const early = await overtaken({ slowMs: 500 }, 'a', 'delivered')
+  t.match(early.text, { delivery: 'delivered', state: 'open', provider_id: sid('a') })
+  const shown = await call(doorstep, '/login/2fa', { token: early.answer.body.pending_token })
+  t.equal(shown.body.challenge.delivery, 'delivered', 'its owner is told')
+  const lost = await overtaken({ slowMs: 500 }, 'b', 'undelivered')
+  t.match(lost.text, { delivery: 'failed', state: 'open' })
+
+  // After our own time-out: the answer that nobody waits for any more says nothing of it.
+  const late = await overtaken('hang', 'c', 'sent')
+  t.match(late.answer.body.challenge, { delivery: 'queued' })
+  t.match(late.text, { delivery: 'sent', state: 'open' })
+  t.match(await send(receiptOf(late.user, sid('c'), 'delivered'), { query: `?text=${late.text.id}` }), taken)
+  t.match(await textOf(late.user), { delivery: 'delivered' })
+})
+
+t.test(
+  'a text that the provider failed at, and sent all the same, is a text like others once a receipt says so',
+  async (t) => {
+    const user = await createUser(doorstep)
+    stub.setMode({ error: { httpStatus: 500, twilioCode: 20500 } })
+    t.match(await login(doorstep, user), { status: 503, body: { code: 'sms_unavailable' } })
+    stub.setMode('ok')
+    const { id } = await textOf(user)
+    t.match(await textOf(user), { delivery: 'failed', state: 'unsure', provider_id: null })
+    const sid = `SM${'d'.repeat(32)}`
+    t.match(await send(receiptOf(user, sid, 'delivered'), { query: `?text=${id}` }), taken)
+    t.match(await textOf(user), { delivery: 'delivered', state: 'open', provider_id: sid, error: null })
+    t.match(
+      await login(doorstep, user),
+      { status: 200, body: { challenge: { delivery: 'delivered' } } },
+      'and is joined',
+    )
+    t.equal(stub.requests.filter(({ to }) => to === user.phone).length, 1, 'without a second text')
+  },
+)
+
+t.test('a text of which a receipt says that it failed may be resent at once', async (t) => {
+  const { user, pending, challenge, receipt, query } = await waiting()
+  t.match(await resend(doorstep, pending), { status: 429, body: { code: 'resend_too_soon' } })
+  t.ok((await challenge()).resend_after > 50)
+  t.match(await send(receipt('undelivered', { ErrorCode: '30003' }), { query }), taken)
+  t.match(await challenge(), { delivery: 'failed', resend_after: 0 })
+  t.match(await resend(doorstep, pending), { status: 200, body: { challenge: { delivery: 'sent' } } })
+  t.match(await resend(doorstep, pending), { status: 429, body: { code: 'resend_too_soon' } }, 'but only once')
+
+  const second = await textOf(user)
+  const failed = receiptOf(user, second.provider_id ?? '', 'failed')
+  t.match(await send(failed, { query: `?text=${second.id}` }), taken)
+  t.match(await login(doorstep, user), { status: 200 }, 'a login that joins sends it too')
+  t.equal(stub.requests.filter(({ to }) => to === user.phone).length, 3)
+  t.match(await challenge(), { resend_after: null }, 'three texts are all that a login gets')
+  const [used] = await sql(`SELECT count(*)::integer AS open FROM sms_messages WHERE user_id = $1 AND state = 'open'`, [
+    user.id,
+  ])
+  t.same(used, { open: 3 }, 'and each of them counts')
+})
+
+t.test('a receipt is about the text whose number is signed with it, and about no other', async (t) => {
+  const [mine, other] = [await waiting(), await waiting()]
+  const fields = mine.receipt('failed')
+  const moved = { query: other.query, signature: signatureOf(fields, url + mine.query) }
+  await isRefused(t, "signed for one's own, sent to another's", await send(fields, moved))
+  await isRefused(
+    t,
+    'signed without the number',
+    await send(fields, { query: mine.query, signature: signatureOf(fields) }),
+  )
+  await isRefused(
+    t,
+    'sent without it',
+    await send(fields, { signature: signatureOf(fields, url + mine.query), at: path }),
+  )
+
+  t.match(await send(fields, { query: other.query }), taken, "Twilio's own, with the id of another text")
+  for (const query of [
+    '?text=999999999',
+    '?text=',
+    '?text=0',
+    '?text=-1',
+    "?text=1' OR true",
+    `${mine.query}&x=1`,
+    '?x=1',
+  ]) {
+    const strange = receiptOf(mine.user, `SM${'e'.repeat(32)}`, 'failed')
+    t.match(await send(strange, { query: encodeURI(query) }), taken, `${query}, of a text that we do not know`)
+  }
+  for (const { stored } of [mine, other]) t.match(await stored(), { delivery: 'sent', error: null })
+
+  t.match(await send(fields), taken, 'an old one, which carries no number of ours')
+  t.match(await mine.stored(), { delivery: 'failed' }, "is found by the provider's own")
+})
+
 t.test('a receipt for a text that is not ours changes nothing and tells nothing', async (t) => {
   const { stored, receipt } = await waiting()
   const before = await sql('SELECT id, delivery, error FROM sms_messages ORDER BY id')
@@ -294,7 +416,7 @@ t.test('without Twilio no receipt is taken, by whatever key it is signed', async
   for (const [name, more] of Object.entries(attempts)) {
     await isRefused(t, name, await send(fields, { ...more, to: other.app }))
   }
-  t.throws(() => assertSigned(other, { signature: emptyKey, fields }), { code: 'invalid_signature' })
+  t.throws(() => assertSigned(other, { signature: emptyKey, query: '', fields }), { code: 'invalid_signature' })
   t.strictSame(await stored(), before, 'nothing of it was believed')
   t.notOk(
     other.logs.some((line) => line.includes('30003')),

@@ -1,4 +1,6 @@
 import t from 'tap'
+import { age } from '../helpers/age.ts'
+import { tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { call, codeFor, createUser, finish, login, signIn } from '../helpers/story.ts'
 
@@ -25,7 +27,7 @@ t.test('a session is refreshed, listed and ended', async (t) => {
   t.match(await introspect(), { status: 200, body: { active: true, sub: ada.id, acr: 'aal2' } })
 
   const list = await call(doorstep, '/sessions', { token })
-  t.match(list.body, { sessions: [{ current: true, address: '127.0.0.1' }] })
+  t.match(list.body, { sessions: [{ current: true, address: '127.0.0.1', device_id: /^[0-9a-f-]{36}$/ }] })
 
   t.equal((await call(doorstep, '/logout', { method: 'POST', token })).status, 204)
   t.match(await call(doorstep, '/me', { token }), { status: 401, body: { code: 'invalid_token' } })
@@ -37,14 +39,10 @@ t.test('a session is refreshed, listed and ended', async (t) => {
 t.test('a trusted device skips the text and steps up', async (t) => {
   const doorstep = await startDoorstep(t)
   const ada = await createUser(doorstep)
-  const first = await login(doorstep, ada)
-  const trusted = await finish(doorstep, first.body.pending_token, codeFor(doorstep, ada.phone), {
-    body: { trust_device: true, device_name: 'phone' },
-  })
-  t.match(trusted, { status: 200, body: { device_token: /^dsd_/, device_expires_in: 2_592_000 } })
+  const { device } = await trustDevice(doorstep, ada)
 
-  const second = await login(doorstep, ada, { body: { device_token: trusted.body.device_token } })
-  t.match(second, { status: 200, body: { status: 'authenticated' } })
+  const second = await login(doorstep, ada, { body: { device_token: device } })
+  t.match(second, { status: 200, body: { status: 'authenticated', trusted_until: /^20/ } })
   const token = second.body.access_token
   t.match((await call(doorstep, '/me', { token })).body, { amr: ['pwd'], acr: 'aal1' })
 
@@ -53,12 +51,38 @@ t.test('a trusted device skips the text and steps up', async (t) => {
   const raised = await finish(doorstep, stepUp.body.pending_token, codeFor(doorstep, ada.phone))
   t.equal(raised.status, 200)
   t.match((await call(doorstep, '/me', { token })).body, { amr: ['pwd', 'sms', 'mfa'], acr: 'aal2' })
+})
 
-  const devices = await call(doorstep, '/trusted-devices', { token })
-  t.match(devices.body, { trusted_devices: [{ name: 'phone' }] })
-  const id = devices.body.trusted_devices[0].id
-  t.equal((await call(doorstep, `/trusted-devices/${id}`, { method: 'DELETE', token })).status, 204)
-  t.match((await login(doorstep, ada, { body: { device_token: trusted.body.device_token } })).body, {
-    status: '2fa_required',
-  })
+t.test('whoever finds a session open ends no other with it, without a fresh second factor (ASVS 7.5.2)', async (t) => {
+  const doorstep = await startDoorstep(t)
+  const ada = await createUser(doorstep)
+  const owner = await trustDevice(doorstep, ada)
+  const found = tokensOf(await login(doorstep, ada, { body: { device_token: owner.device } }))
+  const end = (token: string, id: string) => call(doorstep, `/sessions/${id}`, { method: 'DELETE', token })
+  const logout = (token: string, scope: string) => call(doorstep, '/logout', { token, body: { scope } })
+  const isAlive = async (token: string) => (await call(doorstep, '/me', { token })).status === 200
+  const tooWeak = {
+    status: 401,
+    body: { code: 'insufficient_user_authentication' },
+    headers: { 'www-authenticate': /acr_values="aal2", max_age="600"$/ },
+  }
+
+  t.match(await end(found.access, owner.sid), tooWeak, 'too weak')
+  for (const scope of ['others', 'all']) t.match(await logout(found.access, scope), tooWeak, scope)
+  await age(doorstep, ada, 601)
+  t.match(await end(owner.access, found.sid), tooWeak, 'too old')
+  for (const scope of ['others', 'all']) t.match(await logout(owner.access, scope), tooWeak, scope)
+  t.ok((await isAlive(owner.access)) && (await isAlive(found.access)), 'both go on')
+
+  const pending = (await call(doorstep, '/login/step-up', { token: owner.access, body: {} })).body.pending_token
+  await finish(doorstep, pending, codeFor(doorstep, ada.phone))
+  t.equal((await logout(owner.access, 'others')).status, 204, 'with a fresh code it does')
+  t.ok(await isAlive(owner.access))
+  t.notOk(await isAlive(found.access))
+
+  const third = tokensOf(await login(doorstep, ada, { body: { device_token: owner.device } }))
+  t.equal((await end(third.access, third.sid)).status, 204, 'its own a session always ends')
+  t.match(await end(owner.access, third.sid), { status: 404, body: { code: 'not_found' } }, 'which is over')
+  t.equal((await logout(owner.access, 'all')).status, 204)
+  t.notOk(await isAlive(owner.access))
 })

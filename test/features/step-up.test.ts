@@ -1,8 +1,11 @@
 import t, { type Test } from 'tap'
+import { newDevice } from '../../src/features/devices/new-device.ts'
+import { newSession } from '../../src/features/sessions/start-session.ts'
 import { registerGuards } from '../../src/http/guards.ts'
 import { registerProblems } from '../../src/http/problems.ts'
 import { createServer } from '../../src/http/server.ts'
 import { registerTokens } from '../../src/http/tokens.ts'
+import { smsLevel } from '../../src/security/assurance.ts'
 import { age } from '../helpers/age.ts'
 import { enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
@@ -108,21 +111,26 @@ t.test('a stored challenge of one purpose cannot be finished as the other, even 
   const raising = part((await stepUp(access)).body.pending_token, 1)
   await age(doorstep, user, 61)
   const starting = part((await login(doorstep, user)).body.pending_token, 1)
-  const fresh = { id: '00000000-0000-4000-8000-000000000001', amr: ['pwd', 'sms', 'mfa'], acr: 'aal2' }
-  const whole = { ...fresh, remember: false, user_agent: null, address: '', ttl: 60, idle_ttl: 60 }
+  const caller = { requestId: 'r', address: '192.0.2.1', userAgent: null }
+  const { device } = newDevice(services, { name: undefined, trust: true, caller })
+  const started = newSession(services, { level: smsLevel, remember: false, caller })
   const event = { type: 'login.succeeded', outcome: 'test' } as const
-  const complete = (cid: unknown, session: typeof whole | typeof fresh) =>
-    store.challenges.complete(String(cid), user.id, session, null, event)
-  t.match(await complete(raising.cid, whole), { outcome: 'invalid' }, 'a step-up starts no session')
-  t.match(await complete(starting.cid, { ...fresh, id: sid }), { outcome: 'invalid' }, 'a login raises none')
-
-  const charge = await store.challenges.charge(String(raising.cid), user.id, challengeRules.limits)
-  if (charge.outcome !== 'charged') throw new Error(charge.outcome)
-  const stored = { mac: Buffer.from(charge.code_mac, 'hex'), keyId: charge.key_id }
-  const code = oneTimeCodes.again(String(raising.cid), charge.key_id) ?? ''
-  const binding = { challengeId: String(raising.cid), userId: user.id }
-  t.ok(oneTimeCodes.matches({ ...binding, purpose: 'step_up' }, code, stored))
-  t.notOk(oneTimeCodes.matches({ ...binding, purpose: 'login' }, code, stored), 'the purpose is part of the keyed hash')
+  /** The right code of a challenge, sent for what it was not made for. */
+  const misuse = (cid: unknown, purpose: 'login' | 'step_up') => {
+    const challengeId = String(cid)
+    const macs = oneTimeCodes.macs(
+      { challengeId, userId: user.id, purpose },
+      oneTimeCodes.again(challengeId, 'k1') ?? '',
+    )
+    const session = purpose === 'login' ? started : { id: sid, ...smsLevel }
+    return store.challenges.answer(challengeId, user.id, macs, challengeRules.limits, session, device, event)
+  }
+  const before = await sessionsOf(user)
+  t.match(await misuse(raising.cid, 'login'), { outcome: 'wrong' }, 'a step-up starts no session')
+  t.match(await misuse(starting.cid, 'step_up'), { outcome: 'wrong' }, 'a login raises none')
+  t.strictSame(await sessionsOf(user), before)
+  t.match(await misuse(raising.cid, 'step_up'), { outcome: 'completed', id: sid }, 'each is right for its own purpose')
+  t.match(await misuse(starting.cid, 'login'), { outcome: 'completed', id: started.id })
 })
 
 t.test('a session that has ended cannot be raised', async (t) => {
@@ -130,7 +138,7 @@ t.test('a session that has ended cannot be raised', async (t) => {
     logout: ({ access }) => call(doorstep, '/logout', { token: access, body: {} }),
     'running out': ({ user }) => sql('UPDATE sessions SET expires_at = now() WHERE user_id = $1', [user.id]),
     'disabling the user': ({ user }) =>
-      services.store.accounts.change(user.email, { disabled: true }, { type: 'user.changed', outcome: 'test' }),
+      services.store.accounts.change(user.email, [], { disabled: true }, { type: 'user.changed', outcome: 'test' }),
     theft: async ({ refresh: token }) => {
       const next = tokensOf(await refresh(doorstep, token))
       await refresh(doorstep, next.refresh)
@@ -150,36 +158,75 @@ t.test('a session that has ended cannot be raised', async (t) => {
   }
 })
 
-t.test('a thief with a stolen access token has no more texts and no more tries than at a login', async (t) => {
-  const { user, access } = await weakSession()
+const wrongAt = async (pending: string) => finish(doorstep, pending, wrongCode(codeOf(pending)))
+
+t.test('a thief with a stolen access token gets five tries, and then has lost the session', async (t) => {
+  const { user, access, device } = await weakSession()
   const first = await stepUp(access)
   const again = await stepUp(access)
   t.equal(part(again.body.pending_token, 1).cid, part(first.body.pending_token, 1).cid, 'one live challenge')
-  t.match(await resend(doorstep, first.body.pending_token), { status: 429, body: { code: 'resend_too_soon' } })
-  t.match(await login(doorstep, user), { status: 429, body: { code: 'resend_too_soon' } }, 'one cooldown for both')
+  const tooSoon = { status: 429, body: { code: 'resend_too_soon' } }
+  t.match(await resend(doorstep, first.body.pending_token), tooSoon)
+  await sql('UPDATE devices SET trusted_until = NULL WHERE user_id = $1', [user.id])
+  const fromDevice = () => login(doorstep, user, { body: { device_token: device } })
+  t.match(await fromDevice(), tooSoon, 'one cooldown for all that is known')
 
-  const wrong = wrongCode(codeOf(first.body.pending_token))
   for (let left = 4; left >= 0; left--) {
-    t.match(await finish(doorstep, first.body.pending_token, wrong), {
-      status: 422,
-      body: { attempts_remaining: left },
-    })
+    t.equal((await call(doorstep, '/me', { token: access })).status, 200, 'the session goes on until then')
+    t.match(await wrongAt(first.body.pending_token), { status: 422, body: { attempts_remaining: left } })
   }
-  t.match(await finish(doorstep, again.body.pending_token, codeOf(first.body.pending_token)), {
-    status: 429,
-    body: { code: 'code_attempts_exhausted' },
-  })
+  t.match(await finish(doorstep, again.body.pending_token, codeOf(first.body.pending_token)), invalid)
+  t.match(await call(doorstep, '/me', { token: access }), invalid, 'the fifth has ended the session')
+  t.match(await stepUp(access), invalid)
+  t.match(await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'session.ended'`, [user.id]), [
+    { outcome: 'five failed proofs' },
+  ])
   await age(doorstep, user, 61)
-  const pending = (await login(doorstep, user)).body.pending_token
-  for (let left = 4; left >= 0; left--) {
-    t.match(await finish(doorstep, pending, wrongCode(codeOf(pending))), { body: { attempts_remaining: left } })
-  }
-  await age(doorstep, user, 61)
-  const locked = { status: 429, body: { code: 'second_factor_locked' } }
-  t.match(await stepUp(access), locked, 'ten wrong codes over both lock both')
-  t.match(await login(doorstep, user), locked)
-  t.equal((await call(doorstep, '/me', { token: access })).status, 200, 'the session itself goes on')
+  const owner = await fromDevice()
+  t.match(owner, { status: 200, body: { challenge: { attempts_remaining: 5 } } }, 'the owner is locked out of nothing')
+  t.equal((await finish(doorstep, owner.body.pending_token, codeFor(doorstep, user.phone))).status, 200)
 })
+
+t.test('four failed proofs in 24 hours end no session; a success starts the count anew', async (t) => {
+  const { user, access } = await weakSession()
+  const fail = async (times: number) => {
+    await age(doorstep, user, 601)
+    const pending = (await stepUp(access)).body.pending_token
+    for (let n = 0; n < times; n += 1) t.equal((await wrongAt(pending)).status, 422)
+    return pending
+  }
+  await sql(`UPDATE sessions SET expires_at = now() + interval '30 days', idle_until = now() + interval '30 days'`)
+  await fail(4)
+  await age(doorstep, user, 86_401)
+  const pending = await fail(4)
+  t.equal((await finish(doorstep, pending, codeOf(pending))).status, 200)
+  await fail(4)
+  t.equal((await call(doorstep, '/me', { token: access })).status, 200)
+  await fail(1)
+  t.match(await call(doorstep, '/me', { token: access }), invalid)
+})
+
+t.test(
+  'a thief with many stolen sessions has 20 tries in 24 hours, and strangers are locked out by none',
+  async (t) => {
+    const user = await createUser(doorstep)
+    const { device } = await trustDevice(doorstep, user)
+    const locked = { status: 429, body: { code: 'second_factor_locked' } }
+    for (let session = 0; session < 4; session += 1) {
+      const { access } = tokensOf(await login(doorstep, user, { body: { device_token: device } }))
+      await age(doorstep, user, 3_601)
+      const pending = (await stepUp(access)).body.pending_token
+      for (let n = 0; n < 5; n += 1) t.equal((await wrongAt(pending)).status, 422, `try ${5 * session + n + 1}`)
+    }
+    const { access } = tokensOf(await login(doorstep, user, { body: { device_token: device } }))
+    t.match(await stepUp(access), locked)
+    await sql('UPDATE devices SET trusted_until = NULL WHERE user_id = $1', [user.id])
+    t.match(await login(doorstep, user, { body: { device_token: device } }), locked, 'the known devices with it')
+    t.match(await login(doorstep, user), { status: 200, body: { challenge: { attempts_remaining: 5 } } })
+    await age(doorstep, user, 86_400)
+    t.equal((await login(doorstep, user, { body: { device_token: device } })).status, 200, 'until 24 hours are over')
+  },
+)
 
 /** A resource that asks for a code not older than five minutes, behind the same guards as every route. */
 async function vault(t: Test) {

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process'
 import { Readable, Writable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import { type Place, runCommand } from '../../src/cli/commands.ts'
 import { settings } from '../../src/config.ts'
+import { codeOf, loader } from './program.ts'
 
 export type CliRun = { exitCode: number | null; stdout: string; stderr: string; result: Record<string, unknown> }
 
-const program = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
 const settingNames = settings.flatMap(({ name }) => [name, `${name}_FILE`])
 
 /** This process's environment without any setting of the service, so that a test knows all that are set. */
@@ -23,7 +22,7 @@ export function runCli(
   given: { cwd: string; env?: Record<string, string>; input?: string | Uint8Array },
 ): Promise<CliRun> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, program, ...words], {
+    const child = spawn(process.execPath, [...loader, codeOf('src/cli.ts'), ...words], {
       cwd: given.cwd,
       env: { ...cleanEnvironment(), ...given.env },
     })

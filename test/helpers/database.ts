@@ -3,8 +3,10 @@ import { cpSync, existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { embeddedConnections, startEmbedded } from '../../src/store/embedded.ts'
+import { lockFolder } from '../../src/store/folder-lock.ts'
 import { migrate } from '../../src/store/migrate.ts'
 
 /** A migrated, empty database of its own for one test file. `isReal`: a Postgres server, where races are real. */
@@ -56,21 +58,37 @@ async function createEmbedded(): Promise<TestDatabase> {
 /** Puts a migrated, empty embedded database into a folder: a copy, since making one takes seconds. */
 async function copyEmbedded(dataDir: string): Promise<void> {
   const template = join(tmpdir(), `doorstep-template-${await schemaVersion()}`)
-  if (!existsSync(template)) {
-    const draft = await mkdtemp(`${template}-`)
-    const { url, close } = await startEmbedded(draft)
-    await migrate(url)
-    // More than half of what there would be to copy, and only there to make other databases from.
-    await withClient(url, async (admin) => {
-      await admin.query('UPDATE pg_database SET datistemplate = false')
-      for (const spare of ['template0', 'template1']) await admin.query(`DROP DATABASE ${spare}`)
-    })
-    await close()
-    // Another process may have been faster; its copy is as good.
-    await rename(draft, template).catch(() => rm(draft, { recursive: true, force: true }))
+  while (!existsSync(template)) {
+    const unlock = lockIfFree(template)
+    if (unlock === undefined) await sleep(100)
+    else await makeTemplate(template).finally(unlock)
   }
   // A thousand files: each would be several waits otherwise.
   cpSync(template, dataDir, { recursive: true })
+}
+
+/** Of several processes one makes the template, and the others wait for it. */
+function lockIfFree(folder: string): (() => void) | undefined {
+  try {
+    return lockFolder(folder)
+  } catch (error) {
+    if ((error as Error).name === 'InUse') return undefined
+    throw error
+  }
+}
+
+async function makeTemplate(template: string): Promise<void> {
+  if (existsSync(template)) return
+  const draft = await mkdtemp(`${template}-`)
+  const { url, close } = await startEmbedded(draft)
+  await migrate(url)
+  // More than half of what there would be to copy, and only there to make other databases from.
+  await withClient(url, async (admin) => {
+    await admin.query('UPDATE pg_database SET datistemplate = false')
+    for (const spare of ['template0', 'template1']) await admin.query(`DROP DATABASE ${spare}`)
+  })
+  await close()
+  await rename(draft, template)
 }
 
 /** Changes with every change of a migration, so that an old template is never used. */

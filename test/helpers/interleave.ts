@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { TestDatabase } from './database.ts'
 
-/** One session's transaction: begin, this statement, commit. */
+/** One session's transaction: this statement, and the commit. */
 export type Script = { sql: string; values: unknown[] }
 
 /** What the statement of a script came to: its first value, or the SQLSTATE of its failure. */
@@ -10,7 +10,7 @@ export type Outcome = { value: Record<string, unknown> | string | null } | { fai
 
 type Session = { client: pg.Client; pid: number }
 
-/** Every order of the sessions' steps, as lists of session numbers: 20 for 2 sessions of 3 steps, 90 for 3 of 2. */
+/** Every order of the sessions' steps, as lists of session numbers: 6 for 2 sessions of 2 steps, 90 for 3. */
 export function ordersOf(lengths: number[]): number[][] {
   if (lengths.every((length) => length === 0)) return [[]]
   return lengths.flatMap((length, session) =>
@@ -49,9 +49,9 @@ export async function openSessions({ url, isReal }: Pick<TestDatabase, 'url' | '
     /**
      * Plays the scripts in one order of their steps and returns what their statements came to. As in Postgres' own
      * isolation tester, a session that waits for a lock keeps its place: its later steps run once it goes on, and
-     * the others run meanwhile. `steps` is 3 (begin, statement, commit) or 2 (the statement begins the transaction).
+     * the others run meanwhile. Each has two steps, statement and commit: when a transaction begins shows nobody anything.
      */
-    play: async (scripts: Script[], order: number[], steps: 2 | 3 = 3): Promise<Outcome[]> => {
+    play: async (scripts: Script[], order: number[]): Promise<Outcome[]> => {
       const outcomes: Outcome[] = []
       const running = new Map<number, Promise<void>>()
       const queues = scripts.map(({ sql, values }, i) => {
@@ -68,7 +68,7 @@ export async function openSessions({ url, isReal }: Pick<TestDatabase, 'url' | '
           }
         }
         const commit = async (): Promise<void> => void (await client.query('COMMIT'))
-        return steps === 3 ? [begin, run, commit] : [() => begin().then(run), commit]
+        return [() => begin().then(run), commit]
       })
       const start = (i: number): void => {
         const step = queues[i]?.shift()

@@ -10,18 +10,18 @@ export type ServiceProcess = Awaited<ReturnType<typeof runService>>
 const bareEnvironment = (): Record<string, string> => ({ PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '' })
 
 /**
- * Runs a program of ours as a process of its own, with these settings and no others, and reads what it says. It is killed
- * when `t` ends, if it still runs.
+ * Runs a program of ours as a process of its own, with these settings and no others, and reads what it says, unless that
+ * goes to a file of the caller's (`out`, `err`). It is killed when `t` ends, if it still runs.
  */
 export function runService(
   t: { teardown(work: () => unknown): void },
   program: string[],
-  options: { env: Record<string, string>; cwd: string },
+  options: { env: Record<string, string>; cwd: string; out?: number; err?: number },
 ) {
   const child: ChildProcess = spawn(process.execPath, program, {
     cwd: options.cwd,
     env: { ...bareEnvironment(), ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', options.out ?? 'pipe', options.err ?? 'pipe'],
   })
   let out = ''
   let err = ''

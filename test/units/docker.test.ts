@@ -87,7 +87,7 @@ t.test('what the image is made of is there', async (t) => {
     }
   }
   const bases = stages.map(({ base }) => base).filter((base) => !stages.some(({ name }) => name === base))
-  t.same([...new Set(bases)], ['node:22-bookworm-slim'], 'what is built runs on what it was built on')
+  t.same([...new Set(bases)], ['node:26-bookworm-slim'], 'what is built runs on what it was built on')
   const ignored = read('.dockerignore').split('\n')
   for (const name of ['.env', '.git', '.secrets', '.data', 'node_modules', 'dist']) {
     t.ok(ignored.includes(name), `${name} stays out of the image`)

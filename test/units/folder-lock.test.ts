@@ -2,10 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { lockFolder } from '../../src/store/folder-lock.ts'
+import { codeOf, loader } from '../helpers/program.ts'
 
-const lockModule = new URL('../../src/store/folder-lock.ts', import.meta.url).href
+const lockModule = pathToFileURL(codeOf('src/store/folder-lock.ts')).href
 
 /**
  * Another process that locks `folder` when it is told to, says `held` or `InUse`, and stays until it is killed.
@@ -19,7 +21,7 @@ async function startContender(folder: string): Promise<{ child: ChildProcess; lo
       try { lockFolder(folder); console.log('held') } catch (error) { console.log(error.name) }
     })
     console.log('ready')`
-  const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '-e', script, folder], {
+  const child = spawn(process.execPath, [...loader, '--input-type=module', '-e', script, folder], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   await once(child.stdout, 'data')

@@ -5,7 +5,7 @@ const cacheMs = 1_000
 
 export type Readiness = {
   status: 'ready' | 'not_ready'
-  database: 'ok' | 'not_migrated' | 'unreachable'
+  database: 'ok' | 'not_migrated' | 'read_only' | 'unreachable'
   sms: 'ok' | 'unavailable'
   sms_budget: 'ok' | 'low' | 'exhausted' | 'unknown'
 }
@@ -20,6 +20,7 @@ export function createReadiness(parts: ReadinessParts): () => Promise<Readiness>
   const look = async (): Promise<Pick<Readiness, 'database' | 'sms_budget'>> => {
     try {
       if (!(await store.health.isMigrated())) return { database: 'not_migrated', sms_budget: 'unknown' }
+      if (!(await store.health.isWritable())) return { database: 'read_only', sms_budget: 'unknown' }
       const used = await store.messages.used()
       const share = Math.max(
         used.hour / config.sms.globalHour,

@@ -2,7 +2,7 @@ import type { App } from '../app-type.ts'
 import { createReadiness, type ReadinessParts } from './readiness.ts'
 import { LiveSchema, NotReadySchema, ReadySchema } from './schemas.ts'
 
-/** For load balancers and orchestrators: words only, nothing internal (SEC-89). */
+/** For load balancers and orchestrators: yes or no, nothing internal (SEC-89). */
 export function healthRoutes(app: App, parts: ReadinessParts): void {
   readLivenessRoute(app)
   readReadinessRoute(app, parts)
@@ -28,17 +28,17 @@ function readReadinessRoute(app: App, parts: ReadinessParts): void {
     tags: ['health'],
     summary: 'Whether logins can be served',
     description:
-      'Database reachable and migrated, and not shutting down. The state of the SMS provider and of the budget of the day are told ' +
-      'but do not make it unready: logins without a text go on.',
+      'Database reachable, writable and migrated, and not shutting down. What is wrong is told at `/health` on METRICS_PORT; so is the ' +
+      'state of the SMS provider and of the budget of texts, which does not make it unready: logins without a text go on.',
     response: { 200: ReadySchema, 503: NotReadySchema },
   }
   app.get(
     '/health/ready',
     { config: { access: 'public', limits: ['default'], problems: [] }, schema },
     async (_request, reply) => {
-      const state = await readiness()
-      reply.code(state.status === 'ready' ? 200 : 503)
-      return state
+      const { status } = await readiness()
+      reply.code(status === 'ready' ? 200 : 503)
+      return { status }
     },
   )
 }

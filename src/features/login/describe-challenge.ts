@@ -11,6 +11,7 @@ export function describeChallenge(
 ): ChallengeAnswer {
   return {
     challenge: {
+      method: 'sms',
       channel: 'sms',
       destination: phoneNumbers.mask(phone),
       code_length: oneTimeCodes.length,

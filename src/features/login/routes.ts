@@ -57,6 +57,7 @@ function startLoginRoute(app: App, services: Services): void {
       config: {
         access: 'public',
         limits: ['loginMinute', 'loginHour'],
+        mayShowDevice: true,
         problems: ['invalid_credentials', 'login_locked', 'second_factor_locked', ...textProblems, 'busy'],
       },
       schema,
@@ -69,7 +70,9 @@ function startLoginRoute(app: App, services: Services): void {
         return_to: returnTo,
         device_token: deviceToken,
       } = request.body
-      return startLogin(services, { email, password, rememberMe, returnTo, deviceToken, caller: callerOf(request) })
+      const onProven = async (): Promise<void> => request.charge?.finish()
+      const caller = callerOf(request)
+      return startLogin(services, { email, password, rememberMe, returnTo, deviceToken, onProven, caller })
     },
   )
 }

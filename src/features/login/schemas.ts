@@ -34,6 +34,7 @@ export const LoginBody = Type.Object(
 )
 
 export const ChallengeSchema = Type.Object({
+  method: Type.Literal('sms', { description: 'What this login goes on with.' }),
   channel: Type.Literal('sms'),
   destination: Type.String({ description: 'The phone number, masked.', examples: ['+44 •••••••• 23'] }),
   code_length: Type.Integer({ examples: [6] }),

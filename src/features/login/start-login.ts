@@ -1,7 +1,9 @@
 import { Problem } from '../../errors.ts'
 import type { Caller } from '../../events.ts'
+import { widestNetworkOf } from '../../security/client-address.ts'
 import { canonicalEmail } from '../../security/email.ts'
 import type { BegunLogin } from '../../security/login-throttle.ts'
+import type { Place } from '../../security/password-hash.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
 import type { Opened } from '../../store/challenges.ts'
@@ -13,7 +15,7 @@ import type { LoginAnswer } from './schemas.ts'
 /** What it takes to begin a login. */
 export type LoginServices = ChallengeServices &
   SessionServices &
-  Pick<Services, 'loginThrottle' | 'passwordHash' | 'loginTurns'>
+  Pick<Services, 'loginThrottle' | 'loginFloor' | 'passwordHash' | 'loginTurns' | 'clock'>
 
 export type LoginAttempt = {
   email: string
@@ -21,6 +23,8 @@ export type LoginAttempt = {
   rememberMe: boolean
   returnTo: string | undefined
   deviceToken: string | undefined
+  /** Told once the password has been found right. */
+  onProven: () => Promise<void>
   caller: Caller
 }
 
@@ -35,8 +39,21 @@ export async function startLogin(services: LoginServices, attempt: LoginAttempt)
   // One after another, from the charge to the answer of the decision: many right logins of one client at once all get in,
   // and many wrong ones still get five evaluations. Known devices have a line of their own, which strangers cannot fill.
   const line = deviceHash?.toString('base64url') ?? email
-  const login = await services.loginTurns(line, () => provePassword(services, { ...attempt, email }, deviceHash))
+  const cameMs = services.clock.nowMs()
+  const login = await services
+    .loginTurns(line, () => provePassword(services, { ...attempt, email }, deviceHash))
+    .catch((error: unknown) => failedNoSooner(services, error, cameMs))
   return 'session' in login ? login.session : beginChallenge(services, login.user, login.challenge)
+}
+
+/** A wrong password is told when all of them are, whatever the hash took. Nobody stands in line behind this wait. */
+async function failedNoSooner(
+  { loginFloor }: Pick<Services, 'loginFloor'>,
+  error: unknown,
+  cameMs: number,
+): Promise<never> {
+  if (error instanceof Problem && error.code === 'invalid_credentials') await loginFloor.reached(cameMs)
+  throw error
 }
 
 type ProvenLogin = { session: Authenticated } | { user: ChallengedUser; challenge: Opened }
@@ -51,7 +68,8 @@ async function provePassword(
   const begun = await loginThrottle.begin(email, deviceHash, challengeRules.textBudget(caller.address), () =>
     events.announce({ type: 'login.locked', outcome: 'refused', factor: 'password', caller }),
   )
-  const account = await verifyPassword(services, begun, password)
+  const place: Place = { known: begun.known, network: widestNetworkOf(caller.address) }
+  const account = await verifyPassword(services, begun, password, place)
   if (account === null) {
     const userId = begun.account === null ? {} : { userId: begun.account.id }
     const failure = { type: 'login.failed', outcome: 'invalid_credentials', factor: 'password', caller } as const
@@ -59,7 +77,8 @@ async function provePassword(
     events.announce({ ...failure, ...userId })
     throw new Problem('invalid_credentials')
   }
-  await renewHash(services, account, password)
+  await attempt.onProven()
+  await renewHash(services, account, password, place)
 
   const proven = { ...begun, account, rememberMe, returnTo, caller }
   const isEnough = account.two_factor === 'off' || begun.isTrusted
@@ -74,10 +93,11 @@ async function verifyPassword(
   { passwordHash, loginThrottle }: Pick<Services, 'passwordHash' | 'loginThrottle'>,
   begun: BegunLogin,
   password: string,
+  place: Place,
 ): Promise<Account | null> {
   const { account } = begun
   try {
-    const isRight = await passwordHash.verify(account?.password_hash ?? null, password)
+    const isRight = await passwordHash.verify(account?.password_hash ?? null, password, place)
     return isRight && account !== null && !account.disabled ? account : null
   } catch (error) {
     await loginThrottle.giveBack(begun)
@@ -93,9 +113,10 @@ async function renewHash(
   { passwordHash, store }: Pick<Services, 'passwordHash' | 'store'>,
   account: Account,
   password: string,
+  place: Place,
 ): Promise<void> {
   if (!passwordHash.isOutdated(account.password_hash)) return
-  const renewed = await passwordHash.hash(password).catch((error: unknown) => {
+  const renewed = await passwordHash.hash(password, place).catch((error: unknown) => {
     if (error instanceof Problem) return null
     throw error
   })

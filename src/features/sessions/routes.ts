@@ -1,6 +1,8 @@
+import { isUtf8 } from 'node:buffer'
 import { parse } from 'node:querystring'
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
+import { Problem } from '../../errors.ts'
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 import { callerOf, sessionOf } from '../request.ts'
@@ -125,12 +127,27 @@ function endSessionRoute(app: App, services: Services): void {
 /** A form, as RFC 7662 has it: the one exception to JSON, and for introspection only. */
 function readForms(scope: App): void {
   scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser<string>(
+  scope.addContentTypeParser<Buffer>(
     'application/x-www-form-urlencoded',
-    { parseAs: 'string', bodyLimit: 8_192 },
-    // A field that comes twice becomes a list, which no schema takes (RFC 6749 3.1).
-    async (_request: FastifyRequest, form: string) => ({ ...parse(form) }),
+    { parseAs: 'buffer', bodyLimit: 8_192 },
+    async (_request: FastifyRequest, bytes: Buffer) => {
+      const form = bytes.toString()
+      if (!isUtf8(bytes) || !isDecodable(form)) {
+        throw new Problem('invalid_request', { detail: 'The body is not UTF-8.' })
+      }
+      // A field that comes twice becomes a list, which no schema takes (RFC 6749 3.1).
+      return { ...parse(form) }
+    },
   )
+}
+
+/** Whether what is written with % stands for UTF-8 too. */
+function isDecodable(form: string): boolean {
+  try {
+    return decodeURIComponent(form) !== null
+  } catch {
+    return false
+  }
 }
 
 function introspectTokenRoute(app: App, services: Services): void {
@@ -147,7 +164,7 @@ function introspectTokenRoute(app: App, services: Services): void {
   }
   app.post(
     '/token/introspect',
-    { config: { access: 'client', limits: ['default'], problems: ['invalid_credentials'] }, schema },
+    { config: { access: 'client', limits: ['introspectMinute'], problems: ['invalid_credentials'] }, schema },
     async (request) => introspectToken(services, request.body.token),
   )
 }

@@ -4,12 +4,12 @@ import type { Delivery } from '../../sms/index.ts'
 import { isSignedByTwilio, type SignedReceipt } from '../../sms/twilio-signature.ts'
 
 /** What a delivery receipt of the provider means; other words (queued, sending …) tell nothing new. */
-const deliveries: Record<string, Delivery> = {
-  sent: 'sent',
-  delivered: 'delivered',
-  undelivered: 'failed',
-  failed: 'failed',
-}
+const deliveries = new Map<string, Delivery>([
+  ['sent', 'sent'],
+  ['delivered', 'delivered'],
+  ['undelivered', 'failed'],
+  ['failed', 'failed'],
+])
 
 /** Throws `invalid_signature` for a receipt that is not Twilio's; without Twilio none is, not even by an empty key. */
 export function assertSigned({ config }: Pick<Services, 'config'>, receipt: SignedReceipt): void {
@@ -32,7 +32,7 @@ export async function recordReceipt(
   const { store, events } = services
   const { fields } = receipt
   const { MessageSid = '', MessageStatus = '', ErrorCode } = fields
-  const delivery = deliveries[MessageStatus]
+  const delivery = deliveries.get(MessageStatus)
   if (delivery === undefined) return
   const [, text] = /^\?text=(\d{1,15})$/.exec(receipt.query) ?? []
   const told = { providerId: MessageSid, delivery, error: ErrorCode ?? null }

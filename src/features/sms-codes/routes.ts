@@ -23,8 +23,11 @@ function refuseUnsigned(scope: App, services: Services): void {
     return fields
   }
   scope.addContentTypeParser<string>('*', { parseAs: 'string', bodyLimit: 8_192 }, readSigned)
-  scope.addHook('onRequest', async ({ headers }) => {
-    if (!services.config.sms.twilio || signatureOf(headers) === '') throw new Problem('invalid_signature')
+  scope.addHook('onRequest', async (request) => {
+    if (!services.config.sms.twilio || signatureOf(request.headers) === '') throw new Problem('invalid_signature')
+    const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
+    // Without a body no parser runs.
+    if (length === '0' && coding === undefined) assertSigned(services, { ...signedBy(request), fields: {} })
   })
 }
 

@@ -1,0 +1,197 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { ChallengePolicy } from '../../src/store/challenges.ts'
+import type { Doorstep } from './doorstep.ts'
+import type { Script } from './interleave.ts'
+
+/**
+ * Whoever has an account with everything that a decision can be about: a known and trusted device with a session, a login
+ * of a stranger that waits for its code (`challenge`), and a step-up of that session that does (`stepUp`). Two wrong
+ * passwords of strangers and one of the device are counted.
+ */
+export type Player = {
+  id: string
+  email: string
+  phone: string
+  address: string
+  identifier: Buffer
+  deviceHash: Buffer
+  device: string
+  session: string
+  challenge: string
+  stepUp: string
+}
+
+/** `ago`: seconds since its texts went and its session was used; `attempts` and `sends` of its challenges. */
+type Beginning = { phone?: string; ago?: number; attempts?: number; sends?: number }
+
+/** Who asks for a code: a stranger that calls itself `client`, the known device, or its session that steps up. */
+type Opening = { client?: string; known?: boolean; stepUp?: boolean; policy?: object }
+
+const event = JSON.stringify({ type: 'test', outcome: 'test' })
+const rightMac = 'ab'.repeat(32)
+const life = { ttl: 43_200, idle_ttl: 43_200 }
+let players = 0
+
+/** The decisions of the service as statements, ready to be played against each other. */
+export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'services'>) {
+  const { limits, sending, textBudget } = services.challengeRules
+  const policyFor = ({ phone, address }: Player, more: object = {}): string => {
+    const policy: ChallengePolicy = sending({ phone, address, maySend: true })
+    return JSON.stringify({ ...policy, ...more })
+  }
+  const deviceOf = ({ address }: Player, trust = false): string =>
+    JSON.stringify({
+      ...{ id: randomUUID(), token_hash: randomBytes(32).toString('hex'), name: null, address, user_agent: null },
+      ...{ life: 7_776_000, trust, trust_life: 2_592_000 },
+    })
+  const sessionOf = ({ address }: Player): object => ({
+    ...{ id: randomUUID(), amr: ['pwd'], acr: 'aal2', remember: false, user_agent: null, address },
+    ...life,
+  })
+
+  return {
+    /** A new player, all in one statement. */
+    join: async ({ phone, ago = 61, attempts = 0, sends = 1 }: Beginning = {}): Promise<Player> => {
+      players += 1
+      const player = {
+        ...{
+          id: randomUUID(),
+          email: `${players}@example.com`,
+          phone: phone ?? `+1${String(players).padStart(6, '0')}0000`,
+        },
+        ...{ address: `10.${players >> 16}.${(players >> 8) & 255}.${players & 255}` },
+        ...{ identifier: randomBytes(32), deviceHash: randomBytes(32), device: randomUUID(), session: randomUUID() },
+        ...{ challenge: randomUUID(), stepUp: randomUUID() },
+      }
+      await sql(
+        `WITH past AS (SELECT clock_timestamp() - make_interval(secs => $11) AS at),
+           person AS (INSERT INTO users (id, email, phone, password_hash) VALUES ($1, $2, $3, 'not a hash')),
+           throttle AS (INSERT INTO login_throttles (identifier, failures) VALUES ($5, 2), ($6, 1)),
+           guard AS (INSERT INTO factor_guards (user_id, known) VALUES ($1, true), ($1, false)),
+           device AS (INSERT INTO devices (id, user_id, token_hash, failures, last_used_at, expires_at, trusted_until)
+             SELECT $7, $1, $6, 1, at, at + interval '90 days', at + interval '30 days' FROM past),
+           session AS (INSERT INTO sessions (id, user_id, device_id, amr, acr, generation, rotated_at, authenticated_at,
+               last_used_at, idle_until, expires_at)
+             SELECT $8, $1, $7, '{pwd}', 'aal1', 1, at, at, at, at + interval '12 hours', at + interval '12 hours' FROM past),
+           text AS (INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at, delivery)
+             SELECT $1, c.id, c.known, $3, left($3, -4), $4, at, 'sent' FROM past, (VALUES ($9::uuid, false), ($10, true)) c(id, known)
+             RETURNING id, challenge_id, known, reserved_at)
+         INSERT INTO challenges (id, user_id, purpose, client, known, device_id, code_mac, key_id, message_id, attempts, sends,
+           created_at, last_sent_at, expires_at, ends_at)
+         SELECT challenge_id, $1, CASE WHEN known THEN 'step_up' ELSE 'login' END, CASE WHEN known THEN 'session:' || $8 ELSE 'a browser' END,
+           known, CASE WHEN known THEN $7::uuid END, decode($14, 'hex'), 'k', id, $12, $13, reserved_at, reserved_at,
+           reserved_at + interval '300 seconds', reserved_at + interval '600 seconds' FROM text`,
+        [
+          ...[player.id, player.email, player.phone, player.address, player.identifier, player.deviceHash],
+          ...[player.device, player.session, player.challenge, player.stepUp, ago, attempts, sends, rightMac],
+        ],
+      )
+      return player
+    },
+
+    begin: (player: Player, { known = false } = {}): Script => ({
+      sql: 'SELECT begin_login($1, $2, $3, $4)',
+      values: [
+        ...[player.email, player.identifier, known ? player.deviceHash : null],
+        JSON.stringify(textBudget(player.address)),
+      ],
+    }),
+
+    /** The password was wrong. */
+    fail: ({ id, device }: Player, { known = false } = {}): Script => ({
+      sql: 'SELECT fail_login($1, $2, $3)',
+      values: [id, known ? device : null, event],
+    }),
+
+    /** The password was right: a code is asked for. */
+    open: (
+      player: Player,
+      { client = 'a browser', known = false, stepUp = false, policy = {} }: Opening = {},
+    ): Script => ({
+      sql: 'SELECT open_challenge($1, 0, $2, $3, $4, $5)',
+      values: [
+        ...[player.id, stepUp ? null : known ? player.deviceHash : player.identifier],
+        JSON.stringify({
+          ...{ id: randomUUID(), purpose: stepUp ? 'step_up' : 'login', code_mac: rightMac, key_id: 'k' },
+          ...{ known: known || stepUp, device_id: known || stepUp ? player.device : null },
+          client: stepUp ? `session:${player.session}` : known ? `device:${player.device}` : client,
+        }),
+        ...[policyFor(player, policy), event],
+      ],
+    }),
+
+    /** The password was right and nothing more is asked, of the known device because it is trusted. */
+    start: (player: Player, { trusted = false } = {}): Script => ({
+      sql: 'SELECT start_session($1, 0, $2, $3, $4, $5, $6, $7)',
+      values: [
+        ...[player.id, trusted ? player.deviceHash : player.identifier, trusted ? player.device : null, trusted],
+        ...[JSON.stringify(sessionOf(player)), deviceOf(player), event],
+      ],
+    }),
+
+    answer: (player: Player, { right = true, stepUp = false, trust = false } = {}): Script => ({
+      sql: 'SELECT answer_challenge($1, $2, $3, $4, $5, $6, $7)',
+      values: [
+        ...[
+          stepUp ? player.stepUp : player.challenge,
+          player.id,
+          JSON.stringify({ k: right ? rightMac : '00'.repeat(32) }),
+        ],
+        JSON.stringify(limits),
+        JSON.stringify(stepUp ? { id: player.session, amr: ['pwd', 'sms'], acr: 'aal2' } : sessionOf(player)),
+        ...[deviceOf(player, trust), event],
+      ],
+    }),
+
+    resend: (player: Player, { stepUp = false, policy = {} }: { stepUp?: boolean; policy?: object } = {}): Script => ({
+      sql: 'SELECT resend_code($1, $2, $3, $4)',
+      values: [stepUp ? player.stepUp : player.challenge, player.id, policyFor(player, policy), event],
+    }),
+
+    /** With the newest refresh token (generation 1), or one that was used up before it. */
+    rotate: ({ session }: Player, { generation = 1 } = {}): Script => ({
+      sql: 'SELECT rotate_session($1, $2, 30, 1209600, $3)',
+      values: [session, generation, event],
+    }),
+
+    end: ({ id, session }: Player, scope: 'local' | 'others' | 'all'): Script => ({
+      sql: 'SELECT end_sessions($1, $2, $3, $4)',
+      values: [id, session, scope, event],
+    }),
+
+    change: ({ email, identifier }: Player, what: object = { disabled: true }): Script => ({
+      sql: 'SELECT change_user($1, $2, $3, $4)',
+      values: [email, [identifier], JSON.stringify(what), event],
+    }),
+
+    unlock: ({ email, identifier }: Player, all = false): Script => ({
+      sql: 'SELECT unlock_user($1, $2, $3, $4)',
+      values: [email, [identifier], all, event],
+    }),
+
+    forgetDevice: ({ id, device }: Player): Script => ({
+      sql: 'SELECT forget_device($1, $2, $3)',
+      values: [id, device, event],
+    }),
+
+    endTrust: ({ id, device }: Player): Script => ({
+      sql: 'SELECT change_device($1, $2, NULL, true, $3)',
+      values: [id, device, event],
+    }),
+
+    /** The provider's answer to the login's text, and its receipt. */
+    delivered: ({ challenge }: Player, by: 'answer' | 'receipt'): Script => ({
+      sql:
+        by === 'answer'
+          ? `SELECT record_answer((SELECT message_id FROM challenges WHERE id = $1::uuid), 'sent', 'open', 'SM' || $1::text, NULL)::text`
+          : `SELECT record_receipt((SELECT message_id FROM challenges WHERE id = $1::uuid), 'SM' || $1::text, 'delivered', NULL)::text`,
+      values: [challenge],
+    }),
+
+    /** A user is erased, by a statement that keeps the account to itself first. */
+    erase: ({ id }: Player): Script => ({
+      sql: 'WITH locked AS (SELECT lock_account($1)) DELETE FROM users USING locked WHERE id = $1 RETURNING true',
+      values: [id],
+    }),
+  }
+}
