@@ -107,7 +107,7 @@ t.test('every operation says what it is, with an example of everything that goes
 /** What asks for an access token. */
 const signedIn = [
   ...['GET /me', 'POST /login/step-up', 'POST /logout', 'GET /sessions', 'DELETE /sessions/{id}'],
-  ...['GET /trusted-devices', 'DELETE /trusted-devices/{id}'],
+  ...['GET /devices', 'PATCH /devices/{id}', 'DELETE /devices/{id}'],
 ]
 
 t.test('every route is in the document, and who may call it', async (t) => {
