@@ -71,6 +71,7 @@ async function main(): Promise<void> {
   const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log, show: say })
   services.metrics.watchLog(() => out.lost() + screen.lost())
   open.push(services.close)
+  await services.loginFloor.look()
   open.push(startMaintenance(services))
   const app = await buildApp(services, () => draining)
   open.push(() => app.close())

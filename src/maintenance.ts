@@ -4,15 +4,17 @@ import type { Services } from './services.ts'
 const everyMs = ringMaxAge * 1_000
 
 /**
- * Once a minute, on every replica: deletes what has run out, in small batches, and keeps the signing keys fresh. Returns
+ * Once a minute, on every replica: deletes what has run out, in small batches, keeps the signing keys fresh, and looks for
+ * hashes of other kinds. Returns
  * what stops it. A failure is logged and tried again a minute later.
  */
 export function startMaintenance({
   store,
   keyRing,
+  loginFloor,
   log,
   config,
-}: Pick<Services, 'store' | 'keyRing' | 'log' | 'config'>): () => Promise<void> {
+}: Pick<Services, 'store' | 'keyRing' | 'loginFloor' | 'log' | 'config'>): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
   const attempt = async (name: string, work: () => Promise<object>): Promise<void> => {
     try {
@@ -23,6 +25,7 @@ export function startMaintenance({
   }
   const run = async (): Promise<void> => {
     await attempt('keys', keyRing.maintain)
+    await attempt('hashes', loginFloor.look)
     await attempt('purge', () => store.purge.expired({ eventDays: config.eventRetentionDays }))
   }
   const timer = setInterval(() => {

@@ -5,13 +5,13 @@ import type { Logger } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { type ChallengeRules, createChallengeRules } from './security/challenge.ts'
 import { createDeviceTokens, type DeviceTokens } from './security/device-token.ts'
-import { createKeyRing, type KeyRing } from './security/key-ring.ts'
+import { createKeyRing, type KeyRing, replaceKeys } from './security/key-ring.ts'
+import { createLoginFloor, type LoginFloor } from './security/login-floor.ts'
 import { createLoginThrottle, type LoginThrottle } from './security/login-throttle.ts'
 import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.ts'
 import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
 import { createPhoneNumbers, type PhoneNumbers } from './security/phone-number.ts'
 import { createRefreshTokens, type RefreshTokens } from './security/refresh-token.ts'
-import { createRequestLimits, type RequestLimits } from './security/request-limits.ts'
 import { createSecrets, type Secrets } from './security/secrets.ts'
 import type { Tokens } from './security/tokens.ts'
 import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
@@ -37,7 +37,6 @@ export type BaseServices = {
   metrics: Metrics
   events: Events
   background: Background
-  requestLimits: RequestLimits
   /** Puts the logins of one e-mail in line (start-login.ts), and the tries at one code (finish-login.ts). */
   loginTurns: InTurn
   tryTurns: InTurn
@@ -48,6 +47,7 @@ export type BaseServices = {
   deviceTokens: DeviceTokens
   passwordHash: PasswordHash
   loginThrottle: LoginThrottle
+  loginFloor: LoginFloor
   oneTimeCodes: OneTimeCodes
   challengeRules: ChallengeRules
   phoneNumbers: PhoneNumbers
@@ -68,8 +68,10 @@ export async function createServices(parts: {
   show?: (line: string) => void
   /** How many times longer than a request this caller waits for the database. */
   patience?: number
+  /** Begins with a new signing key, and gives up those that are there, also where no secret opens them any more. */
+  replacesKeys?: boolean
 }): Promise<BaseServices> {
-  const { config, database, clock, random, log, show = () => {}, patience = 1 } = parts
+  const { config, database, clock, random, log, show = () => {}, patience = 1, replacesKeys = false } = parts
   // Better no start than limits that somebody believes to be shared.
   if (config.redisUrl !== undefined) throw new Error('REDIS_URL is not supported yet: unset it')
   const db = createDatabase({
@@ -88,17 +90,18 @@ export async function createServices(parts: {
   const sms = inbox ?? (await createTwilio(config, clock, log))
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
+  if (replacesKeys) await replaceKeys({ store, secrets, random, events })
   metrics.watch({ hashing: passwordHash.load, smsAvailable: sms.isAvailable })
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
-    requestLimits: createRequestLimits({ config, clock }),
     loginTurns: createTurns(mostLoginsInLine),
     tryTurns: createTurns(),
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
     refreshTokens: createRefreshTokens({ secrets }),
     deviceTokens: createDeviceTokens({ secrets, random }),
     loginThrottle: createLoginThrottle({ store, secrets }),
+    loginFloor: createLoginFloor({ config, store, passwordHash, clock, log }),
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
     challengeRules: createChallengeRules(config),
     phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),

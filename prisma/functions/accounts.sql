@@ -68,6 +68,28 @@ BEGIN
   RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
 END $$;
 
+-- How a hash was made: it, without the long parts at its end, which are salt and result. (PHC strings: $argon2id$v=19$m=…;
+-- bcrypt: $2b$12.)
+CREATE OR REPLACE FUNCTION hash_kind(p_hash text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT regexp_replace(p_hash, '(\$[A-Za-z0-9+/._-]{8,}={0,2})+$', '')
+$$;
+
+-- One hash of each kind that is there: [{kind, hash}]. A step in the index for each kind, however many users there are.
+CREATE OR REPLACE FUNCTION hash_samples() RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+  samples jsonb := '[]';
+  the_kind text := '';
+  the_hash text;
+BEGIN
+  LOOP
+    SELECT hash_kind(password_hash), password_hash INTO the_kind, the_hash FROM users
+    WHERE hash_kind(password_hash) > the_kind ORDER BY hash_kind(password_hash) LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    samples := samples || jsonb_build_object('kind', the_kind, 'hash', the_hash);
+  END LOOP;
+  RETURN samples;
+END $$;
+
 -- Replaces a hash made with old parameters; false if the password was changed in the meantime.
 CREATE OR REPLACE FUNCTION rehash_password(p_user uuid, p_old text, p_new text) RETURNS boolean LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$

@@ -5,18 +5,19 @@ CREATE OR REPLACE FUNCTION remembered_failures(l login_throttles, p_now timestam
   SELECT greatest(l.failures - floor(extract(epoch FROM p_now - l.counted_from) / 3600)::integer, 0)
 $$;
 
--- Counts a failed password before it is looked at, under the keyed hash of the e-mail or the device's own: NULL, or until
--- when that counter is locked. The 5th failure in a row starts a lock of 30 s, each further one doubles it, up to an hour.
--- While it runs nothing is counted and nothing is prolonged.
-CREATE OR REPLACE FUNCTION charge_password(p_key bytea) RETURNS timestamptz LANGUAGE plpgsql AS $$
+-- Counts a failed password before it is looked at: NULL, or until when that counter is locked. The 5th failure in a row
+-- starts a lock of 30 s, each further one doubles it, up to an hour. While it runs nothing is counted and nothing is prolonged.
+-- p_keys: the device's own, or the keyed hashes of the e-mail, in order, one with each of SECRET_KEYS. Each counts, and
+-- whichever is locked locks: so replicas that have only some of these keys count as one while the setting changes.
+CREATE OR REPLACE FUNCTION charge_password(p_keys bytea[]) RETURNS timestamptz LANGUAGE plpgsql AS $$
 DECLARE
-  l login_throttles;
+  charged integer;
 BEGIN
-  -- A lock is looked for before the row is touched: ON CONFLICT alone would lock and write it even to refuse, and a flood
+  -- A lock is looked for before a row is touched: ON CONFLICT alone would lock and write it even to refuse, and a flood
   -- against one e-mail would then hold every connection in line for its row.
   INSERT INTO login_throttles AS old (identifier, failures, counted_from)
-  SELECT p_key, 1, clock_timestamp()
-  WHERE NOT EXISTS (SELECT FROM login_throttles WHERE identifier = p_key AND locked_until > clock_timestamp())
+  SELECT key, 1, clock_timestamp() FROM unnest(p_keys) AS key
+  WHERE NOT EXISTS (SELECT FROM login_throttles WHERE identifier = ANY (p_keys) AND locked_until > clock_timestamp())
   ON CONFLICT (identifier) DO UPDATE SET
     failures = remembered_failures(old, clock_timestamp()) + 1,
     -- The hour that has begun goes on, unless everything was forgotten.
@@ -25,32 +26,37 @@ BEGIN
     locked_until = CASE WHEN remembered_failures(old, clock_timestamp()) >= 4 THEN clock_timestamp()
       + interval '30 seconds' * least(power(2, least(remembered_failures(old, clock_timestamp()) - 4, 16)), 120) END
   WHERE old.locked_until IS NULL OR old.locked_until <= clock_timestamp();
-  IF FOUND THEN
+  GET DIAGNOSTICS charged = ROW_COUNT;
+  IF charged = cardinality(p_keys) THEN
     RETURN NULL;
   END IF;
   -- Lifted since that statement, it is over in a moment.
-  RETURN coalesce((SELECT locked_until FROM login_throttles WHERE identifier = p_key), clock_timestamp());
+  RETURN coalesce((SELECT max(locked_until) FROM login_throttles WHERE identifier = ANY (p_keys)), clock_timestamp());
 END $$;
 
 -- The password was right, or not evaluated after all. Strangers get back their own charge and no more: that the owner was
 -- there changes nothing for them. A device that proved its password (p_reset) starts anew.
-CREATE OR REPLACE FUNCTION give_back_password(p_key bytea, p_device uuid, p_reset boolean) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION give_back_password(p_keys bytea[], p_device uuid, p_reset boolean) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   starts_anew boolean := p_reset AND p_device IS NOT NULL;
+  the_key bytea;
 BEGIN
-  UPDATE login_throttles SET failures = CASE WHEN starts_anew THEN 0 ELSE greatest(failures - 1, 0) END, locked_until = NULL
-  WHERE identifier = p_key;
+  -- One after another, in their order, as they were charged: so nothing deadlocks.
+  FOREACH the_key IN ARRAY p_keys LOOP
+    UPDATE login_throttles SET failures = CASE WHEN starts_anew THEN 0 ELSE greatest(failures - 1, 0) END, locked_until = NULL
+    WHERE identifier = the_key;
+  END LOOP;
   IF p_device IS NOT NULL THEN
     UPDATE devices SET failures = CASE WHEN starts_anew THEN 0 ELSE greatest(failures - 1, 0) END WHERE id = p_device;
   END IF;
 END $$;
 
 -- The first step begins: known device or stranger, that counter charged, the account handed out. Real and made-up e-mails
--- take the same statements. p_identifier: the keyed hash of the e-mail; p_device: the hash of a device token, or NULL.
+-- take the same statements. p_identifiers: the keyed hashes of the e-mail, in order; p_device: the hash of a device token, or NULL.
 -- charged (account or null, device) | locked | address_spent (a stranger where strangers have no texts left: a list of
 -- stolen passwords cannot be checked in silence)
-CREATE OR REPLACE FUNCTION begin_login(p_email text, p_identifier bytea, p_device bytea, p_text jsonb) RETURNS jsonb LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION begin_login(p_email text, p_identifiers bytea[], p_device bytea, p_text jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   u users;
@@ -67,7 +73,7 @@ BEGIN
       RETURN jsonb_build_object('outcome', 'address_spent', 'retry_after', seconds_until(refused_until, t));
     END IF;
   END IF;
-  refused_until := charge_password(CASE WHEN d.id IS NULL THEN p_identifier ELSE d.token_hash END);
+  refused_until := charge_password(CASE WHEN d.id IS NULL THEN p_identifiers ELSE ARRAY[d.token_hash] END);
   IF refused_until IS NOT NULL THEN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(refused_until, clock_timestamp()));
   END IF;
@@ -175,11 +181,11 @@ END $$;
 
 -- The password was right: gives its charge back, joins this client's live challenge or opens one, and reserves the text
 -- that is due. A challenge belongs to one client; at most three with a code that was sent live per account and class, a
--- fourth ends the oldest. p_epoch: the account as the password was checked on. p_key: the counter that was charged, NULL at
--- a step-up. p_challenge: {id, purpose, client, known, device_id, code_mac (hex), key_id}.
+-- fourth ends the oldest. p_epoch: the account as the password was checked on. p_keys: the counters that were charged, NULL
+-- at a step-up. p_challenge: {id, purpose, client, known, device_id, code_mac (hex), key_id}.
 -- opened | joined (with the challenge's state, and "message_id" when a text is due) | stale | locked |
 -- resend_too_soon | sms_limit_reached | sms_unavailable (with retry_after)
-CREATE OR REPLACE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_key bytea, p_challenge jsonb, p_policy jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_keys bytea[], p_challenge jsonb, p_policy jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -193,8 +199,8 @@ DECLARE
   text_retry_after integer;
   text_spend text;
 BEGIN
-  IF p_key IS NOT NULL THEN
-    PERFORM give_back_password(p_key, (p_challenge->>'device_id')::uuid, true);
+  IF p_keys IS NOT NULL THEN
+    PERFORM give_back_password(p_keys, (p_challenge->>'device_id')::uuid, true);
   END IF;
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');

@@ -31,9 +31,9 @@ BEGIN
 END $$;
 
 -- The password was right and nothing more is asked: the account has no second factor, or the login came from a device that
--- is trusted (p_trusted). p_key: the counter that was charged. started (with the session and the device) |
+-- is trusted (p_trusted). p_keys: the counters that were charged. started (with the session and the device) |
 -- untrusted (the device is trusted no longer) | stale (the account has changed)
-CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_key bytea, p_known uuid, p_trusted boolean, p_session jsonb, p_device jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_keys bytea[], p_known uuid, p_trusted boolean, p_session jsonb, p_device jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -44,7 +44,7 @@ BEGIN
   IF p_trusted AND NOT EXISTS (SELECT FROM devices WHERE id = p_known AND user_id = p_user AND trusted_until > t) THEN
     RETURN jsonb_build_object('outcome', 'untrusted');
   END IF;
-  PERFORM give_back_password(p_key, p_known, true);
+  PERFORM give_back_password(p_keys, p_known, true);
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');
   END IF;

@@ -79,11 +79,12 @@ const commands: Record<string, Command> = {
     },
   },
   'keys rotate': {
-    usage: '',
-    options: {},
-    run: async (_given, place) => {
+    usage: '[--now]',
+    options: { now: flag },
+    run: async ({ now = false }, place) => {
       const { rotateKeys } = await import('../features/keys/rotate-keys.ts')
-      return serve(place, rotateKeys)
+      if (now !== true) return serve(place, rotateKeys)
+      return serve(place, async ({ keyRing }) => ({ id: keyRing.active().kid, active_in: 0 }), { replacesKeys: true })
     },
   },
   'keys list': {
@@ -145,10 +146,14 @@ async function changeUser(given: Given, place: Place, outcome: string, edit: Acc
   return serve(place, (services) => changeAccount(services, { email, edit, outcome }))
 }
 
-async function serve(place: Place, work: (services: BaseServices) => Promise<object>): Promise<object> {
+async function serve(
+  place: Place,
+  work: (services: BaseServices) => Promise<object>,
+  how: { replacesKeys?: boolean } = {},
+): Promise<object> {
   const config = await configOf(place)
   const { withServices } = await import('./services.ts')
-  return withServices({ config, log: place.stderr, say: sayAt(place) }, work)
+  return withServices({ config, log: place.stderr, say: sayAt(place), ...how }, work)
 }
 
 async function configOf(place: Place): Promise<Config> {

@@ -65,7 +65,7 @@ function createRouteServices(): BaseServices {
     store: unused,
     passwordHash: unused,
     loginThrottle: unused,
-    requestLimits: unused,
+    loginFloor: unused,
     loginTurns: unused,
     tryTurns: unused,
     oneTimeCodes: unused,

@@ -10,12 +10,12 @@ import { systemClock, systemRandom } from '../system.ts'
 const patience = 5
 
 /** `say` tells the operator; `log` is where warnings go. */
-type Given = { config: Config; log: DestinationStream; say: Say }
+type Given = { config: Config; log: DestinationStream; say: Say; replacesKeys?: boolean }
 type Say = (line: string) => void
 
 /** Does `work` with the services that the settings describe, on a migrated database, and closes them. */
 export function withServices<Result>(
-  { config, log, say }: Given,
+  { config, log, say, replacesKeys = false }: Given,
   work: (services: BaseServices) => Promise<Result>,
 ): Promise<Result> {
   return withDatabase(config, say, async (database) => {
@@ -28,6 +28,7 @@ export function withServices<Result>(
       log: createLog('warn', log),
       show: say,
       patience,
+      replacesKeys,
     })
     return await work(services).finally(services.close)
   })

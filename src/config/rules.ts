@@ -1,7 +1,9 @@
+import { matcherOf } from '../security/client-address.ts'
+import { isLoopback } from '../security/nearby.ts'
 import { messageFits } from '../sms/message.ts'
 import { hasPlainSchema } from '../store/database-url.ts'
-import { type Name, smsOriginOf, type Values } from './schema.ts'
-import { clientsOf, isHttps, isLoopbackUrl, isUniqueList, keysOf, looksRandom, passwordIn } from './values.ts'
+import { type Name, publicUrlOf, smsOriginOf, type Values } from './schema.ts'
+import { clientsOf, isHttps, isLoopbackUrl, isUniqueList, keysOf, listOf, looksRandom, passwordIn } from './values.ts'
 
 /** A condition over settings. The first of `about` is the one to correct; nothing is said while one is malformed. */
 type Rule = { about: [Name, ...Name[]]; wanted: string; holds(values: Values): boolean }
@@ -14,7 +16,8 @@ const between = (name: Name, least: number, most: number): Rule =>
     return value >= least && value <= most
   })
 
-const required = (name: Name): Rule => rule([name], 'is required in production', (values) => values[name] !== undefined)
+const required = (name: Name, hint = ''): Rule =>
+  rule([name], `is required in production${hint}`, (values) => values[name] !== undefined)
 
 const twilioNeeds = (name: Name): Rule =>
   rule(
@@ -22,6 +25,13 @@ const twilioNeeds = (name: Name): Rule =>
     'is required by SMS_PROVIDER=twilio',
     (values) => values.SMS_PROVIDER !== 'twilio' || values[name] !== undefined,
   )
+
+const twilioSettings: Name[] = [
+  'TWILIO_ACCOUNT_SID',
+  'TWILIO_AUTH_TOKEN',
+  'TWILIO_FROM',
+  'TWILIO_MESSAGING_SERVICE_SID',
+]
 
 const keysIn = (values: Values) => keysOf(values.SECRET_KEYS)
 const clientSecrets = (values: Values) => clientsOf(values.INTROSPECTION_CLIENTS).map(({ secret }) => secret)
@@ -79,7 +89,33 @@ const always: Rule[] = [
   ),
 ]
 
+/** True for this machine, and for addresses that development may have besides. */
+function isForDevelopment(host: string, { DEVELOPMENT_NETWORKS: networks }: Values): boolean {
+  return isLoopback(host) || (networks !== undefined && matcherOf(listOf(networks))(host))
+}
+
+/** What a forgotten NODE_ENV must not do: serve people with codes that everybody can read. */
+const inDevelopment: Rule[] = [
+  rule(
+    ['HOST', 'NODE_ENV', 'DEVELOPMENT_NETWORKS'],
+    'must be an address of this machine alone (127.0.0.1) or in DEVELOPMENT_NETWORKS, unless NODE_ENV=production',
+    (values) => isForDevelopment(values.HOST, values),
+  ),
+  rule(
+    ['PUBLIC_URL', 'NODE_ENV', 'DEVELOPMENT_NETWORKS'],
+    'must be on localhost or on an address in DEVELOPMENT_NETWORKS, unless NODE_ENV=production',
+    (values) => isForDevelopment(new URL(publicUrlOf(values)).hostname, values),
+  ),
+  rule(
+    ['SMS_PROVIDER', 'NODE_ENV', ...twilioSettings],
+    'must say who sends texts (twilio or console) where there are TWILIO_ settings',
+    (values) => values.SMS_PROVIDER !== undefined || twilioSettings.every((name) => values[name] === undefined),
+  ),
+]
+
 const inProduction: Rule[] = [
+  rule(['DEVELOPMENT_NETWORKS'], 'must not be set in production', (values) => !values.DEVELOPMENT_NETWORKS),
+  required('TRUST_PROXY', '; none if clients connect directly'),
   required('SECRET_KEYS'),
   required('DATABASE_URL'),
   required('PUBLIC_URL'),
@@ -119,14 +155,15 @@ const inProduction: Rule[] = [
 ]
 
 /**
- * What is wrong with settings that are each of the right form: rules between settings, and the floors of production.
+ * What is wrong with settings that are each of the right form: rules between settings, the floors of production, the
+ * walls round development.
  *
- * @param malformed Settings already reported, by name; no rule about them is tried. With a malformed `NODE_ENV` the rules of
- *   production are left out.
+ * @param malformed Settings already reported, by name; no rule about them is tried. With a malformed `NODE_ENV` neither
+ *   production's rules are nor development's.
  * @returns One line per mistake, `NAME what is wanted`, never a value.
  */
 export function brokenRules(values: Values, malformed: ReadonlyMap<string, string>): string[] {
-  const rules = values.NODE_ENV === 'production' ? [...always, ...inProduction] : always
+  const rules = [...always, ...(values.NODE_ENV === 'production' ? inProduction : inDevelopment)]
   const tried = rules.filter(({ about }) => !about.some((name) => malformed.has(name)))
   return tried.filter((it) => !it.holds(values)).map(({ about, wanted }) => `${about[0]} ${wanted}`)
 }

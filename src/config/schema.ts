@@ -13,7 +13,17 @@ import {
   url,
   whole,
 } from './kinds.ts'
-import { bytesOf, isCountryList, isOrigin, isPlainUrl, isProxyRange, listOf, withoutSlash } from './values.ts'
+import {
+  bytesOf,
+  isCountryList,
+  isHost,
+  isOrigin,
+  isPlainUrl,
+  isPrivateRange,
+  isProxyRange,
+  listOf,
+  withoutSlash,
+} from './values.ts'
 
 const plainUrl = 'an http or https address without credentials, query or fragment'
 const withoutLogin = 'Texts not followed by a login per'
@@ -26,9 +36,15 @@ export const environment = Type.Object({
   NODE_ENV: oneOf(
     'development',
     ['development', 'test', 'production'],
-    '`production` refuses every development convenience',
+    '`production` refuses every development convenience; anything else is served to this machine only',
   ),
-  HOST: text('127.0.0.1', 'Address to listen on', 'an IP address or a host name', matching(/^[\w.:-]{1,255}$/)),
+  DEVELOPMENT_NETWORKS: optional(
+    '',
+    'Private CIDR ranges besides this machine that a development service may be reached in; never in production',
+    'private CIDR ranges, such as 192.168.1.0/24',
+    (value) => listOf(value).every(isPrivateRange),
+  ),
+  HOST: text('127.0.0.1', 'Address to listen on', 'an IP address or a host name', isHost),
   PORT: whole(3000, 0, 65_535, 'Port to listen on; 0 takes any free one (PUBLIC_URL is then to be set)'),
   PUBLIC_URL: optional(
     'http://localhost:<PORT>',
@@ -149,15 +165,21 @@ export const environment = Type.Object({
     (value) => listOf(value).every(isOrigin),
   ),
   TRUST_PROXY: optional(
-    'no proxy is trusted',
-    'Proxies whose X-Forwarded-For is believed: a list of addresses and CIDR ranges',
-    'IP addresses and CIDR ranges, none wider than /8 (IPv4) or /7 (IPv6); not true, a number or a name',
-    (value) => listOf(value).every(isProxyRange),
+    '`none` in development',
+    'Proxies whose X-Forwarded-For is believed: a list of addresses and CIDR ranges, or `none`; required in production',
+    '`none`, or IP addresses and CIDR ranges, none wider than /8 (IPv4) or /7 (IPv6); not true, a number or a name',
+    (value) => value === 'none' || listOf(value).every(isProxyRange),
   ),
   ARGON2_MEMORY_KIB: whole(19_456, 8, 4_194_304, 'Password hashing: memory in KiB'),
   ARGON2_TIME: whole(2, 1, 20, 'Password hashing: passes over the memory'),
   ARGON2_CONCURRENCY: optionalWhole('number of cores', 1, 64, 'Password hashes at one time'),
   ARGON2_QUEUE: whole(32, 0, 1000, 'Logins that may wait for password hashing; more are told `busy`'),
+  LOGIN_FLOOR_MS: whole(
+    0,
+    0,
+    5_000,
+    'Milliseconds that a failed login takes at least while hashes made with other ARGON2_* settings are left',
+  ),
   INTROSPECTION_CLIENTS: secret(
     '',
     'Backends that may ask about tokens: `id:secret,…`, in production each secret at least 32 characters',

@@ -1,5 +1,8 @@
+import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { getCountries } from 'libphonenumber-js'
+import { rangeOf } from '../security/client-address.ts'
+import { isLoopback } from '../security/nearby.ts'
 
 /** The parts of a comma list; spaces around the commas do not count. */
 export const listOf = (text: string): string[] => text.split(',').map((part) => part.trim())
@@ -66,9 +69,7 @@ export const withoutSlash = (url: string): string => new URL(url).href.replace(/
 export const isHttps = (url: string): boolean => new URL(url).protocol === 'https:'
 
 /** True when the address can only be this machine. */
-export function isLoopbackUrl(url: string): boolean {
-  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
-}
+export const isLoopbackUrl = (url: string): boolean => isLoopback(new URL(url).hostname)
 
 /** The password inside a connection URL, or empty. */
 export const passwordIn = (url: string | undefined): string => (url ? new URL(url).password : '')
@@ -94,3 +95,18 @@ export function isProxyRange(text: string): boolean {
   const coversMapped = bits <= 104 && ipaddr.parse('::ffff:0:0').match(ipaddr.parse(address), Math.min(bits, 96))
   return bits >= (coversMapped ? 104 : 7) && bits <= 128
 }
+
+/** RFC 1918, RFC 3927, RFC 4193, and the link-local addresses of RFC 4291. */
+const privateRanges = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '169.254.0.0/16', 'fc00::/7', 'fe80::/10']
+
+/** One address or CIDR range of which every address is private. */
+export function isPrivateRange(text: string): boolean {
+  if (!isProxyRange(text)) return false
+  const [base, bits] = rangeOf(text)
+  return privateRanges
+    .map(rangeOf)
+    .some(([start, least]) => base.kind() === start.kind() && bits >= least && base.match(start, least))
+}
+
+/** An IP address or a host name, without a port. */
+export const isHost = (text: string): boolean => isIP(text) !== 0 || /^[\w.-]{1,255}$/.test(text)

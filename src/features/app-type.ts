@@ -19,8 +19,8 @@ export type App = FastifyInstance<
   TypeBoxTypeProvider
 >
 
-/** Who may call a route. A route that does not say so stops the start. */
-export type Access = 'public' | 'pending' | 'access' | 'client'
+/** Who may call a route; `nearby`: programs on this machine (security/nearby.ts). A route that does not say so stops the start. */
+export type Access = 'public' | 'nearby' | 'pending' | 'access' | 'client'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

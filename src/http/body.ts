@@ -14,7 +14,7 @@ export function registerBodyRules(app: App): void {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, bytes: Buffer, done) => {
     if (bytes.length === 0) return done(null, undefined)
     if (!isUtf8(bytes)) return done(new Problem('invalid_request', { detail: 'The body is not UTF-8.' }))
-    parseJson(request, bytes.toString(), done)
+    void parseJson(request, bytes.toString(), done)
   })
   readNothing(app)
   app.addHook('preParsing', async ({ headers }) => {

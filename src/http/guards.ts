@@ -6,11 +6,13 @@ import type { Access, App } from '../features/app-type.ts'
 import { type Auth, callerOf } from '../features/request.ts'
 import { assertFresh } from '../security/assurance.ts'
 import { networksOf } from '../security/client-address.ts'
+import { isNearby } from '../security/nearby.ts'
 import { isAccess, isPending, maxTokenLength } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
 import { overLimit } from './rate-limit.ts'
+import type { RequestLimits } from './request-limits.ts'
 
-type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config' | 'requestLimits'>
+type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config'> & { requestLimits: RequestLimits }
 
 /**
  * One gate for every route. Each route says in its `config.access` who may call it, or the service does not start.
@@ -33,16 +35,21 @@ export function registerGuards(app: App, services: GuardServices): void {
     }
     if (request.is404) throw new Problem('not_found')
     const { access = 'public' } = request.routeOptions.config
-    request.auth = access === 'public' ? { kind: 'public' } : await judge(services, request, access)
+    request.auth = isOpen(services, request, access) ? { kind: 'public' } : await judge(services, request, access)
   })
 }
 
-async function judge(
-  services: GuardServices,
-  request: FastifyRequest,
-  access: Exclude<Access, 'public'>,
-): Promise<Auth> {
-  if (access === 'client') return { kind: 'client', id: judgeClient(services, request) }
+type Credential = Exclude<Access, 'public' | 'nearby'>
+
+/** Whether the route asks for no credential. Where only those nearby are answered, nothing is there for others. */
+function isOpen({ config }: GuardServices, request: FastifyRequest, access: Access): access is 'public' | 'nearby' {
+  const approach = { peer: request.socket.remoteAddress, headers: request.headers }
+  if (access === 'nearby' && !isNearby(approach, config.developmentNetworks)) throw new Problem('not_found')
+  return access === 'public' || access === 'nearby'
+}
+
+async function judge(services: GuardServices, request: FastifyRequest, access: Credential): Promise<Auth> {
+  if (access === 'client') return { kind: 'client', id: await judgeClient(services, request) }
   const reject = (outcome: string): Problem => {
     services.events.announce({ type: 'token.rejected', outcome, caller: callerOf(request) })
     return new Problem('invalid_token', outcome === 'missing' ? { headers: { 'WWW-Authenticate': 'Bearer' } } : {})
@@ -78,15 +85,14 @@ async function claimsOf(verify: () => Promise<Record<string, unknown>>): Promise
  * Counts a client's calls by the client, and what proves to be none by its address: nobody's wrong secrets shut out a
  * backend, even one behind the same address.
  */
-function judgeClient(services: GuardServices, request: FastifyRequest): string {
+async function judgeClient(services: GuardServices, request: FastifyRequest): Promise<string> {
   const { config, events, requestLimits } = services
   const id = clientOf(config, request.headers.authorization)
   const { limits = ['clientMinute'] } = request.routeOptions.config
   const caller = callerOf(request)
-  const charge =
-    id === null
-      ? requestLimits.charge(['default'], networksOf(caller.address))
-      : requestLimits.charge(limits, [{ key: `client ${id}`, times: 1 }])
+  const charge = await (id === null
+    ? requestLimits.charge(request, ['default'], networksOf(caller.address))
+    : requestLimits.charge(request, limits, [{ key: `client ${id}`, times: 1 }]))
   if (id === null) events.announce({ type: 'client.rejected', outcome: 'wrong id or secret', caller })
   const refuse = overLimit(events, request, charge)
   if (refuse) throw refuse()

@@ -153,7 +153,7 @@ function documented(
 }
 
 function securityOf(access: Access | undefined): Record<string, string[]>[] {
-  return access === undefined || access === 'public' ? [] : [{ [access]: [] }]
+  return access !== undefined && access in securitySchemes ? [{ [access]: [] }] : []
 }
 
 /** Every answer by its status: the route's own, with examples, and its problems. A status may have both. */

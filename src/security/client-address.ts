@@ -66,8 +66,8 @@ function inNetwork(address: Address, bits: number): string {
   return `${kind.networkAddressFromCIDR(`${address.toString()}/${bits}`).toString()}/${bits}`
 }
 
-/** A range in IPv4 also when it is written inside IPv6. */
-function rangeOf(text: string): [Address, number] {
+/** An address or CIDR range that is well written; in IPv4 also when it is written inside IPv6. */
+export function rangeOf(text: string): [Address, number] {
   const [address = '', prefix] = text.split('/')
   const parsed = ipaddr.parse(address)
   const bits = Number(prefix ?? parsed.toByteArray().length * 8)

@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../config.ts'
 import type { Event, Events } from '../events.ts'
 import type { Store } from '../store/index.ts'
 import type { StoredSigningKey } from '../store/signing-keys.ts'
 import type { Clock, Random } from '../system.ts'
 import type { Secrets } from './secrets.ts'
-import { generateKey, openKey, type PublicJwk, type SigningKey, sealAnew } from './signing-key.ts'
+import { generateKey, missingSeals, openKey, type PublicJwk, type SigningKey } from './signing-key.ts'
 import { leewaySeconds } from './tokens.ts'
 
 /** Seconds that a JWKS may be cached by those who verify; also its `max-age`. */
@@ -42,7 +43,7 @@ export async function createKeyRing(parts: RingParts) {
   const refresh = async (): Promise<void> => {
     const stored = await store.signingKeys.list()
     ring = stored.map((one) => entryOf(one, ring, parts))
-    await sealAllAnew(stored, parts)
+    await addMissingSeals(stored, parts)
   }
 
   /** Puts a new key on its way, unless the newest is younger than `minAge` seconds. Its id, or null. */
@@ -88,6 +89,18 @@ export async function createKeyRing(parts: RingParts) {
   }
 }
 
+/**
+ * For a key that leaked, or that no secret opens any more: all go, also one on its way, and a new one signs at once. What
+ * they signed is refused by every replica that has read its ring since. Returns the new key's id.
+ */
+export async function replaceKeys(parts: Omit<RingParts, 'config' | 'clock'>): Promise<string> {
+  const fresh = generateKey(parts)
+  const event: Event = { type: 'key.created', outcome: 'replaced', detail: fresh.id }
+  await parts.store.signingKeys.replaceAll(fresh, event)
+  parts.events.announce(event)
+  return fresh.id
+}
+
 /** Opens a stored key, unless the ring has opened it as it stands now. */
 function entryOf(stored: StoredSigningKey, ring: Entry[], { secrets, clock }: RingParts): Entry {
   const known = ring.find((entry) => isSameKey(entry.stored, stored))
@@ -96,9 +109,7 @@ function entryOf(stored: StoredSigningKey, ring: Entry[], { secrets, clock }: Ri
 }
 
 function isSameKey(one: StoredSigningKey, other: StoredSigningKey): boolean {
-  return (
-    one.id === other.id && one.secretId === other.secretId && Buffer.compare(one.privateKey, other.privateKey) === 0
-  )
+  return one.id === other.id && isDeepStrictEqual(one.seals, other.seals)
 }
 
 /** The newest key whose time has come; the oldest where none has. */
@@ -108,10 +119,10 @@ function activeOf(ring: Entry[], nowMs: number): SigningKey {
   return found.key
 }
 
-/** Seals with the current secret what is sealed with another. */
-async function sealAllAnew(stored: StoredSigningKey[], parts: RingParts): Promise<void> {
-  const current = parts.secrets.current('signing-key').id
-  for (const old of stored.filter((one) => one.secretId !== current)) {
-    await parts.store.signingKeys.reseal(old, sealAnew(old, parts))
+/** Seals keys with secrets that were not in SECRET_KEYS when they were made. Replicas that lack them lose nothing by it. */
+async function addMissingSeals(stored: StoredSigningKey[], parts: RingParts): Promise<void> {
+  for (const one of stored) {
+    const seals = missingSeals(one, parts)
+    if (Object.keys(seals).length > 0) await parts.store.signingKeys.addSeals(one.id, seals)
   }
 }

@@ -7,8 +7,8 @@ import type { Store } from '../store/index.ts'
 import type { Secrets } from './secrets.ts'
 import type { Standing } from './standing.ts'
 
-/** A login whose failure is counted already. `throttleKey`: the counter, of the e-mail or of the device. */
-export type BegunLogin = Standing & { account: Account | null; isTrusted: boolean; throttleKey: Buffer }
+/** A login whose failure is counted already. `throttleKeys`: the counters, of the e-mail or of the device. */
+export type BegunLogin = Standing & { account: Account | null; isTrusted: boolean; throttleKeys: Buffer[] }
 
 export type LoginThrottle = ReturnType<typeof createLoginThrottle>
 
@@ -20,10 +20,15 @@ export type LoginThrottle = ReturnType<typeof createLoginThrottle>
 export function createLoginThrottle({ store, secrets }: { store: Pick<Store, 'throttle'>; secrets: Secrets }) {
   const keyed = (email: string, key: Buffer): Buffer => createHmac('sha256', key).update(email).digest()
 
+  /**
+   * The keyed hashes under which an e-mail is counted: one under every key that verifies, so that replicas count as one
+   * while SECRET_KEYS changes. In order, in which all of them take the rows, whatever the order of their keys is.
+   */
+  const identifyAll = (email: string): Buffer[] =>
+    secrets.ids.map((id) => keyed(email, secrets.find('identifier', id) as Buffer)).sort(Buffer.compare)
+
   return {
-    /** The keyed hashes under which an e-mail is counted, under every key that still verifies, today's first. */
-    identifyAll: (email: string): Buffer[] =>
-      secrets.ids.map((id) => keyed(email, secrets.find('identifier', id) as Buffer)),
+    identifyAll,
 
     /**
      * Counts a failure before the password is looked at. `deviceHash`: of a genuine device token, perhaps of another
@@ -35,13 +40,13 @@ export function createLoginThrottle({ store, secrets }: { store: Pick<Store, 'th
       text: TextBudget,
       onLocked: () => void,
     ): Promise<BegunLogin> => {
-      const identifier = keyed(email, secrets.current('identifier').key)
-      const begun = await store.throttle.begin(email, identifier, deviceHash, text)
+      const identifiers = identifyAll(email)
+      const begun = await store.throttle.begin(email, identifiers, deviceHash, text)
       if (begun.outcome === 'charged') {
         const { account, device } = begun
-        const throttleKey = device !== null && deviceHash !== null ? deviceHash : identifier
+        const throttleKeys = device !== null && deviceHash !== null ? [deviceHash] : identifiers
         const deviceId = device?.id ?? null
-        return { account, known: device !== null, deviceId, isTrusted: device?.trusted === true, throttleKey }
+        return { account, known: device !== null, deviceId, isTrusted: device?.trusted === true, throttleKeys }
       }
       onLocked()
       const code = begun.outcome === 'locked' ? 'login_locked' : 'rate_limited'
@@ -53,6 +58,7 @@ export function createLoginThrottle({ store, secrets }: { store: Pick<Store, 'th
       store.throttle.fail(account?.id ?? null, deviceId, event),
 
     /** The password was not evaluated after all. */
-    giveBack: ({ throttleKey, deviceId }: BegunLogin): Promise<void> => store.throttle.giveBack(throttleKey, deviceId),
+    giveBack: ({ throttleKeys, deviceId }: BegunLogin): Promise<void> =>
+      store.throttle.giveBack(throttleKeys, deviceId),
   }
 }

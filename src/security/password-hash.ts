@@ -11,12 +11,12 @@ export type HashParameters = {
 }
 
 /** Who waits for a hash: a known device or a stranger, and the widest network that it counts in. */
-export type Place = { known: boolean; network: string }
+export type Place = { known: boolean; network: string | null }
 
 export type PasswordHash = Awaited<ReturnType<typeof createPasswordHash>>
 
-/** Who is not a client of the service: an operator's command. */
-const operator: Place = { known: true, network: 'operator' }
+/** Who is no client: an operator's command. */
+const operator: Place = { known: true, network: null }
 
 /**
  * argon2id (RFC 9106; OWASP's minimum 19 MiB, t=2, p=1), never more than `concurrency` at once: each hash takes a core
@@ -61,7 +61,7 @@ function createLine(limit: number, queue: number) {
   const isFull = ({ known, network }: Place): boolean =>
     waiting.length >= queue ||
     (!known && count((it) => !it.known) >= Math.ceil(queue * 0.75)) ||
-    count((it) => it.network === network) >= placesPerNetwork
+    (network !== null && count((it) => it.network === network) >= placesPerNetwork)
   const takeNext = (): (() => void) | undefined => {
     const firstKnown = waiting.findIndex(({ place }) => place.known)
     return waiting.splice(Math.max(firstKnown, 0), 1)[0]?.start

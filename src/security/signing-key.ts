@@ -7,7 +7,7 @@ import {
   generateKeyPairSync,
   type JsonWebKey,
 } from 'node:crypto'
-import type { SealedSigningKey } from '../store/signing-keys.ts'
+import type { SealedSigningKey, Seals } from '../store/signing-keys.ts'
 import type { Random } from '../system.ts'
 import type { Secrets } from './secrets.ts'
 
@@ -23,48 +23,64 @@ type Sealing = { secrets: Secrets; random: Random }
 export function generateKey(sealing: Sealing): SealedSigningKey {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const publicJwk = publicKey.export({ format: 'jwk' })
-  return seal(thumbprint(publicJwk), publicJwk, privateKey.export({ format: 'der', type: 'pkcs8' }), sealing)
+  const id = thumbprint(publicJwk)
+  return { id, publicJwk, seals: sealAll(id, privateKey.export({ format: 'der', type: 'pkcs8' }), sealing) }
 }
 
-/** The same key under the current secret. Throws what `openKey` throws. */
-export function sealAnew(sealed: SealedSigningKey, sealing: Sealing): SealedSigningKey {
-  return seal(sealed.id, sealed.publicJwk, unseal(sealed, sealing.secrets), sealing)
+/** A stored key's seals under those secrets that have none of it yet. Throws what `openKey` throws. */
+export function missingSeals(stored: SealedSigningKey, sealing: Sealing): Seals {
+  const missing = sealing.secrets.ids.filter((secretId) => !Object.hasOwn(stored.seals, secretId))
+  return missing.length === 0 ? {} : sealAll(stored.id, unseal(stored, sealing.secrets), sealing, missing)
 }
 
-/** Opens a stored key. Throws if it was sealed with a secret that SECRET_KEYS no longer lists, or was changed since. */
-export function openKey(sealed: SealedSigningKey, secrets: Secrets): SigningKey {
-  const privateKey = createPrivateKey({ key: unseal(sealed, secrets), format: 'der', type: 'pkcs8' })
+/** Opens a stored key. Throws if no secret in SECRET_KEYS has sealed it, or one was changed since. */
+export function openKey(stored: SealedSigningKey, secrets: Secrets): SigningKey {
+  const privateKey = createPrivateKey({ key: unseal(stored, secrets), format: 'der', type: 'pkcs8' })
   const publicKey = createPublicKey(privateKey)
   const { x, y } = publicKey.export({ format: 'jwk' }) as { x: string; y: string }
   return {
-    kid: sealed.id,
+    kid: stored.id,
     privatePem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
     publicPem: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
-    jwk: { kty: 'EC', crv: 'P-256', x, y, kid: sealed.id, alg: 'ES256', use: 'sig' },
+    jwk: { kty: 'EC', crv: 'P-256', x, y, kid: stored.id, alg: 'ES256', use: 'sig' },
   }
+}
+
+/** With every secret, so that each replica can open it, whichever it has while SECRET_KEYS changes. */
+function sealAll(id: string, der: Buffer, { secrets, random }: Sealing, secretIds = secrets.ids): Seals {
+  return Object.fromEntries(
+    secretIds.map((secretId) => [secretId, seal(id, der, secrets.find('signing-key', secretId) as Buffer, random)]),
+  )
 }
 
 /** AES-256-GCM with the key's id as additional data, so that no key passes for another: nonce, tag, ciphertext. */
-function seal(id: string, publicJwk: JsonWebKey, der: Buffer, { secrets, random }: Sealing): SealedSigningKey {
-  const secret = secrets.current('signing-key')
+function seal(id: string, der: Buffer, secret: Buffer, random: Random): string {
   const nonce = random.bytes(12)
-  const cipher = createCipheriv('aes-256-gcm', secret.key, nonce).setAAD(Buffer.from(id))
+  const cipher = createCipheriv('aes-256-gcm', secret, nonce).setAAD(Buffer.from(id))
   const sealed = Buffer.concat([cipher.update(der), cipher.final()])
-  return { id, publicJwk, privateKey: Buffer.concat([nonce, cipher.getAuthTag(), sealed]), secretId: secret.id }
+  return Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString('hex')
 }
 
-function unseal({ id, privateKey, secretId }: SealedSigningKey, secrets: Secrets): Buffer {
-  const key = secrets.find('signing-key', secretId)
-  if (key === undefined) {
-    throw new Error(`The signing key is encrypted with the secret "${secretId}", which SECRET_KEYS does not list`)
+const wayOut = 'Put that secret back behind the others, or give all signing keys up: keys rotate --now'
+
+function unseal({ id, seals }: SealedSigningKey, secrets: Secrets): Buffer {
+  const secretId = secrets.ids.find((it) => Object.hasOwn(seals, it))
+  if (secretId === undefined) {
+    const names = Object.keys(seals).map((it) => `"${it}"`)
+    throw new Error(
+      `The signing key is encrypted with the secret ${names.join(' or ')}, which SECRET_KEYS does not list. ${wayOut}`,
+    )
   }
-  const sealed = Buffer.from(privateKey)
+  const key = secrets.find('signing-key', secretId) as Buffer
+  const sealed = Buffer.from(String(seals[secretId]), 'hex')
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12), { authTagLength: 16 })
   decipher.setAAD(Buffer.from(id)).setAuthTag(sealed.subarray(12, 28))
   try {
     return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()])
   } catch {
-    throw new Error(`The signing key cannot be decrypted: the secret "${secretId}" in SECRET_KEYS has changed`)
+    throw new Error(
+      `The signing key cannot be decrypted: the secret "${secretId}" in SECRET_KEYS has changed. ${wayOut}`,
+    )
   }
 }
 

@@ -38,6 +38,9 @@ export function createAccounts(db: Database) {
       return await db.decide('change_user', email, identifiers, JSON.stringify(change), auditRow(event))
     },
 
+    /** One password hash of each kind that is there, with what all of a kind have in common. */
+    hashSamples: async (): Promise<{ kind: string; hash: string }[]> => await db.decide('hash_samples'),
+
     /** Replaces a hash made with old parameters; false if the password was changed in the meantime. */
     rehash: async (id: string, oldHash: string, newHash: string): Promise<boolean> => {
       return await db.decide('rehash_password', id, oldHash, newHash)

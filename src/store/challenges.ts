@@ -76,13 +76,13 @@ export function createChallenges(db: Database) {
     /** After a right password: joins this client's live challenge or opens one, and reserves the text that is due. */
     open: async (
       account: { id: string; epoch: number },
-      throttleKey: Uint8Array | null,
+      throttleKeys: Uint8Array[] | null,
       challenge: NewChallenge,
       policy: ChallengePolicy,
       event: Event,
     ): Promise<Opened | Refusal> => {
       const made = [JSON.stringify(challenge), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('open_challenge', account.id, account.epoch, throttleKey, ...made)
+      return await db.decide('open_challenge', account.id, account.epoch, throttleKeys, ...made)
     },
 
     read: async (

@@ -63,7 +63,7 @@ export type Rotation =
 type Started = ({ outcome: 'started'; device: DeviceState } & SessionState) | { outcome: 'stale' | 'untrusted' }
 
 /** What a login has proven: the counter that was charged, the known device that it came from, and whether it is enough. */
-export type Proof = { throttleKey: Uint8Array; deviceId: string | null; isTrusted: boolean }
+export type Proof = { throttleKeys: Uint8Array[]; deviceId: string | null; isTrusted: boolean }
 
 export function createSessions(db: Database) {
   return {
@@ -73,13 +73,13 @@ export function createSessions(db: Database) {
      */
     start: async (
       account: { id: string; epoch: number },
-      { throttleKey, deviceId, isTrusted }: Proof,
+      { throttleKeys, deviceId, isTrusted }: Proof,
       session: NewSession,
       device: NewDevice,
       event: Event,
     ): Promise<Started> => {
       const made = [JSON.stringify(session), JSON.stringify(device), auditRow(event)]
-      return await db.decide('start_session', account.id, account.epoch, throttleKey, deviceId, isTrusted, ...made)
+      return await db.decide('start_session', account.id, account.epoch, throttleKeys, deviceId, isTrusted, ...made)
     },
 
     /** Uses a refresh token of `generation`; of many who try, one rotates. */

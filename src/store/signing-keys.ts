@@ -2,18 +2,20 @@ import type { JsonWebKey } from 'node:crypto'
 import { auditRow, type Event } from '../events.ts'
 import type { Database } from './client.ts'
 
-/** A signing key to be stored; `privateKey` is ciphertext under the secret `secretId`. */
-export type SealedSigningKey = { id: string; publicJwk: JsonWebKey; privateKey: Uint8Array; secretId: string }
+/** Ciphertexts (hex) of one private key, by the id of the secret that each is made with. */
+export type Seals = Record<string, string>
+
+/** A signing key to be stored. */
+export type SealedSigningKey = { id: string; publicJwk: JsonWebKey; seals: Seals }
 
 /** A stored one. `activeIn`: seconds until it may sign, negative once it may. */
 export type StoredSigningKey = SealedSigningKey & { createdAt: Date; activeAt: Date; activeIn: number }
 
-/** As the SQL function gives it: ciphertext in hex, moments in seconds since 1970. */
+/** As the SQL function gives it: moments in seconds since 1970. */
 type KeyRow = {
   id: string
   public_jwk: JsonWebKey
-  private_key: string
-  secret_id: string
+  seals: Seals
   created_at: number
   active_at: number
   active_in: number
@@ -27,8 +29,7 @@ export function createSigningKeys(db: Database) {
       return rows.map((row) => ({
         id: row.id,
         publicJwk: row.public_jwk,
-        privateKey: Buffer.from(row.private_key, 'hex'),
-        secretId: row.secret_id,
+        seals: row.seals,
         createdAt: new Date(row.created_at * 1_000),
         activeAt: new Date(row.active_at * 1_000),
         activeIn: row.active_in,
@@ -44,22 +45,23 @@ export function createSigningKeys(db: Database) {
       { minAge, delay }: { minAge: number; delay: number },
       event: Event,
     ): Promise<boolean> => {
-      const stored = {
-        id: key.id,
-        public_jwk: key.publicJwk,
-        private_key: Buffer.from(key.privateKey).toString('hex'),
-        secret_id: key.secretId,
-      }
-      return await db.decide('add_signing_key', JSON.stringify(stored), minAge, delay, auditRow(event))
+      return await db.decide('add_signing_key', rowOf(key), minAge, delay, auditRow(event))
     },
 
-    /** Replaces the ciphertext of a key, unless somebody else has done so. */
-    reseal: async (old: StoredSigningKey, sealed: SealedSigningKey): Promise<void> => {
-      const ciphertext = Buffer.from(sealed.privateKey).toString('hex')
-      await db.decide('reseal_signing_key', old.id, old.secretId, ciphertext, sealed.secretId)
+    /** Forgets all keys; `key` signs at once. */
+    replaceAll: async (key: SealedSigningKey, event: Event): Promise<void> => {
+      await db.decide('replace_signing_keys', rowOf(key), auditRow(event))
+    },
+
+    /** Adds seals to those that a key has. */
+    addSeals: async (id: string, seals: Seals): Promise<void> => {
+      await db.decide('seal_signing_key', id, JSON.stringify(seals))
     },
 
     /** Forgets keys whose successor has been active for `seconds`: nothing that they signed is alive. */
     forget: async (seconds: number): Promise<number> => await db.decide('forget_signing_keys', seconds),
   }
 }
+
+const rowOf = ({ id, publicJwk, seals }: SealedSigningKey): string =>
+  JSON.stringify({ id, public_jwk: publicJwk, seals })

@@ -15,15 +15,15 @@ export function createThrottle(db: Database) {
   return {
     /**
      * Tells known device from stranger, counts a failed password in that class before it is looked at, and hands out the
-     * account. `identifier`: the e-mail's keyed hash; `deviceHash`: of the device token that came with it.
+     * account. `identifiers`: the e-mail's keyed hashes, in order; `deviceHash`: of the device token that came with it.
      */
     begin: async (
       email: string,
-      identifier: Uint8Array,
+      identifiers: Uint8Array[],
       deviceHash: Uint8Array | null,
       text: TextBudget,
     ): Promise<LoginBegun> => {
-      return await db.decide('begin_login', email, identifier, deviceHash, JSON.stringify(text))
+      return await db.decide('begin_login', email, identifiers, deviceHash, JSON.stringify(text))
     },
 
     /** The password was wrong: the charge stays. `userId`: null for a made-up e-mail. */
@@ -32,8 +32,8 @@ export function createThrottle(db: Database) {
     },
 
     /** The password was never evaluated: takes the charge back, and the lock that it began with it. */
-    giveBack: async (throttleKey: Uint8Array, deviceId: string | null): Promise<void> => {
-      await db.decide('give_back_password', throttleKey, deviceId, false)
+    giveBack: async (throttleKeys: Uint8Array[], deviceId: string | null): Promise<void> => {
+      await db.decide('give_back_password', throttleKeys, deviceId, false)
     },
   }
 }

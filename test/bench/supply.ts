@@ -83,7 +83,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     const whose = { purpose, client: user.address, known: false, device_id: null } as const
     const { outcome } = await store.challenges.open(
       { id: user.id, epoch: 0 },
-      Buffer.from(user.id),
+      [Buffer.from(user.id)],
       { id: challengeId, ...whose, code_mac: mac.toString('hex'), key_id: keyId },
       challengeRules.sending({ phone: user.phone, address: user.address, maySend: true }),
       { type: 'login.challenged', outcome: 'opened' },
@@ -100,7 +100,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     const caller = { requestId: systemRandom.uuid(), address, userAgent: null }
     const session = newSession({ random: systemRandom }, { level: passwordLevel, remember: true, caller })
     const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
-    const proof = { throttleKey: Buffer.from(id), deviceId: null, isTrusted: false }
+    const proof = { throttleKeys: [Buffer.from(id)], deviceId: null, isTrusted: false }
     const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
     const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, device, event)
     if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
@@ -244,8 +244,8 @@ async function createUsers(sql: pg.Pool, passwordHash: string, count: number): P
      SELECT * FROM made`,
     [phones, passwordHash],
   )
-  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks.
-  return rows.map((row, n) => ({ ...row, address: `198.18.${n >> 8}.${n & 255}` }))
+  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks. Neighbours in the list share no /24.
+  return rows.map((row, n) => ({ ...row, address: `198.18.${n & 255}.${n >> 8}` }))
 }
 
 /** North American numbers kept free for fiction (555-0100 to 555-0199); neighbours in the list share no number prefix. */

@@ -205,7 +205,8 @@ t.test('an open breaker: no request, no charge, and who holds a text goes on', a
   t.equal((await finish(instance, pending, codeFor(holder))).status, 200, 'and signs in')
   t.equal((await login(instance, await createUser(first, { twoFactor: 'off' }))).status, 200, 'as do those without')
   t.equal(stub.hits(), hits, 'the provider heard nothing of all this')
-  t.match(await call(instance, '/health/ready'), { status: 200, body: { sms: 'unavailable' } })
+  t.equal(instance.services.sms.isAvailable(), false)
+  t.match(await call(instance, '/health/ready'), { status: 200 }, 'other methods still work')
 
   stub.setMode('ok')
   t.match(await login(first, stranded), { status: 200 }, 'another instance finds out for itself')
@@ -272,7 +273,8 @@ t.test('a crowd in front of a silent provider: at most 20 sockets, and nobody el
   const { pending_token: pending } = (await login(first, finisher)).body
 
   let waiting = true
-  const crowd = Promise.all(users.map((user) => login(instance, user))).finally(() => {
+  // Each from a network of its own: one has only so many places in the line for hashing.
+  const crowd = Promise.all(users.map((user, n) => login(instance, user, { from: `198.51.${n}.7` }))).finally(() => {
     waiting = false
   })
   while (waiting && silent.hits() < 20) await new Promise((resolve) => setImmediate(resolve))

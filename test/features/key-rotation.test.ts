@@ -1,7 +1,7 @@
 import { createPrivateKey } from 'node:crypto'
-import { createRemoteJWKSet, jwtVerify } from 'jose'
+import { createRemoteJWKSet, importPKCS8, jwtVerify, SignJWT } from 'jose'
 import t from 'tap'
-import { createKeyRing } from '../../src/security/key-ring.ts'
+import { createKeyRing, replaceKeys } from '../../src/security/key-ring.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
 import { systemRandom } from '../../src/system.ts'
 import { dump, enter, refresh, type Signed, tokensOf } from '../helpers/credentials.ts'
@@ -256,9 +256,7 @@ t.test('a key that leaves the ring is refused at once, however often it was used
   t.strictSame(await isTaken(), [401, false], 'and refused when it has')
   t.not(kidOf((await enter(doorstep, user)).access), gone)
 
-  await sql('INSERT INTO signing_keys SELECT * FROM jsonb_populate_record(null::signing_keys, $1)', [
-    { ...row, private_key: `\\x${row?.private_key.toString('hex')}` },
-  ])
+  await sql('INSERT INTO signing_keys SELECT * FROM jsonb_populate_record(null::signing_keys, $1)', [row])
   await readAll()
   t.strictSame(await isTaken(), [200, true], 'it was the key that was missed')
   await sql('DELETE FROM signing_keys WHERE id = $1', [gone])
@@ -295,36 +293,39 @@ const parts = (secretKeys: string) => {
 }
 
 t.test('a key that was changed or moved in the database is refused, not used', async (t) => {
-  const rows = await sql<{ id: string; private_key: Buffer }>(
-    'SELECT id, private_key FROM signing_keys ORDER BY active_at',
+  const rows = await sql<{ id: string; seal: string }>(
+    `SELECT id, seals->>'k1' AS seal FROM signing_keys ORDER BY active_at`,
   )
   const [one, other] = rows
   if (one === undefined || other === undefined) throw new Error('two keys are needed')
-  const put = (id: string, sealed: Buffer) =>
-    sql('UPDATE signing_keys SET private_key = $2 WHERE id = $1', [id, sealed])
-  await put(one.id, other.private_key)
+  const put = (id: string, seal: string) =>
+    sql('UPDATE signing_keys SET seals = $2 WHERE id = $1', [id, JSON.stringify({ k1: seal })])
+  await put(one.id, other.seal)
   await t.rejects(
     rings[1].refresh(),
     { message: /^The signing key cannot be decrypted/ },
     'the ciphertext of another id',
   )
-  const altered = Buffer.from(one.private_key)
+  const altered = Buffer.from(one.seal, 'hex')
   altered[40] = (altered[40] ?? 0) ^ 1
-  await put(one.id, altered)
+  await put(one.id, altered.toString('hex'))
   await t.rejects(rings[1].refresh(), { message: /^The signing key cannot be decrypted/ }, 'one bit')
   t.equal(rings[1].active().kid, one.id, 'the ring stays as it was')
-  await put(one.id, one.private_key)
+  await put(one.id, one.seal)
   await rings[1].refresh()
 })
 
-t.test('a new secret seals the signing keys anew, in two steps of a rolling change, and nothing breaks', async (t) => {
+const sealedWith = async (): Promise<string[][]> =>
+  (
+    await sql<{ ids: string[] }>('SELECT ARRAY(SELECT jsonb_object_keys(seals) ORDER BY 1) AS ids FROM signing_keys')
+  ).map(({ ids }) => ids)
+
+t.test('SECRET_KEYS change in three steps, replica by replica, and nothing breaks', async (t) => {
   await settle()
+  await rings[0].maintain()
   const k1 = testKeys.SECRET_KEYS
   const k2 = `k2:${systemRandom.bytes(32).toString('base64')}`
   const start = (SECRET_KEYS: string) => startDoorstep(t, { database: doorstep.database, env: { SECRET_KEYS } })
-  const secretIds = async () => [
-    ...new Set((await sql('SELECT secret_id FROM signing_keys')).map((row) => row.secret_id)),
-  ]
   const user = await createUser(doorstep)
   const plain = await createUser(doorstep, { twoFactor: 'off' })
   const old = await enter(doorstep, plain)
@@ -332,12 +333,14 @@ t.test('a new secret seals the signing keys anew, in two steps of a rolling chan
   const kid = rings[0].active().kid
 
   const known = await start(`${k1},${k2}`)
-  t.strictSame(await secretIds(), ['k1'], 'first step: the new secret is only known')
+  t.same(await sealedWith(), [['k1', 'k2']], 'first step: the new secret is known, and opens the key too')
   const used = await start(`${k2},${k1}`)
-  t.strictSame(await secretIds(), ['k2'], 'second step: it is used, and the keys are sealed with it')
-  await known.services.keyRing.refresh()
-  t.equal(used.services.keyRing.active().kid, kid, 'the signing key is the same')
-  t.strictSame(await published(used), await published(known))
+  t.same(await sealedWith(), [['k1', 'k2']], 'second step: it is used, and the old one still opens the key')
+  await Promise.all([known, used].map(({ services }) => services.keyRing.maintain()))
+  for (const replica of [doorstep, known, used]) {
+    t.equal(replica.services.keyRing.active().kid, kid, 'the signing key is the same')
+    t.strictSame(await published(replica), [kid], 'and no second one')
+  }
 
   // Old and new replicas side by side: what one made the other takes.
   const fresh = await enter(used, plain)
@@ -349,27 +352,73 @@ t.test('a new secret seals the signing keys anew, in two steps of a rolling chan
   t.match(viaOld.refresh, /^dsr_k1\./)
   t.match(await finish(used, pending, codeFor(doorstep, user.phone)), { status: 200 }, 'a login that began before')
 
-  // Whoever prefers the old secret has sealed the keys with it again; the last one to look decides.
-  await used.services.keyRing.refresh()
-  t.strictSame(await secretIds(), ['k2'])
+  await t.test('a process with the old list starts, whatever the others have done meanwhile', async (t) => {
+    t.equal((await start(k1)).services.keyRing.active().kid, kid)
+    const made = await used.services.keyRing.rotate(0)
+    await settle()
+    t.equal((await start(k1)).services.keyRing.active().kid, made, 'also the key that one with the new list made')
+    await sql('DELETE FROM signing_keys WHERE id = $1', [made])
+    await Promise.all([readAll(), known.services.keyRing.refresh(), used.services.keyRing.refresh()])
+  })
+
   const after = await start(k2)
   t.equal(after.services.keyRing.active().kid, kid, 'third step: the old secret is gone')
   t.equal((await call(after, '/me', { token: old.access })).status, 200, 'access tokens live on')
   t.equal((await refresh(after, viaOld.refresh)).status, 401, 'what was made with the old secret does not')
   t.equal((await refresh(after, fresh.refresh)).status, 200, 'what was made with the new one does')
+})
 
-  await t.rejects(
-    createKeyRing(parts(k1)),
-    { message: 'The signing key is encrypted with the secret "k2", which SECRET_KEYS does not list' },
-    'a secret that is missing is named',
-  )
-  await t.rejects(
-    createKeyRing(parts(`k2:${systemRandom.bytes(32).toString('base64')}`)),
-    { message: 'The signing key cannot be decrypted: the secret "k2" in SECRET_KEYS has changed' },
-    'a secret that is another is named',
-  )
-  const ring = await createKeyRing(parts(k2))
-  t.equal(ring.active().kid, kid)
+t.test('secrets that open no key are named, with the way out', async (t) => {
+  const [k2, k3] = ['k2', 'k3'].map((id) => `${id}:${systemRandom.bytes(32).toString('base64')}`) as [string, string]
+  await t.rejects(createKeyRing(parts(k3)), {
+    message:
+      'The signing key is encrypted with the secret "k1" or "k2", which SECRET_KEYS does not list. ' +
+      'Put that secret back behind the others, or give all signing keys up: keys rotate --now',
+  })
+  await t.rejects(createKeyRing(parts(k2)), {
+    message:
+      /^The signing key cannot be decrypted: the secret "k2" in SECRET_KEYS has changed\. Put .* keys rotate --now$/,
+  })
+  t.same(await sealedWith(), [['k1', 'k2']], 'nothing was changed by either')
+})
+
+t.test('a thief of a signing key: keys rotate --now makes what it signs worthless', async (t) => {
+  await settle()
+  const user = await createUser(doorstep, { twoFactor: 'off' })
+  const held = await enter(doorstep, user)
+  const stolen = rings[0].active()
+  const header = { alg: 'ES256', typ: 'at+jwt', kid: stolen.kid }
+  const forge = async (claims: object = {}): Promise<string> => {
+    const own = part(held.access, 1)
+    const key = await importPKCS8(stolen.privatePem, 'ES256')
+    return await new SignJWT({ ...own, ...claims }).setProtectedHeader(header).sign(key)
+  }
+  t.equal((await call(doorstep, '/me', { token: await forge({ acr: 'aal2' }) })).status, 200, 'it passes for ours')
+  await rings[1].rotate(0)
+  t.equal((await published(second)).length, 2, 'one more is on its way, which may have leaked as well')
+
+  // What the operator's command does, in a process of its own (cli.test.ts).
+  const id = await replaceKeys(services)
+  t.strictSame(await keyIds(), [id], 'the database has the new one only')
+  t.equal((await call(second, '/me', { token: await forge() })).status, 200, 'a replica that has not looked takes it')
+
+  await rings[0].maintain()
+  t.strictSame(await published(), [id], 'here it is gone from the JWKS')
+  t.match(await call(doorstep, '/me', { token: await forge() }), { status: 401, body: { code: 'invalid_token' } })
+  t.match(await call(doorstep, '/me', { token: held.access }), { status: 401 }, 'what the owner had as well')
+  await rings[1].maintain()
+  t.strictSame(await published(second), [id], 'and within the minute there')
+  t.match(await call(second, '/me', { token: await forge() }), { status: 401, body: { code: 'invalid_token' } })
+  // The thief's next move: the header names the key that is good.
+  header.kid = id
+  t.match(await call(doorstep, '/me', { token: await forge() }), { status: 401, body: { code: 'invalid_token' } })
+
+  const again = tokensOf(await refresh(doorstep, held.refresh))
+  t.equal(kidOf(again.access), id, 'the owner refreshes, and was never signed out')
+  t.equal((await call(second, '/me', { token: again.access })).status, 200)
+  t.match(await sql(`SELECT outcome, detail FROM audit_events WHERE type = 'key.created' ORDER BY id DESC LIMIT 1`), [
+    { outcome: 'replaced', detail: id },
+  ])
 })
 
 t.test('the metadata says only what is true', async (t) => {

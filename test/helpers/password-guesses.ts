@@ -15,10 +15,10 @@ export const guess = (doorstep: Pick<Doorstep, 'app'>, email: string, from = fre
 
 let addressesGiven = 0
 
-/** An IPv4 address that no other call gives. */
+/** An IPv4 address that no other call gives, in a network of its own (of the first 65,000). */
 export function freshAddress(): string {
   addressesGiven += 1
-  return `10.${addressesGiven >> 16}.${(addressesGiven >> 8) & 255}.${addressesGiven & 255}`
+  return `10.${(addressesGiven >> 8) & 255}.${addressesGiven & 255}.${1 + (addressesGiven >> 16)}`
 }
 
 let ghostsGiven = 0

@@ -19,6 +19,8 @@ const production: Environment = {
   SECRET_KEYS: `k1:${base64Key()}`,
   SMS_PROVIDER: 'twilio',
   SMS_ALLOWED_COUNTRIES: 'GB,DE',
+  SMS_SPEND_DAY: '2000',
+  TRUST_PROXY: '10.0.0.0/8',
   TWILIO_ACCOUNT_SID: sid('AC'),
   TWILIO_AUTH_TOKEN: systemRandom.bytes(16).toString('hex'),
   TWILIO_FROM: '+15005550006',
@@ -56,6 +58,7 @@ t.test('the defaults are those of the contract', (t) => {
   t.equal(secretKeys.length, 1)
   t.same(config, {
     production: false,
+    developmentNetworks: [],
     host: '127.0.0.1',
     port: 3000,
     publicUrl: 'http://localhost:3000',
@@ -66,6 +69,7 @@ t.test('the defaults are those of the contract', (t) => {
     redisUrl: undefined,
     tokens: { audience: 'http://localhost:3000', pendingTtl: 600, accessTtl: 600 },
     signingKeyDays: 30,
+    eventRetentionDays: 400,
     code: { ttl: 300, length: 6 },
     sms: {
       provider: 'console',
@@ -81,6 +85,7 @@ t.test('the defaults are those of the contract', (t) => {
       perPrefixHour: 30,
       globalHour: 200,
       globalDay: 2000,
+      spendDay: 2000,
     },
     rate: {
       loginMinute: 10,
@@ -92,6 +97,7 @@ t.test('the defaults are those of the contract', (t) => {
     },
     trustProxy: false,
     argon2: { memoryKib: 19456, time: 2, concurrency: Math.min(availableParallelism(), 64), queue: 32 },
+    loginFloorMs: 0,
     introspectionClients: [],
     metricsPort: undefined,
     logLevel: 'info',
@@ -138,7 +144,7 @@ t.test('malformed settings are refused, each by its own name', (t) => {
   const bad: Environment[] = [
     { NODE_ENV: 'prod' },
     ...['-1', '65536', '1e3', '0x50', '03000', ' 3000', '3000.0', 'http', '+1'].map((PORT) => ({ PORT })),
-    { HOST: 'a b' },
+    ...['a b', '127.0.0.1:3000', 'localhost:3000', '[::1]'].map((HOST) => ({ HOST })),
     ...[
       'ftp://a.example',
       'a.example',
@@ -174,6 +180,7 @@ t.test('malformed settings are refused, each by its own name', (t) => {
     { ARGON2_TIME: '0' },
     ...['0', '65'].map((ARGON2_CONCURRENCY) => ({ ARGON2_CONCURRENCY })),
     { ARGON2_QUEUE: '1001' },
+    ...['5001', '-1'].map((LOGIN_FLOOR_MS) => ({ LOGIN_FLOOR_MS })),
     { METRICS_PORT: '3000' },
     { LOG_LEVEL: 'verbose' },
   ]
@@ -196,11 +203,13 @@ t.test('TRUST_PROXY: whoever it covers can write any address, so it must name pr
     '10.0/8',
   ]
     .concat('::ffff:0:0/96', '::/8', '2000::/3', '10.0.0.0/08', '10.0.0.0/8/8', '010.0.0.1', '0x7f000001', '10.0.0.1,')
-    .concat('fe80::1%eth0', '10.0.0.0/', '127.0.0.1:80', '::ffff:10.0.0.0/64')
+    .concat('fe80::1%eth0', '10.0.0.0/', '127.0.0.1:80', '::ffff:10.0.0.0/64', 'none,10.0.0.1', 'None', 'false')
   for (const TRUST_PROXY of bad) refuses(t, development, { TRUST_PROXY })
   for (const TRUST_PROXY of ['127.0.0.1', '::1', '10.0.0.0/8', 'fc00::/7', '::ffff:10.0.0.0/104', '2001:db8::/32']) {
     accepts(t, development, { TRUST_PROXY })
   }
+  t.equal(loadConfig({ ...production, TRUST_PROXY: 'none' }).trustProxy, false, 'a word that one has to write')
+  t.equal(loadConfig(development).trustProxy, false)
   t.end()
 })
 
@@ -267,7 +276,7 @@ t.test('INTROSPECTION_CLIENTS', (t) => {
 })
 
 t.test('Twilio needs its account, its token and exactly one sender', (t) => {
-  for (const base of [{ ...production, NODE_ENV: 'test' }, production]) {
+  for (const base of [{ ...production, NODE_ENV: 'test', PUBLIC_URL: '' }, production]) {
     refuses(t, base, { TWILIO_ACCOUNT_SID: undefined })
     refuses(t, base, { TWILIO_AUTH_TOKEN: undefined })
     refuses(t, base, { TWILIO_FROM: undefined })
@@ -281,9 +290,9 @@ t.test('Twilio needs its account, its token and exactly one sender', (t) => {
 t.test('production has floors and refuses every development convenience', (t) => {
   accepts(t, production, {})
   const bad: Environment[] = [
-    ...['SECRET_KEYS', 'DATABASE_URL', 'PUBLIC_URL', 'SMS_PROVIDER', 'SMS_ALLOWED_COUNTRIES'].map((it) => ({
-      [it]: '',
-    })),
+    ...['SECRET_KEYS', 'DATABASE_URL', 'PUBLIC_URL', 'SMS_PROVIDER', 'SMS_ALLOWED_COUNTRIES', 'SMS_SPEND_DAY']
+      .concat('TRUST_PROXY')
+      .map((it) => ({ [it]: '' })),
     { PUBLIC_URL: 'http://login.example.com' },
     { PUBLIC_URL: 'http://localhost' },
     { SMS_PROVIDER: 'console' },
@@ -311,6 +320,114 @@ t.test('production has floors and refuses every development convenience', (t) =>
   accepts(t, development, { CODE_TTL: '3', PENDING_TOKEN_TTL: '3', ARGON2_MEMORY_KIB: '8', ARGON2_TIME: '1' })
   refuses(t, production, { PENDING_TOKEN_TTL: '299' })
   accepts(t, development, { PORT: '0', METRICS_PORT: '0' })
+  t.end()
+})
+
+/** Names of what is wrong, in order. */
+const wrong = (env: Environment): string[] => mistakesOf(env).map((problem) => problem.split(' ')[0] ?? '')
+
+t.test('whoever forgets NODE_ENV does not publish every code: development is served to this machine (SEC-110)', (t) => {
+  const hosts = {
+    here: ['127.0.0.1', '127.8.9.10', '::1', 'localhost', 'LOCALHOST', '::ffff:127.0.0.1'],
+    lan: ['192.168.1.7', '192.168.1.0', '::ffff:192.168.1.7', 'fd12::7'],
+    away: [
+      '0.0.0.0',
+      '::',
+      '10.0.0.1',
+      '192.168.2.1',
+      '203.0.113.7',
+      'fd13::1',
+      'my-laptop',
+      '127.0.0.1.example.com',
+    ].concat('127.1', 'localhost.example.com'),
+  }
+  const lan = '192.168.1.0/24, fd12::/64'
+  const urlOf = (host: string): string => `http://${host.includes(':') ? `[${host}]` : host}:8080/door`
+  for (const [place, list] of Object.entries(hosts)) {
+    for (const host of list) {
+      for (const DEVELOPMENT_NETWORKS of [undefined, lan]) {
+        for (const NODE_ENV of [undefined, 'development', 'test']) {
+          const isRight = place === 'here' || (place === 'lan' && DEVELOPMENT_NETWORKS === lan)
+          const base = { ...development, DEVELOPMENT_NETWORKS, NODE_ENV }
+          const shown = `${host}, ${DEVELOPMENT_NETWORKS}, ${NODE_ENV}`
+          t.same(wrong({ ...base, HOST: host }), isRight ? [] : ['HOST'], `HOST ${shown}`)
+          // As URLs are read, 127.1 is this machine; as a name to listen on it is nothing that we know.
+          const isSoInUrl = isRight || host === '127.1'
+          t.same(wrong({ ...base, PUBLIC_URL: urlOf(host) }), isSoInUrl ? [] : ['PUBLIC_URL'], `PUBLIC_URL ${shown}`)
+          t.same(
+            wrong({ ...base, HOST: '0.0.0.0', PUBLIC_URL: urlOf(host) }),
+            isSoInUrl ? ['HOST'] : ['HOST', 'PUBLIC_URL'],
+            `both, ${shown}`,
+          )
+        }
+      }
+      accepts(t, production, { HOST: host, PUBLIC_URL: urlOf(host).replace('http:', 'https:') })
+    }
+  }
+  for (const PUBLIC_URL of ['http://app.localhost', 'https://localhost', 'http://2130706433']) {
+    accepts(t, development, { PUBLIC_URL })
+  }
+  t.end()
+})
+
+t.test('DEVELOPMENT_NETWORKS: private ranges only, and never in production', (t) => {
+  const right = ['10.0.0.0/8', '172.16.0.0/12', '192.168.1.7', '192.168.0.0/16,172.18.0.0/16', '169.254.0.0/16'].concat(
+    'fd00::/8',
+    'fe80::/10',
+  )
+  for (const DEVELOPMENT_NETWORKS of right) {
+    accepts(t, development, { DEVELOPMENT_NETWORKS })
+    refuses(t, production, { DEVELOPMENT_NETWORKS })
+  }
+  const bad = ['0.0.0.0/0', '::/0', '10.0.0.0/7', '172.16.0.0/11', '192.0.0.0/8', '203.0.113.0/24', '100.64.0.0/10']
+    .concat(
+      '127.0.0.0/8',
+      '::1',
+      '::ffff:0:0/96',
+      '::ffff:172.16.0.0/104',
+      '::ffff:ac10:0/104',
+      'f000::/4',
+      '2001:db8::/32',
+      'localhost',
+    )
+    .concat('true', '*', '10.0.0.0/33', '10.0.0.0/08', '10.0.0.0/8/8', '10.0/8', '010.0.0.1', '10.0.0.1,', 'none')
+  for (const DEVELOPMENT_NETWORKS of bad) refuses(t, development, { DEVELOPMENT_NETWORKS })
+  t.same(loadConfig({ ...development, DEVELOPMENT_NETWORKS: '10.0.0.0/8, fd00::/8' }).developmentNetworks, [
+    '10.0.0.0/8',
+    'fd00::/8',
+  ])
+  t.end()
+})
+
+t.test('whoever sets up Twilio and forgets to say so does not show the codes at /dev/sms instead', (t) => {
+  const one: Environment[] = [
+    { TWILIO_ACCOUNT_SID: sid('AC') },
+    { TWILIO_AUTH_TOKEN: systemRandom.bytes(16).toString('hex') },
+    { TWILIO_FROM: '+15005550006' },
+    { TWILIO_MESSAGING_SERVICE_SID: sid('MG') },
+  ]
+  for (const change of [...one, Object.assign({}, ...one.slice(0, 3))]) {
+    t.same(wrong({ ...development, ...change }), ['SMS_PROVIDER'], Object.keys(change).join(' '))
+    accepts(t, development, { ...change, SMS_PROVIDER: 'console' })
+    t.same(wrong({ ...production, SMS_PROVIDER: '' }), ['SMS_PROVIDER'], 'told once')
+  }
+  t.end()
+})
+
+t.test('production says how clients reach it: all of it is missed at once', (t) => {
+  t.same(wrong({ NODE_ENV: 'production' }).sort(), [
+    ...[
+      'DATABASE_URL',
+      'PUBLIC_URL',
+      'SECRET_KEYS',
+      'SMS_ALLOWED_COUNTRIES',
+      'SMS_PROVIDER',
+      'SMS_SPEND_DAY',
+      'TRUST_PROXY',
+    ],
+  ])
+  t.match(mistakesOf({ ...production, TRUST_PROXY: '' }), [/^TRUST_PROXY is required in production; none if clients/])
+  for (const TRUST_PROXY of ['none', '127.0.0.1', '10.0.0.0/8,fd00::/8']) accepts(t, production, { TRUST_PROXY })
   t.end()
 })
 

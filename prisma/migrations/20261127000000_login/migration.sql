@@ -138,8 +138,7 @@ CREATE TABLE "devices" (
 CREATE TABLE "signing_keys" (
     "id" TEXT NOT NULL,
     "public_jwk" JSONB NOT NULL,
-    "private_key" BYTEA NOT NULL,
-    "secret_id" TEXT NOT NULL,
+    "seals" JSONB NOT NULL,
     "created_at" TIMESTAMPTZ(6) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     "active_at" TIMESTAMPTZ(6) NOT NULL,
 
@@ -294,6 +293,28 @@ BEGIN
   RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
 END $$;
 
+-- How a hash was made: it, without the long parts at its end, which are salt and result. (PHC strings: $argon2id$v=19$m=…;
+-- bcrypt: $2b$12.)
+CREATE OR REPLACE FUNCTION hash_kind(p_hash text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT regexp_replace(p_hash, '(\$[A-Za-z0-9+/._-]{8,}={0,2})+$', '')
+$$;
+
+-- One hash of each kind that is there: [{kind, hash}]. A step in the index for each kind, however many users there are.
+CREATE OR REPLACE FUNCTION hash_samples() RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+  samples jsonb := '[]';
+  the_kind text := '';
+  the_hash text;
+BEGIN
+  LOOP
+    SELECT hash_kind(password_hash), password_hash INTO the_kind, the_hash FROM users
+    WHERE hash_kind(password_hash) > the_kind ORDER BY hash_kind(password_hash) LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    samples := samples || jsonb_build_object('kind', the_kind, 'hash', the_hash);
+  END LOOP;
+  RETURN samples;
+END $$;
+
 -- Replaces a hash made with old parameters; false if the password was changed in the meantime.
 CREATE OR REPLACE FUNCTION rehash_password(p_user uuid, p_old text, p_new text) RETURNS boolean LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
@@ -423,22 +444,22 @@ BEGIN
   END IF;
   RETURN FOUND;
 END $$;
--- The keys that sign access tokens. Exactly one of all replicas makes, seals anew or forgets one.
+-- The keys that sign access tokens. Exactly one of all replicas makes or forgets one.
 
--- All keys, newest first: [{id, public_jwk, private_key (hex), secret_id, created_at, active_at, active_in (seconds, negative
--- once it may sign)}].
+-- All keys, newest first: [{id, public_jwk, seals, created_at, active_at, active_in (seconds, negative once it may sign)}].
+-- seals: the private half's ciphertexts (hex), by the id of the secret that each is made with.
 CREATE OR REPLACE FUNCTION list_signing_keys() RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
   RETURN (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'public_jwk', public_jwk, 'private_key', encode(private_key, 'hex'),
-      'secret_id', secret_id, 'created_at', extract(epoch FROM created_at), 'active_at', extract(epoch FROM active_at),
+    SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'public_jwk', public_jwk, 'seals', seals,
+      'created_at', extract(epoch FROM created_at), 'active_at', extract(epoch FROM active_at),
       'active_in', extract(epoch FROM active_at - clock_timestamp())) ORDER BY active_at DESC), '[]')
     FROM signing_keys);
 END $$;
 
 -- Adds a signing key that becomes active p_delay seconds from now, unless another is on its way or the newest is
 -- younger than p_min_age seconds: true for exactly one of all replicas that ask.
--- p_key: {id, public_jwk, private_key (hex), secret_id}
+-- p_key: {id, public_jwk, seals}
 CREATE OR REPLACE FUNCTION add_signing_key(p_key jsonb, p_min_age integer, p_delay integer, p_event jsonb) RETURNS boolean LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -450,19 +471,31 @@ BEGIN
   IF EXISTS (SELECT FROM signing_keys WHERE active_at > t - p_min_age * interval '1 second') THEN
     RETURN false;
   END IF;
-  INSERT INTO signing_keys (id, public_jwk, private_key, secret_id, created_at, active_at)
-  VALUES (p_key->>'id', p_key->'public_jwk', decode(p_key->>'private_key', 'hex'), p_key->>'secret_id', t,
+  INSERT INTO signing_keys (id, public_jwk, seals, created_at, active_at)
+  VALUES (p_key->>'id', p_key->'public_jwk', p_key->'seals', t,
           -- The very first key is needed at once.
           t + CASE WHEN EXISTS (SELECT FROM signing_keys) THEN p_delay ELSE 0 END * interval '1 second');
   PERFORM record_event(p_event, NULL);
   RETURN true;
 END $$;
 
--- Replaces the ciphertext of a key, unless somebody else has done so.
-CREATE OR REPLACE FUNCTION reseal_signing_key(p_id text, p_old_secret text, p_private_key text, p_secret text) RETURNS void LANGUAGE plpgsql
+-- A key has leaked: all there are go, also one on its way, and p_key signs at once.
+CREATE OR REPLACE FUNCTION replace_signing_keys(p_key jsonb, p_event jsonb) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
-  UPDATE signing_keys SET private_key = decode(p_private_key, 'hex'), secret_id = p_secret WHERE id = p_id AND secret_id = p_old_secret;
+  PERFORM require_read_committed();
+  PERFORM pg_advisory_xact_lock(hashtextextended('signing_keys', 0));
+  DELETE FROM signing_keys;
+  INSERT INTO signing_keys (id, public_jwk, seals, created_at, active_at)
+  VALUES (p_key->>'id', p_key->'public_jwk', p_key->'seals', clock_timestamp(), clock_timestamp());
+  PERFORM record_event(p_event, NULL);
+END $$;
+
+-- Adds seals to those that a key has; none is replaced, since somebody may have no other secret.
+CREATE OR REPLACE FUNCTION seal_signing_key(p_id text, p_seals jsonb) RETURNS void LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+  UPDATE signing_keys SET seals = p_seals || seals WHERE id = p_id;
 END $$;
 
 -- Forgets keys whose successor has been active for p_seconds: nothing that they signed is alive. How many.
@@ -484,18 +517,19 @@ CREATE OR REPLACE FUNCTION remembered_failures(l login_throttles, p_now timestam
   SELECT greatest(l.failures - floor(extract(epoch FROM p_now - l.counted_from) / 3600)::integer, 0)
 $$;
 
--- Counts a failed password before it is looked at, under the keyed hash of the e-mail or the device's own: NULL, or until
--- when that counter is locked. The 5th failure in a row starts a lock of 30 s, each further one doubles it, up to an hour.
--- While it runs nothing is counted and nothing is prolonged.
-CREATE OR REPLACE FUNCTION charge_password(p_key bytea) RETURNS timestamptz LANGUAGE plpgsql AS $$
+-- Counts a failed password before it is looked at: NULL, or until when that counter is locked. The 5th failure in a row
+-- starts a lock of 30 s, each further one doubles it, up to an hour. While it runs nothing is counted and nothing is prolonged.
+-- p_keys: the device's own, or the keyed hashes of the e-mail, in order, one with each of SECRET_KEYS. Each counts, and
+-- whichever is locked locks: so replicas that have only some of these keys count as one while the setting changes.
+CREATE OR REPLACE FUNCTION charge_password(p_keys bytea[]) RETURNS timestamptz LANGUAGE plpgsql AS $$
 DECLARE
-  l login_throttles;
+  charged integer;
 BEGIN
-  -- A lock is looked for before the row is touched: ON CONFLICT alone would lock and write it even to refuse, and a flood
+  -- A lock is looked for before a row is touched: ON CONFLICT alone would lock and write it even to refuse, and a flood
   -- against one e-mail would then hold every connection in line for its row.
   INSERT INTO login_throttles AS old (identifier, failures, counted_from)
-  SELECT p_key, 1, clock_timestamp()
-  WHERE NOT EXISTS (SELECT FROM login_throttles WHERE identifier = p_key AND locked_until > clock_timestamp())
+  SELECT key, 1, clock_timestamp() FROM unnest(p_keys) AS key
+  WHERE NOT EXISTS (SELECT FROM login_throttles WHERE identifier = ANY (p_keys) AND locked_until > clock_timestamp())
   ON CONFLICT (identifier) DO UPDATE SET
     failures = remembered_failures(old, clock_timestamp()) + 1,
     -- The hour that has begun goes on, unless everything was forgotten.
@@ -504,32 +538,37 @@ BEGIN
     locked_until = CASE WHEN remembered_failures(old, clock_timestamp()) >= 4 THEN clock_timestamp()
       + interval '30 seconds' * least(power(2, least(remembered_failures(old, clock_timestamp()) - 4, 16)), 120) END
   WHERE old.locked_until IS NULL OR old.locked_until <= clock_timestamp();
-  IF FOUND THEN
+  GET DIAGNOSTICS charged = ROW_COUNT;
+  IF charged = cardinality(p_keys) THEN
     RETURN NULL;
   END IF;
   -- Lifted since that statement, it is over in a moment.
-  RETURN coalesce((SELECT locked_until FROM login_throttles WHERE identifier = p_key), clock_timestamp());
+  RETURN coalesce((SELECT max(locked_until) FROM login_throttles WHERE identifier = ANY (p_keys)), clock_timestamp());
 END $$;
 
 -- The password was right, or not evaluated after all. Strangers get back their own charge and no more: that the owner was
 -- there changes nothing for them. A device that proved its password (p_reset) starts anew.
-CREATE OR REPLACE FUNCTION give_back_password(p_key bytea, p_device uuid, p_reset boolean) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION give_back_password(p_keys bytea[], p_device uuid, p_reset boolean) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   starts_anew boolean := p_reset AND p_device IS NOT NULL;
+  the_key bytea;
 BEGIN
-  UPDATE login_throttles SET failures = CASE WHEN starts_anew THEN 0 ELSE greatest(failures - 1, 0) END, locked_until = NULL
-  WHERE identifier = p_key;
+  -- One after another, in their order, as they were charged: so nothing deadlocks.
+  FOREACH the_key IN ARRAY p_keys LOOP
+    UPDATE login_throttles SET failures = CASE WHEN starts_anew THEN 0 ELSE greatest(failures - 1, 0) END, locked_until = NULL
+    WHERE identifier = the_key;
+  END LOOP;
   IF p_device IS NOT NULL THEN
     UPDATE devices SET failures = CASE WHEN starts_anew THEN 0 ELSE greatest(failures - 1, 0) END WHERE id = p_device;
   END IF;
 END $$;
 
 -- The first step begins: known device or stranger, that counter charged, the account handed out. Real and made-up e-mails
--- take the same statements. p_identifier: the keyed hash of the e-mail; p_device: the hash of a device token, or NULL.
+-- take the same statements. p_identifiers: the keyed hashes of the e-mail, in order; p_device: the hash of a device token, or NULL.
 -- charged (account or null, device) | locked | address_spent (a stranger where strangers have no texts left: a list of
 -- stolen passwords cannot be checked in silence)
-CREATE OR REPLACE FUNCTION begin_login(p_email text, p_identifier bytea, p_device bytea, p_text jsonb) RETURNS jsonb LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION begin_login(p_email text, p_identifiers bytea[], p_device bytea, p_text jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   u users;
@@ -546,7 +585,7 @@ BEGIN
       RETURN jsonb_build_object('outcome', 'address_spent', 'retry_after', seconds_until(refused_until, t));
     END IF;
   END IF;
-  refused_until := charge_password(CASE WHEN d.id IS NULL THEN p_identifier ELSE d.token_hash END);
+  refused_until := charge_password(CASE WHEN d.id IS NULL THEN p_identifiers ELSE ARRAY[d.token_hash] END);
   IF refused_until IS NOT NULL THEN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(refused_until, clock_timestamp()));
   END IF;
@@ -654,11 +693,11 @@ END $$;
 
 -- The password was right: gives its charge back, joins this client's live challenge or opens one, and reserves the text
 -- that is due. A challenge belongs to one client; at most three with a code that was sent live per account and class, a
--- fourth ends the oldest. p_epoch: the account as the password was checked on. p_key: the counter that was charged, NULL at
--- a step-up. p_challenge: {id, purpose, client, known, device_id, code_mac (hex), key_id}.
+-- fourth ends the oldest. p_epoch: the account as the password was checked on. p_keys: the counters that were charged, NULL
+-- at a step-up. p_challenge: {id, purpose, client, known, device_id, code_mac (hex), key_id}.
 -- opened | joined (with the challenge's state, and "message_id" when a text is due) | stale | locked |
 -- resend_too_soon | sms_limit_reached | sms_unavailable (with retry_after)
-CREATE OR REPLACE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_key bytea, p_challenge jsonb, p_policy jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION open_challenge(p_user uuid, p_epoch integer, p_keys bytea[], p_challenge jsonb, p_policy jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -672,8 +711,8 @@ DECLARE
   text_retry_after integer;
   text_spend text;
 BEGIN
-  IF p_key IS NOT NULL THEN
-    PERFORM give_back_password(p_key, (p_challenge->>'device_id')::uuid, true);
+  IF p_keys IS NOT NULL THEN
+    PERFORM give_back_password(p_keys, (p_challenge->>'device_id')::uuid, true);
   END IF;
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');
@@ -907,13 +946,28 @@ BEGIN
       DELETE FROM devices WHERE id IN (
         SELECT id FROM devices WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
     WHEN 'events' THEN
-      -- Their numbers rise with time: the oldest are found without an index of times.
-      DELETE FROM audit_events WHERE id IN (
-        SELECT id FROM (SELECT id, at FROM audit_events ORDER BY id LIMIT p_batch) oldest WHERE at < t - p_days * interval '24 hours');
+      RETURN purge_events(p_batch, p_days);
     WHEN 'unknown_logins' THEN
       DELETE FROM unknown_logins WHERE (hour, slot) IN (
         SELECT hour, slot FROM unknown_logins WHERE hour < t - p_days * interval '24 hours' LIMIT p_batch);
   END CASE;
+  GET DIAGNOSTICS deleted = ROW_COUNT;
+  RETURN deleted;
+END $$;
+
+-- The same for events, of which the service's role may delete nothing (ASVS 13.2.2): it borrows the owner's right here, for
+-- what is older than p_days, and than a day whatever p_days says. So a stolen role cannot hide what it does.
+CREATE OR REPLACE FUNCTION purge_events(p_batch integer, p_days integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT AS $$
+DECLARE
+  deleted integer;
+BEGIN
+  -- Otherwise a temporary table or type of the caller's would be found first, and what hangs on it run with this right.
+  PERFORM set_config('search_path', current_setting('search_path') || ', pg_temp', true);
+  -- Their numbers rise with time: the oldest are found without an index of times.
+  DELETE FROM audit_events WHERE id IN (
+    SELECT id FROM (SELECT id, at FROM audit_events ORDER BY id LIMIT p_batch) oldest
+    WHERE at < clock_timestamp() - greatest(p_days, 1) * interval '24 hours');
   GET DIAGNOSTICS deleted = ROW_COUNT;
   RETURN deleted;
 END $$;
@@ -950,9 +1004,9 @@ BEGIN
 END $$;
 
 -- The password was right and nothing more is asked: the account has no second factor, or the login came from a device that
--- is trusted (p_trusted). p_key: the counter that was charged. started (with the session and the device) |
+-- is trusted (p_trusted). p_keys: the counters that were charged. started (with the session and the device) |
 -- untrusted (the device is trusted no longer) | stale (the account has changed)
-CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_key bytea, p_known uuid, p_trusted boolean, p_session jsonb, p_device jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_keys bytea[], p_known uuid, p_trusted boolean, p_session jsonb, p_device jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -963,7 +1017,7 @@ BEGIN
   IF p_trusted AND NOT EXISTS (SELECT FROM devices WHERE id = p_known AND user_id = p_user AND trusted_until > t) THEN
     RETURN jsonb_build_object('outcome', 'untrusted');
   END IF;
-  PERFORM give_back_password(p_key, p_known, true);
+  PERFORM give_back_password(p_keys, p_known, true);
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');
   END IF;
@@ -1312,5 +1366,8 @@ DECLARE
 BEGIN
   RETURN jsonb_build_object('outcome', 'counted', 'hour', totals.hour, 'day', totals.day, 'spent', totals.spent);
 END $$;
+
+-- The kinds of hashes that are there, found by a step for each.
+CREATE INDEX "users_hash_kind_idx" ON "users"(hash_kind("password_hash"));
 
 CREATE TRIGGER "forget_user" AFTER DELETE ON "users" FOR EACH ROW EXECUTE FUNCTION forget_user();

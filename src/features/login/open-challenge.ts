@@ -18,8 +18,8 @@ export type ChallengedUser = {
   caller: Caller
   known: boolean
   deviceId: string | null
-  /** The counter of failed passwords that a right one gives its charge back to; null where there is none. */
-  throttleKey: Buffer | null
+  /** The counters of failed passwords that a right one gives its charge back to; null where there are none. */
+  throttleKeys: Buffer[] | null
   rememberMe?: boolean
   returnTo?: string | undefined
   /** The session that steps up. */
@@ -49,7 +49,7 @@ export async function openChallenge(services: ChallengeServices, user: Challenge
   const policy = challengeRules.sending({ phone, address: caller.address, maySend })
   const event: Event = { type: 'login.challenged', outcome: 'opened', factor: 'sms', userId, caller }
 
-  const opened = await store.challenges.open(account, user.throttleKey, challenge, policy, event)
+  const opened = await store.challenges.open(account, user.throttleKeys, challenge, policy, event)
   if (!('challenge_id' in opened)) {
     await events.record({ ...event, type: 'sms.refused', outcome: opened.outcome })
     if (opened.outcome === 'sms_unavailable') phoneNumbers.assertAllowed(phone)

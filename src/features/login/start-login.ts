@@ -15,7 +15,7 @@ import type { LoginAnswer } from './schemas.ts'
 /** What it takes to begin a login. */
 export type LoginServices = ChallengeServices &
   SessionServices &
-  Pick<Services, 'loginThrottle' | 'passwordHash' | 'loginTurns'>
+  Pick<Services, 'loginThrottle' | 'loginFloor' | 'passwordHash' | 'loginTurns' | 'clock'>
 
 export type LoginAttempt = {
   email: string
@@ -24,7 +24,7 @@ export type LoginAttempt = {
   returnTo: string | undefined
   deviceToken: string | undefined
   /** Told once the password has been found right. */
-  onProven: () => void
+  onProven: () => Promise<void>
   caller: Caller
 }
 
@@ -39,8 +39,21 @@ export async function startLogin(services: LoginServices, attempt: LoginAttempt)
   // One after another, from the charge to the answer of the decision: many right logins of one client at once all get in,
   // and many wrong ones still get five evaluations. Known devices have a line of their own, which strangers cannot fill.
   const line = deviceHash?.toString('base64url') ?? email
-  const login = await services.loginTurns(line, () => provePassword(services, { ...attempt, email }, deviceHash))
+  const cameMs = services.clock.nowMs()
+  const login = await services
+    .loginTurns(line, () => provePassword(services, { ...attempt, email }, deviceHash))
+    .catch((error: unknown) => failedNoSooner(services, error, cameMs))
   return 'session' in login ? login.session : beginChallenge(services, login.user, login.challenge)
+}
+
+/** A wrong password is told when all of them are, whatever the hash took. Nobody stands in line behind this wait. */
+async function failedNoSooner(
+  { loginFloor }: Pick<Services, 'loginFloor'>,
+  error: unknown,
+  cameMs: number,
+): Promise<never> {
+  if (error instanceof Problem && error.code === 'invalid_credentials') await loginFloor.reached(cameMs)
+  throw error
 }
 
 type ProvenLogin = { session: Authenticated } | { user: ChallengedUser; challenge: Opened }
@@ -64,7 +77,7 @@ async function provePassword(
     events.announce({ ...failure, ...userId })
     throw new Problem('invalid_credentials')
   }
-  attempt.onProven()
+  await attempt.onProven()
   await renewHash(services, account, password, place)
 
   const proven = { ...begun, account, rememberMe, returnTo, caller }

@@ -16,7 +16,7 @@ export async function stepUp(
     purpose: 'step_up',
     known: true,
     deviceId: session.device_id,
-    throttleKey: null,
+    throttleKeys: null,
     sessionId: session.id,
     caller,
   }
