@@ -92,7 +92,7 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     begin: (player: Player, { known = false } = {}): Script => ({
       sql: 'SELECT begin_login($1, $2, $3, $4)',
       values: [
-        ...[player.email, player.identifier, known ? player.deviceHash : null],
+        ...[player.email, [player.identifier], known ? player.deviceHash : null],
         JSON.stringify(textBudget(player.address)),
       ],
     }),
@@ -110,7 +110,7 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     ): Script => ({
       sql: 'SELECT open_challenge($1, 0, $2, $3, $4, $5)',
       values: [
-        ...[player.id, stepUp ? null : known ? player.deviceHash : player.identifier],
+        ...[player.id, stepUp ? null : [known ? player.deviceHash : player.identifier]],
         JSON.stringify({
           ...{ id: randomUUID(), purpose: stepUp ? 'step_up' : 'login', code_mac: rightMac, key_id: 'k' },
           ...{ known: known || stepUp, device_id: known || stepUp ? player.device : null },
@@ -124,7 +124,7 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     start: (player: Player, { trusted = false } = {}): Script => ({
       sql: 'SELECT start_session($1, 0, $2, $3, $4, $5, $6, $7)',
       values: [
-        ...[player.id, trusted ? player.deviceHash : player.identifier, trusted ? player.device : null, trusted],
+        ...[player.id, [trusted ? player.deviceHash : player.identifier], trusted ? player.device : null, trusted],
         ...[JSON.stringify(sessionOf(player)), deviceOf(player), event],
       ],
     }),
