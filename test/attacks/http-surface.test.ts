@@ -19,7 +19,7 @@ const { app, services, database } = doorstep
 const { store } = services
 const secure = await startDoorstep(t, {
   database,
-  env: { PUBLIC_URL: 'https://login.example.com', RATE_DEFAULT_MINUTE: '5' },
+  env: { PUBLIC_URL: 'https://localhost', RATE_DEFAULT_MINUTE: '5' },
 })
 await app.listen({ host: '127.0.0.1', port: 0 })
 const { port } = app.server.address() as AddressInfo
