@@ -62,12 +62,12 @@ async function setup() {
   const limits: ChallengePolicy = { code_ttl: 300, challenge_ttl: 600, max_attempts: 5, max_sends: 3, cooldown: 60 }
   const text = { ...plenty, phone: user.phone, address: randomUUID() }
   const sending = { ...limits, may_send: true, text }
-  const begin = (deviceHash: Buffer | null = null) => store.throttle.begin(user.email, identifier, deviceHash, text)
+  const begin = (deviceHash: Buffer | null = null) => store.throttle.begin(user.email, [identifier], deviceHash, text)
   const open = (policy: ChallengePolicy = sending, more: Partial<NewChallenge> & { epoch?: number } = {}) => {
     const { epoch = account.epoch, ...changed } = more
     const stranger = { purpose: 'login', client: 'a browser', known: false, device_id: null } as const
     const challenge = { id: randomUUID(), ...stranger, code_mac: rightMac, key_id: 'k1', ...changed }
-    return store.challenges.open({ id: user.id, epoch }, identifier, challenge, policy, event('login.challenged'))
+    return store.challenges.open({ id: user.id, epoch }, [identifier], challenge, policy, event('login.challenged'))
   }
   /** Opens one, and gives its id. */
   const opened = async (more: Parameters<typeof open>[1] = {}): Promise<string> => {
@@ -80,7 +80,7 @@ async function setup() {
   const start = (session = newSession(), { epoch = 0, deviceId = null as string | null, isTrusted = false } = {}) =>
     store.sessions.start(
       { id: user.id, epoch },
-      { throttleKey: identifier, deviceId, isTrusted },
+      { throttleKeys: [identifier], deviceId, isTrusted },
       session,
       newDevice(),
       event('login.succeeded'),
@@ -150,7 +150,7 @@ t.test('throttle', async (t) => {
   await t.test('begin: an e-mail that nobody has is counted alike', async (t) => {
     const { store, text } = await setup()
     const identifier = randomBytes(32)
-    const ghost = () => store.throttle.begin('nobody@example.com', identifier, null, text)
+    const ghost = () => store.throttle.begin('nobody@example.com', [identifier], null, text)
     t.same(await ghost(), { outcome: 'charged', account: null, device: null })
     t.same(tally(await many(8, ghost)), { charged: 4, locked: 4 })
   })
@@ -213,15 +213,15 @@ t.test('throttle', async (t) => {
     await opened({ client: 'another' }).catch(() => {})
     await doorstep.sql(`UPDATE sms_messages SET state = 'open' WHERE user_id = $1`, [user.id])
     const full = { ...text, address_hour: 1 }
-    const refused = await store.throttle.begin(user.email, identifier, null, full)
+    const refused = await store.throttle.begin(user.email, [identifier], null, full)
     t.match(refused, { outcome: 'address_spent', retry_after: Number })
-    t.match(await store.throttle.begin('nobody@example.com', identifier, null, full), { outcome: 'address_spent' })
+    t.match(await store.throttle.begin('nobody@example.com', [identifier], null, full), { outcome: 'address_spent' })
     t.match(
-      await store.throttle.begin(user.email, identifier, hash, full),
+      await store.throttle.begin(user.email, [identifier], hash, full),
       { outcome: 'charged' },
       'but those of a device',
     )
-    t.match(await store.throttle.begin(user.email, identifier, null, { ...full, address: 'elsewhere' }), {
+    t.match(await store.throttle.begin(user.email, [identifier], null, { ...full, address: 'elsewhere' }), {
       outcome: 'charged',
     })
   })
@@ -271,13 +271,13 @@ t.test('throttle', async (t) => {
   await t.test('giveBack: as if it had not been charged, its lock included', async (t) => {
     const { store, begin, identifier, device } = await setup()
     await many(5, () => begin())
-    await store.throttle.giveBack(identifier, null)
+    await store.throttle.giveBack([identifier], null)
     t.same(await rowOf(identifier), { failures: 4, locked: null })
-    for (let times = 0; times < 9; times += 1) await store.throttle.giveBack(identifier, null)
+    for (let times = 0; times < 9; times += 1) await store.throttle.giveBack([identifier], null)
     t.match(await rowOf(identifier), { failures: 0 }, 'never below nothing')
     const { id, hash } = await device()
     await many(3, () => begin(hash))
-    await store.throttle.giveBack(hash, id)
+    await store.throttle.giveBack([hash], id)
     t.match(await rowOf(hash), { failures: 2 }, 'a device, too, gets back one')
     t.same(await doorstep.sql('SELECT failures FROM devices WHERE id = $1', [id]), [{ failures: 2 }])
   })
@@ -504,7 +504,7 @@ t.test('challenges', async (t) => {
       code_mac: rightMac,
       key_id: 'k1',
     } as const
-    await store.challenges.open(account, hash, known, sending, event())
+    await store.challenges.open(account, [hash], known, sending, event())
     t.equal(await failures(hash), 0)
     t.same(await doorstep.sql('SELECT failures FROM devices WHERE user_id = $1', [user.id]), [{ failures: 0 }])
     t.same(await open(undefined, { epoch: account.epoch + 1 }), { outcome: 'stale' })
@@ -997,17 +997,21 @@ t.test('signing keys: of many replicas that start at once, one makes the key', a
   const keys = Array.from({ length: 8 }, (_, at) => ({
     id: `key-${at}`,
     publicJwk: { kty: 'EC', crv: 'P-256', x: `${at}` },
-    privateKey: randomBytes(64),
-    secretId: 'k1',
+    seals: { k1: randomBytes(64).toString('hex') },
   }))
   const add = (key: (typeof keys)[number]) => signingKeys.add(key, { minAge: 60, delay: 390 }, event('key.created'))
   const made = await Promise.all(keys.map(add))
   t.same(countOf(made.map(String)), { true: 1, false: 7 })
   const winner = keys[made.indexOf(true)]
   const [first] = await signingKeys.list()
-  t.match(first, { id: winner?.id, publicJwk: winner?.publicJwk, secretId: 'k1', createdAt: Date, activeAt: Date })
+  t.match(first, {
+    id: winner?.id,
+    publicJwk: winner?.publicJwk,
+    seals: winner?.seals,
+    createdAt: Date,
+    activeAt: Date,
+  })
   t.ok((first?.activeIn ?? 1) <= 0, 'the very first is needed at once')
-  t.same(Buffer.from(first?.privateKey ?? []), winner?.privateKey, 'byte for byte')
   const rows = await doorstep.sql(`SELECT FROM audit_events WHERE type = 'key.created' AND outcome = 'test'`)
   t.equal(rows.length, 1, 'and only that is recorded')
 })
