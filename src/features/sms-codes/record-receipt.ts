@@ -32,7 +32,7 @@ export async function recordReceipt(
   const { store, events } = services
   const { fields } = receipt
   const { MessageSid = '', MessageStatus = '', ErrorCode } = fields
-  const delivery = deliveries[MessageStatus]
+  const delivery = Object.hasOwn(deliveries, MessageStatus) ? deliveries[MessageStatus] : undefined
   if (delivery === undefined) return
   const [, text] = /^\?text=(\d{1,15})$/.exec(receipt.query) ?? []
   const told = { providerId: MessageSid, delivery, error: ErrorCode ?? null }
