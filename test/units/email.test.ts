@@ -184,15 +184,7 @@ t.test('a domain that would be read as a part of a URL is no second way to write
       'a b.com',
     ],
     ...['user:pw@example.com', '[::1]', '[127.0.0.1]', 'exa\u00admple.com', 'example..com', '.example.com', '.', '..'],
-    ...[
-      'example.com..',
-      'xn--a.example',
-      'xn--.example',
-      '\u2100.example',
-      'exam!ple.com',
-      "a'b.example",
-      '<x>',
-    ],
+    ...['example.com..', 'xn--a.example', 'xn--.example', '\u2100.example', 'exam!ple.com', "a'b.example", '<x>'],
     ...['㏂.example/x', '／example.com', 'example.com／x', '⁇.example', '％41.example'],
   ]
   for (const domain of refused) t.equal(read(`ada@${domain}`), null, domain)
