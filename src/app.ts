@@ -16,6 +16,7 @@ import { registerMethods } from './http/methods.ts'
 import { registerOpenApi } from './http/openapi.ts'
 import { registerProblems } from './http/problems.ts'
 import { registerRateLimit } from './http/rate-limit.ts'
+import { createRequestLimits } from './http/request-limits.ts'
 import { registerRequestLog } from './http/request-log.ts'
 import { createServer } from './http/server.ts'
 import { registerTimeLimit } from './http/time-limit.ts'
@@ -35,10 +36,11 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   registerRequestLog(app, base)
   await registerHeaders(app, { isDraining, https: config.publicUrl.startsWith('https:') })
   await registerCors(app, config)
-  registerRateLimit(app, base)
+  const requestLimits = await createRequestLimits(app, base)
+  registerRateLimit(app, { ...base, requestLimits })
   const sign = await registerTokens(app, base)
   const services = { ...base, tokens: createTokens({ config, clock, random, sign }) }
-  registerGuards(app, services)
+  registerGuards(app, { ...services, requestLimits })
   registerBodyRules(app)
   const refuseOtherMethods = registerMethods(app)
   await registerOpenApi(app, config)

@@ -57,7 +57,6 @@ function configError(problems: string[]): ConfigError {
 
 function toConfig(values: Values) {
   const publicUrl = publicUrlOf(values)
-  const countries = values.SMS_ALLOWED_COUNTRIES ?? '*'
   return {
     production: values.NODE_ENV === 'production',
     /** Ranges besides this machine that a development service may be reached in. */
@@ -81,33 +80,8 @@ function toConfig(values: Values) {
     signingKeyDays: values.SIGNING_KEY_DAYS,
     eventRetentionDays: values.EVENT_RETENTION_DAYS,
     code: { ttl: values.CODE_TTL, length: values.CODE_LENGTH },
-    sms: {
-      provider: values.SMS_PROVIDER ?? ('console' as const),
-      twilio: values.SMS_PROVIDER === 'twilio' ? twilioOf(values) : undefined,
-      allowedCountries: countries === '*' ? ('*' as const) : listOf(countries),
-      appName: values.SMS_APP_NAME,
-      origin: smsOriginOf(values),
-      cooldown: values.SMS_COOLDOWN,
-      perUserHour: values.SMS_PER_USER_HOUR,
-      perUserDay: values.SMS_PER_USER_DAY,
-      perAddressHour: values.SMS_PER_ADDRESS_HOUR,
-      perAddressDay: values.SMS_PER_ADDRESS_DAY,
-      perPrefixHour: values.SMS_PER_PREFIX_HOUR,
-      globalHour: values.SMS_GLOBAL_HOUR,
-      globalDay: values.SMS_GLOBAL_DAY,
-      spendDay: values.SMS_SPEND_DAY ?? developmentSpendDay,
-    },
-    /** Requests per network address; of clients, per client. */
-    rate: {
-      loginMinute: values.RATE_LOGIN_MINUTE,
-      loginHour: values.RATE_LOGIN_HOUR,
-      verifyMinute: values.RATE_VERIFY_MINUTE,
-      resendHour: values.RATE_RESEND_HOUR,
-      refreshMinute: values.RATE_REFRESH_MINUTE,
-      defaultMinute: values.RATE_DEFAULT_MINUTE,
-      clientMinute: values.RATE_CLIENT_MINUTE,
-      introspectMinute: values.RATE_INTROSPECT_MINUTE,
-    },
+    sms: smsOf(values),
+    rate: rateOf(values),
     corsOrigins: corsOriginsOf(values),
     trustProxy: trustedProxiesOf(values),
     argon2: {
@@ -127,6 +101,40 @@ function toConfig(values: Values) {
 /** The addresses and ranges of proxies, or false where there is none. */
 const trustedProxiesOf = ({ TRUST_PROXY: proxies = 'none' }: Values): string[] | false =>
   proxies === 'none' ? false : listOf(proxies)
+
+function smsOf(values: Values) {
+  const countries = values.SMS_ALLOWED_COUNTRIES ?? '*'
+  return {
+    provider: values.SMS_PROVIDER ?? ('console' as const),
+    twilio: values.SMS_PROVIDER === 'twilio' ? twilioOf(values) : undefined,
+    allowedCountries: countries === '*' ? ('*' as const) : listOf(countries),
+    appName: values.SMS_APP_NAME,
+    origin: smsOriginOf(values),
+    cooldown: values.SMS_COOLDOWN,
+    perUserHour: values.SMS_PER_USER_HOUR,
+    perUserDay: values.SMS_PER_USER_DAY,
+    perAddressHour: values.SMS_PER_ADDRESS_HOUR,
+    perAddressDay: values.SMS_PER_ADDRESS_DAY,
+    perPrefixHour: values.SMS_PER_PREFIX_HOUR,
+    globalHour: values.SMS_GLOBAL_HOUR,
+    globalDay: values.SMS_GLOBAL_DAY,
+    spendDay: values.SMS_SPEND_DAY ?? developmentSpendDay,
+  }
+}
+
+/** Requests per network address; of clients, per client. */
+function rateOf(values: Values) {
+  return {
+    loginMinute: values.RATE_LOGIN_MINUTE,
+    loginHour: values.RATE_LOGIN_HOUR,
+    verifyMinute: values.RATE_VERIFY_MINUTE,
+    resendHour: values.RATE_RESEND_HOUR,
+    refreshMinute: values.RATE_REFRESH_MINUTE,
+    defaultMinute: values.RATE_DEFAULT_MINUTE,
+    clientMinute: values.RATE_CLIENT_MINUTE,
+    introspectMinute: values.RATE_INTROSPECT_MINUTE,
+  }
+}
 
 /** The pages that may call; in development, where nothing is said, all that this machine serves. */
 function corsOriginsOf({ CORS_ORIGINS: origins, NODE_ENV: environment }: Values): readonly string[] | 'localhost' {

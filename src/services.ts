@@ -12,7 +12,6 @@ import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.
 import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
 import { createPhoneNumbers, type PhoneNumbers } from './security/phone-number.ts'
 import { createRefreshTokens, type RefreshTokens } from './security/refresh-token.ts'
-import { createRequestLimits, type RequestLimits } from './security/request-limits.ts'
 import { createSecrets, type Secrets } from './security/secrets.ts'
 import type { Tokens } from './security/tokens.ts'
 import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
@@ -38,7 +37,6 @@ export type BaseServices = {
   metrics: Metrics
   events: Events
   background: Background
-  requestLimits: RequestLimits
   /** Puts the logins of one e-mail in line (start-login.ts), and the tries at one code (finish-login.ts). */
   loginTurns: InTurn
   tryTurns: InTurn
@@ -97,7 +95,6 @@ export async function createServices(parts: {
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
-    requestLimits: createRequestLimits({ config, clock }),
     loginTurns: createTurns(mostLoginsInLine),
     tryTurns: createTurns(),
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),

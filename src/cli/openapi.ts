@@ -70,7 +70,6 @@ function createRouteServices(): BaseServices {
     passwordHash: unused,
     loginThrottle: unused,
     loginFloor: unused,
-    requestLimits: unused,
     loginTurns: unused,
     tryTurns: unused,
     oneTimeCodes: unused,

@@ -9,7 +9,10 @@ const maxInputBytes = 4_096
 /** Where a person types: standard input and standard error, or their like in a test. */
 export type Terminal = { input: NodeJS.ReadableStream & { isTTY?: boolean }; output: NodeJS.WritableStream }
 
-/** The password that is all of `input`, less one line break at its end: byte for byte what was sent (SEC-05). */
+/**
+ * The password that is all of `input`, less a byte order mark and one line end, `\n` or `\r\n`, as the tools of all systems
+ * put them there: otherwise byte for byte what was sent (SEC-05).
+ */
 export async function readPassword(input: AsyncIterable<Uint8Array>): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
@@ -19,7 +22,7 @@ export async function readPassword(input: AsyncIterable<Uint8Array>): Promise<st
     if (size > maxInputBytes) throw unreadable('must be shorter')
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks)).replace(/\n$/, '')
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)).replace(/\r?\n$/, '')
   } catch {
     throw unreadable('must be UTF-8')
   }

@@ -10,8 +10,9 @@ import { isNearby } from '../security/nearby.ts'
 import { isAccess, isPending, maxTokenLength } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
 import { overLimit } from './rate-limit.ts'
+import type { RequestLimits } from './request-limits.ts'
 
-type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config' | 'requestLimits'>
+type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config'> & { requestLimits: RequestLimits }
 
 /**
  * One gate for every route. Each route says in its `config.access` who may call it, or the service does not start.
@@ -48,7 +49,7 @@ function isOpen({ config }: GuardServices, request: FastifyRequest, access: Acce
 }
 
 async function judge(services: GuardServices, request: FastifyRequest, access: Credential): Promise<Auth> {
-  if (access === 'client') return { kind: 'client', id: judgeClient(services, request) }
+  if (access === 'client') return { kind: 'client', id: await judgeClient(services, request) }
   const reject = (outcome: string): Problem => {
     services.events.announce({ type: 'token.rejected', outcome, caller: callerOf(request) })
     return new Problem('invalid_token', outcome === 'missing' ? { headers: { 'WWW-Authenticate': 'Bearer' } } : {})
@@ -84,15 +85,14 @@ async function claimsOf(verify: () => Promise<Record<string, unknown>>): Promise
  * Counts a client's calls by the client, and what proves to be none by its address: nobody's wrong secrets shut out a
  * backend, even one behind the same address.
  */
-function judgeClient(services: GuardServices, request: FastifyRequest): string {
+async function judgeClient(services: GuardServices, request: FastifyRequest): Promise<string> {
   const { config, events, requestLimits } = services
   const id = clientOf(config, request.headers.authorization)
   const { limits = ['clientMinute'] } = request.routeOptions.config
   const caller = callerOf(request)
-  const charge =
-    id === null
-      ? requestLimits.charge(['default'], networksOf(caller.address))
-      : requestLimits.charge(limits, [{ key: `client ${id}`, times: 1 }])
+  const charge = await (id === null
+    ? requestLimits.charge(request, ['default'], networksOf(caller.address))
+    : requestLimits.charge(request, limits, [{ key: `client ${id}`, times: 1 }]))
   if (id === null) events.announce({ type: 'client.rejected', outcome: 'wrong id or secret', caller })
   const refuse = overLimit(events, request, charge)
   if (refuse) throw refuse()

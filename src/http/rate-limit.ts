@@ -5,7 +5,8 @@ import type { App } from '../features/app-type.ts'
 import { callerOf } from '../features/request.ts'
 import { isReadable, type Network, networksOf } from '../security/client-address.ts'
 import type { DeviceTokens } from '../security/device-token.ts'
-import type { Charge, LimitName, RequestLimits } from '../security/request-limits.ts'
+import type { Charge, LimitName } from '../security/request-limits.ts'
+import type { RequestLimits } from './request-limits.ts'
 
 type LimitParts = { requestLimits: RequestLimits; events: Events; deviceTokens: DeviceTokens }
 
@@ -16,11 +17,10 @@ type LimitParts = { requestLimits: RequestLimits; events: Events; deviceTokens: 
  * the verdict on the address (problems.ts). Calls of clients are counted when it is known which (guards.ts).
  */
 export function registerRateLimit(app: App, { requestLimits, events, deviceTokens }: LimitParts): void {
-  const charge = (request: FastifyRequest, names: LimitName[], keys: Network[]): Charge => {
-    const charged = requestLimits.charge(names, keys)
+  const charge = async (request: FastifyRequest, names: LimitName[], keys: Network[]): Promise<void> => {
+    const charged = await requestLimits.charge(request, names, keys)
     request.charge = charged
     request.overLimit = overLimit(events, request, charged)
-    return charged
   }
 
   app.decorateRequest('charge')
@@ -31,7 +31,7 @@ export function registerRateLimit(app: App, { requestLimits, events, deviceToken
     if (!isReadable(caller.address)) events.announce({ type: 'address.unreadable', outcome: 'counted', caller })
     const { access, limits = ['default'], mayShowDevice } = request.routeOptions.config
     if (access === 'client') return
-    charge(request, limits, networksOf(caller.address))
+    await charge(request, limits, networksOf(caller.address))
     if (!mayShowDevice && request.overLimit) throw request.overLimit()
   })
   app.addHook('preValidation', async (request) => {
@@ -40,7 +40,7 @@ export function registerRateLimit(app: App, { requestLimits, events, deviceToken
     const device = deviceTokens.read(tokenIn(request.body))
     if (device !== null) {
       request.charge?.giveBack()
-      charge(request, limits, [{ key: `device ${device.toString('base64url')}`, times: 1 }])
+      await charge(request, limits, [{ key: `device ${device.toString('base64url')}`, times: 1 }])
     }
     if (request.overLimit) throw request.overLimit()
   })

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
 import { readDatabaseUrl } from './database-url.ts'
@@ -41,6 +42,8 @@ export function createDatabase(options: DatabaseOptions) {
   const { connectionString, schema } = readDatabaseUrl(options.url)
   const pool = createPool(connectionString, options)
   const ask = createAsk(pool, { named: options.isServer })
+  // Behind a pooler, services of other schemas and builds find our names on its connections: each means one statement only.
+  const prefix = `doorstep_${createHash('sha256').update(schema).digest('hex').slice(0, 8)}`
   const adapter = new PrismaPg(pool, { schema, onConnectionError: options.onError })
   const client = new PrismaClient({ adapter })
   return client.$extends({
@@ -52,7 +55,7 @@ export function createDatabase(options: DatabaseOptions) {
       async decide<T>(decision: Decision, ...values: unknown[]): Promise<T> {
         const places = values.map((_value, at) => `$${at + 1}`).join(', ')
         const text = `SELECT ${pg.escapeIdentifier(schema)}.${decision}(${places}) AS answer`
-        const rows = await ask<{ answer: T }>({ name: decision, text, values })
+        const rows = await ask<{ answer: T }>({ name: `${prefix}_${decision}_${values.length}`, text, values })
         return (rows[0] as { answer: T }).answer
       },
 
@@ -109,8 +112,8 @@ function createAsk(pool: pg.Pool, { named }: { named: boolean }) {
   let isNamed = named
   let saysIsolation = false
   const send = <Row extends pg.QueryResultRow>(statement: { name: string; text: string; values: unknown[] }) => {
-    const { name, ...unnamed } = statement
-    const query = isNamed ? { name: `doorstep_${name}`, ...unnamed } : unnamed
+    const { name: _name, ...unnamed } = statement
+    const query = isNamed ? statement : unnamed
     return saysIsolation ? inReadCommitted<Row>(pool, query) : pool.query<Row>(query)
   }
   return async <Row extends pg.QueryResultRow>(statement: Parameters<typeof send>[0]): Promise<Row[]> => {

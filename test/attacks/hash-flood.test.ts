@@ -14,7 +14,7 @@ const flood = (target: Pick<Doorstep, 'app'>, count: number): Promise<Answer[]> 
   Promise.all(Array.from({ length: count }, () => guess(target, ghostEmail())))
 
 t.test(
-  'a flood of logins never has more than two hashes running and 32 waiting; the next is told at once (SEC-08)',
+  'a flood of strangers never has more than two hashes running and 24 waiting; the next is told at once (SEC-08)',
   async (t) => {
     t.match(config.argon2, { concurrency: 2, queue: 32 })
     const user = await createUser(doorstep)
@@ -36,7 +36,8 @@ t.test(
     const before = load().started
     const inside = (): number => load().running + load().waiting
     const early: { email: string; answer: Promise<Answer> }[] = []
-    while (inside() < 34) {
+    // Three quarters of the line: the rest is for known devices.
+    while (inside() < 26) {
       const [email, already] = [ghostEmail(), inside()]
       let isOver = false
       const answer = guess(doorstep, email).finally(() => {
@@ -45,7 +46,7 @@ t.test(
       while (inside() === already && !isOver) await sleep(1)
       if (inside() > already) early.push({ email, answer })
     }
-    t.match(load(), { running: 2, waiting: 32 })
+    t.match(load(), { running: 2, waiting: 24 })
 
     // No hash ends while these are answered: whoever got in line after all would never be answered.
     const late: { email: string; answer: Answer }[] = []
@@ -57,9 +58,9 @@ t.test(
     for (const { email, answer } of late) {
       t.match(answer, { status: 503, body: { code: 'busy', retry_after: 1 }, headers: { 'retry-after': '1' } })
       t.equal(answer.headers['content-type'], 'application/problem+json; charset=utf-8')
-      t.match(await countedFor(doorstep, email), { failures: 0, in_flight: 0, lockSeconds: null }, 'it cost no try')
+      t.match(await countedFor(doorstep, email), { failures: 0, lockSeconds: null }, 'it cost no try')
     }
-    t.match(load(), { running: 2, waiting: 32, started: before + 2 })
+    t.match(load(), { running: 2, waiting: 24, started: before + 2 })
     t.equal((await call(doorstep, '/health/live')).status, 200, 'what needs no hash is answered meanwhile')
     t.equal((await call(doorstep, '/health/ready')).status, 200)
     t.equal((await call(doorstep, '/login/2fa', { token: 'a.b.c', body: {} })).status, 401)
@@ -72,7 +73,7 @@ t.test(
     }
     while (inside() > 0) await sleep(5)
     t.equal(mostRunning, 2)
-    t.match(load(), { running: 0, waiting: 0, started: before + 34 })
+    t.match(load(), { running: 0, waiting: 0, started: before + 26 })
     t.equal((await login(doorstep, user)).status, 200, 'the flood leaves nothing behind')
   },
 )

@@ -125,6 +125,7 @@ t.test(
     for (const made of [...madeUpFrom(his.device), his.refresh]) {
       t.match(await knock(ada, made), asks, 'a made-up token is no device')
     }
+    for (const made of madeUpFrom(his.device)) t.equal(services.deviceTokens.read(made), null, 'nor is it asked for')
     t.equal(await failuresOf(ada), 0)
     const others = [his.device, ...madeUpFrom(his.device).slice(0, 2)]
     for (const other of others) t.match(await knock(ada, other, 'wrong'), { status: 401 })

@@ -105,7 +105,7 @@ t.test('a greedy attacker gets 35 guesses on the first day and 24 on any other (
   // The other 29 days without what surrounds the counter, which is what lets a guess through.
   const text = services.challengeRules.textBudget('192.0.2.1')
   while (now < 30 * day) {
-    await services.store.throttle.begin(user.email, key, null, text)
+    await services.store.throttle.begin(user.email, [key], null, text)
     guessedAt.push(now)
     const lockSeconds = await waitOutLock(doorstep, key)
     if (lockSeconds > 3_600) throw new Error(`a lock of ${lockSeconds} s`)

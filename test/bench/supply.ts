@@ -83,7 +83,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     const whose = { purpose, client: user.address, known: false, device_id: null } as const
     const { outcome } = await store.challenges.open(
       { id: user.id, epoch: 0 },
-      Buffer.from(user.id),
+      [Buffer.from(user.id)],
       { id: challengeId, ...whose, code_mac: mac.toString('hex'), key_id: keyId },
       challengeRules.sending({ phone: user.phone, address: user.address, maySend: true }),
       { type: 'login.challenged', outcome: 'opened' },

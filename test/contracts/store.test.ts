@@ -1,10 +1,13 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { Event } from '../../src/events.ts'
-import type { ChallengePolicy } from '../../src/store/challenges.ts'
+import type { ChallengePolicy, NewChallenge } from '../../src/store/challenges.ts'
+import type { NewDevice } from '../../src/store/devices.ts'
 import type { NewSession } from '../../src/store/sessions.ts'
+import { age } from '../helpers/age.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { createUser, freshPhone } from '../helpers/story.ts'
+import { countOf } from '../helpers/together.ts'
 
 // What each verb of the store promises its callers, on the embedded database and on a real server alike. Where several
 // call at once the promise is who wins; what they answer to a client is tried elsewhere.
@@ -24,7 +27,7 @@ const event = (type: Event['type'] = 'user.changed'): Event => ({
   caller: { requestId: randomUUID(), address: '192.0.2.7', userAgent: null },
 })
 
-const session = (): NewSession => ({
+const newSession = (): NewSession => ({
   id: randomUUID(),
   amr: ['pwd', 'sms', 'mfa'],
   acr: 'aal2',
@@ -35,209 +38,408 @@ const session = (): NewSession => ({
   idle_ttl: 3_600,
 })
 
-const limits: ChallengePolicy = { code_ttl: 300, challenge_ttl: 600, max_attempts: 5, max_sends: 3, cooldown: 60 }
+const newDevice = (more: Partial<NewDevice> = {}): NewDevice => ({
+  ...{ id: randomUUID(), token_hash: randomBytes(32).toString('hex'), name: 'a phone', address: '192.0.2.7' },
+  ...{ user_agent: 'a browser', life: 7_776_000, trust: false, trust_life: 2_592_000, ...more },
+})
 
-/** A user, and the verbs on one challenge of that user. */
+const [rightMac, wrongMac] = ['ab'.repeat(32), 'cd'.repeat(32)]
+const right = { k1: rightMac }
+const wrong = { k1: wrongMac }
+/** Budgets of which none is in the way. */
+const plenty = {
+  ...{ cooldown: 60, user_hour: 5, user_day: 10, phone_day: 30, address_hour: 1_000, address_day: 1_000 },
+  ...{ prefix_hour: 1_000, service_hour: 1_000_000, service_day: 1_000_000, spend_day: 1_000_000 },
+}
+
+/** A user, and the verbs on one login of that user. */
 async function setup() {
   const { store } = doorstep.services
   const user = await createUser(doorstep)
   const account = await store.accounts.findByEmail(user.email)
   if (account === null) throw new Error('the user was not found')
   const identifier = randomBytes(32)
-  const sending: ChallengePolicy = {
-    ...limits,
-    may_send: true,
-    rules: [{ key: `user:${user.id}`, cooldown: 60, hour: 5, day: 10, refundable: true }],
-    totals: [{ period: 'hour', max: 1_000_000 }],
+  const limits: ChallengePolicy = { code_ttl: 300, challenge_ttl: 600, max_attempts: 5, max_sends: 3, cooldown: 60 }
+  const text = { ...plenty, phone: user.phone, address: randomUUID() }
+  const sending = { ...limits, may_send: true, text }
+  const begin = (deviceHash: Buffer | null = null) => store.throttle.begin(user.email, [identifier], deviceHash, text)
+  const open = (policy: ChallengePolicy = sending, more: Partial<NewChallenge> & { epoch?: number } = {}) => {
+    const { epoch = account.epoch, ...changed } = more
+    const stranger = { purpose: 'login', client: 'a browser', known: false, device_id: null } as const
+    const challenge = { id: randomUUID(), ...stranger, code_mac: rightMac, key_id: 'k1', ...changed }
+    return store.challenges.open({ id: user.id, epoch }, [identifier], challenge, policy, event('login.challenged'))
   }
-  const open = (policy: ChallengePolicy = sending, epoch = account.epoch) =>
-    store.challenges.open(
-      { id: user.id, epoch },
-      identifier,
-      { id: randomUUID(), purpose: 'login', code_mac: 'ab'.repeat(32), key_id: 'k1', message_id: randomUUID() },
-      policy,
-      event('login.challenged'),
-    )
   /** Opens one, and gives its id. */
-  const begin = async (): Promise<string> => {
-    const opened = await open()
-    if (!('challenge_id' in opened)) throw new Error(opened.outcome)
-    return opened.challenge_id
+  const opened = async (more: Parameters<typeof open>[1] = {}): Promise<string> => {
+    const challenge = await open(sending, more)
+    if (!('challenge_id' in challenge)) throw new Error(challenge.outcome)
+    return challenge.challenge_id
   }
-  /** As if the newest text had been sent a while ago. */
-  const age = async (seconds: number): Promise<void> => {
-    await doorstep.sql(
-      `UPDATE challenges SET created_at = created_at - make_interval(secs => $2), last_sent_at = last_sent_at - make_interval(secs => $2),
-         expires_at = expires_at - make_interval(secs => $2), ends_at = ends_at - make_interval(secs => $2) WHERE user_id = $1`,
-      [user.id, seconds],
+  const answer = (id: string, macs: Record<string, string> = right, session = newSession(), device = newDevice()) =>
+    store.challenges.answer(id, user.id, macs, limits, session, device, event('login.succeeded'))
+  const start = (session = newSession(), { epoch = 0, deviceId = null as string | null, isTrusted = false } = {}) =>
+    store.sessions.start(
+      { id: user.id, epoch },
+      { throttleKeys: [identifier], deviceId, isTrusted },
+      session,
+      newDevice(),
+      event('login.succeeded'),
     )
-    await doorstep.sql(
-      `UPDATE sms_budgets SET sent_at = ARRAY(SELECT s - make_interval(secs => $2) FROM unnest(sent_at) s) WHERE key = 'user:' || $1::text`,
-      [user.id, seconds],
-    )
+  /** Signs in with a new device, and gives its id and the hash of its token. */
+  const device = async (more: Partial<NewDevice> = {}): Promise<{ id: string; hash: Buffer }> => {
+    const made = newDevice(more)
+    await answer(await opened({ client: randomUUID() }), right, newSession(), made)
+    return { id: made.id, hash: Buffer.from(made.token_hash, 'hex') }
   }
-  return { store, user, account, identifier, sending, open, begin, age }
+  const guard = async (known = false) => {
+    const [row] = await doorstep.sql(
+      'SELECT streak, locked_until > now() AS locked, cardinality(failed_at) AS failed FROM factor_guards WHERE user_id = $1 AND known = $2',
+      [user.id, known],
+    )
+    return row
+  }
+  const aged = (seconds: number) => age(doorstep, user, seconds)
+  return {
+    store,
+    user,
+    account,
+    identifier,
+    limits,
+    sending,
+    text,
+    begin,
+    open,
+    opened,
+    answer,
+    start,
+    device,
+    guard,
+    aged,
+  }
 }
 
-const tally = (outcomes: string[]): Record<string, number> => {
-  const counts: Record<string, number> = {}
-  for (const outcome of outcomes) counts[outcome] = (counts[outcome] ?? 0) + 1
-  return counts
-}
+const tally = (answers: { outcome: string }[]) => countOf(answers.map(({ outcome }) => outcome))
+const many = <T>(count: number, work: () => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: count }, work))
 
 t.test('throttle', async (t) => {
-  const { throttle } = doorstep.services.store
-  const rowOf = async (identifier: Uint8Array) =>
-    (
-      await doorstep.sql(
-        'SELECT failures, in_flight, locked_until > now() AS locked FROM login_throttles WHERE identifier = $1',
-        [identifier],
-      )
-    )[0]
-  const settle = (identifier: Uint8Array) => throttle.settleFailure(identifier, event('login.failed'))
+  const rowOf = async (identifier: Uint8Array) => {
+    const [row] = await doorstep.sql(
+      'SELECT failures, locked_until > now() AS locked FROM login_throttles WHERE identifier = $1',
+      [identifier],
+    )
+    return row
+  }
 
-  await t.test('charge: five, then locked, and what is refused is not counted', async (t) => {
-    const identifier = randomBytes(32)
+  await t.test('begin: five, then locked, and what is refused is not counted', async (t) => {
+    const { begin, identifier, account } = await setup()
     for (let failures = 1; failures <= 5; failures += 1) {
-      t.same(await throttle.charge(identifier), { outcome: 'charged' })
-      t.match(await rowOf(identifier), { failures, in_flight: 1 })
-      await settle(identifier)
+      t.same(await begin(), { outcome: 'charged', account, device: null })
+      t.match(await rowOf(identifier), { failures })
     }
-    for (let tries = 0; tries < 3; tries += 1) {
-      t.match(await throttle.charge(identifier), { outcome: 'locked', retry_after: 30 })
-    }
-    t.same(await rowOf(identifier), { failures: 5, in_flight: 0, locked: true })
+    for (let tries = 0; tries < 3; tries += 1) t.match(await begin(), { outcome: 'locked', retry_after: 30 })
+    t.same(await rowOf(identifier), { failures: 5, locked: true })
   })
 
-  await t.test('charge: of many at once, five win', async (t) => {
-    const identifier = randomBytes(32)
-    const charges = await Promise.all(Array.from({ length: 10 }, () => throttle.charge(identifier)))
-    t.same(tally(charges.map(({ outcome }) => outcome)), { charged: 5, contended: 5 })
-    t.match(await rowOf(identifier), { failures: 5, in_flight: 5 })
+  await t.test('begin: of many at once, five win', async (t) => {
+    const { begin, identifier } = await setup()
+    t.same(tally(await many(20, () => begin())), { charged: 5, locked: 15 })
+    t.same(await rowOf(identifier), { failures: 5, locked: true })
   })
 
-  await t.test('settleFailure: the charge stays, and there is an audit row', async (t) => {
+  await t.test('begin: an e-mail that nobody has is counted alike', async (t) => {
+    const { store, text } = await setup()
     const identifier = randomBytes(32)
-    await throttle.charge(identifier)
-    await settle(identifier)
-    t.match(await rowOf(identifier), { failures: 1, in_flight: 0 })
-    const rows = await doorstep.sql('SELECT type, address, detail FROM audit_events WHERE identifier = $1', [
-      identifier,
-    ])
-    t.same(rows, [{ type: 'login.failed', address: '192.0.2.7', detail: 'a detail' }])
-    await settle(identifier)
-    t.match(await rowOf(identifier), { failures: 1, in_flight: 0 }, 'never below nothing')
+    const ghost = () => store.throttle.begin('nobody@example.com', [identifier], null, text)
+    t.same(await ghost(), { outcome: 'charged', account: null, device: null })
+    t.same(tally(await many(8, ghost)), { charged: 4, locked: 4 })
   })
 
-  await t.test('release: as if it had not been charged, its lock included', async (t) => {
-    const identifier = randomBytes(32)
-    for (let failures = 1; failures <= 5; failures += 1) await throttle.charge(identifier)
-    t.match(await rowOf(identifier), { failures: 5, in_flight: 5, locked: true })
-    await throttle.release(identifier)
-    t.match(await rowOf(identifier), { failures: 4, in_flight: 4, locked: null })
-    for (let times = 0; times < 9; times += 1) await throttle.release(identifier)
-    t.match(await rowOf(identifier), { failures: 0, in_flight: 0 }, 'never below nothing')
+  await t.test('begin: one failure an hour is forgotten, and the hour that has begun goes on', async (t) => {
+    const { begin, identifier } = await setup()
+    await many(5, () => begin())
+    const move = (seconds: number) =>
+      doorstep.sql(
+        `UPDATE login_throttles SET counted_from = counted_from - make_interval(secs => $2), locked_until = locked_until - make_interval(secs => $2)
+         WHERE identifier = $1`,
+        [identifier, seconds],
+      )
+    await move(3_599)
+    t.match(await begin(), { outcome: 'charged' }, 'the sixth: none is forgotten yet')
+    t.match(await begin(), { outcome: 'locked', retry_after: 60 })
+    await move(3 * 3_600)
+    t.match(await begin(), { outcome: 'charged' })
+    t.match(await rowOf(identifier), { failures: 4, locked: null }, 'three hours are over, and a part of the fourth')
+    await move(2)
+    t.match(await begin(), { outcome: 'charged' })
+    t.match(await rowOf(identifier), { failures: 4 }, 'that hour is over two seconds later')
+    await move(100 * 3_600)
+    t.match(await begin(), { outcome: 'charged' })
+    t.match(await rowOf(identifier), { failures: 1 }, 'and never below nothing')
+  })
+
+  await t.test(
+    'begin: a known device has a counter of its own, and one of another account is a stranger',
+    async (t) => {
+      const { store, user, begin, device, identifier } = await setup()
+      const { id, hash } = await device()
+      t.match(await begin(hash), { outcome: 'charged', device: { id, trusted: false } })
+      await many(9, () => begin())
+      t.match(await begin(), { outcome: 'locked' }, 'strangers have used up their guesses')
+      t.match(await begin(hash), { outcome: 'charged', device: { id } }, 'the device has its own')
+      t.same(tally(await many(9, () => begin(hash))), { charged: 3, locked: 6 })
+      t.match(await rowOf(identifier), { failures: 5 }, 'and what it does is not counted for strangers')
+
+      const other = await setup()
+      t.match(await other.begin(hash), { outcome: 'charged', device: null }, 'to another account it is a stranger')
+      for (const gone of ['expires_at = now()', `expires_at = now() + interval '1 day', failures = 20`]) {
+        await doorstep.sql(`UPDATE devices SET ${gone} WHERE id = $1`, [id])
+        t.match(await begin(hash), { outcome: 'locked' }, `${gone}: a stranger`)
+      }
+      await doorstep.sql("UPDATE devices SET failures = 0, trusted_until = now() + interval '1 second' WHERE id = $1", [
+        id,
+      ])
+      await store.accounts.unlock(user.email, [identifier], { all: false }, event())
+      t.match(await begin(hash), { device: { trusted: true } })
+      await doorstep.sql('UPDATE devices SET trusted_until = now() WHERE id = $1', [id])
+      t.match(await begin(hash), { device: { trusted: false } })
+    },
+  )
+
+  await t.test('begin: where strangers have no texts left their passwords are not looked at', async (t) => {
+    const { store, user, identifier, opened, text, device } = await setup()
+    const { hash } = await device()
+    await doorstep.sql(`UPDATE sms_messages SET state = 'finished' WHERE user_id = $1`, [user.id])
+    await opened({ client: 'another' }).catch(() => {})
+    await doorstep.sql(`UPDATE sms_messages SET state = 'open' WHERE user_id = $1`, [user.id])
+    const full = { ...text, address_hour: 1 }
+    const refused = await store.throttle.begin(user.email, [identifier], null, full)
+    t.match(refused, { outcome: 'address_spent', retry_after: Number })
+    t.match(await store.throttle.begin('nobody@example.com', [identifier], null, full), { outcome: 'address_spent' })
+    t.match(
+      await store.throttle.begin(user.email, [identifier], hash, full),
+      { outcome: 'charged' },
+      'but those of a device',
+    )
+    t.match(await store.throttle.begin(user.email, [identifier], null, { ...full, address: 'elsewhere' }), {
+      outcome: 'charged',
+    })
+  })
+
+  await t.test(
+    'fail: the charge stays, and a row tells of it; at an e-mail that nobody has a count does',
+    async (t) => {
+      const { store, user, begin, identifier } = await setup()
+      await begin()
+      await store.throttle.fail(user.id, null, event('login.failed'))
+      t.match(await rowOf(identifier), { failures: 1 })
+      const rows = await doorstep.sql(
+        `SELECT address, detail FROM audit_events WHERE user_id = $1 AND type = 'login.failed'`,
+        [user.id],
+      )
+      t.same(rows, [{ address: '192.0.2.7', detail: 'a detail' }])
+
+      const all = async () =>
+        (
+          await doorstep.sql(
+            `SELECT (SELECT count(*)::integer FROM audit_events) AS events, (SELECT coalesce(sum(failures), 0)::integer FROM unknown_logins) AS failures,
+           (SELECT count(*)::integer FROM unknown_logins) AS rows`,
+          )
+        )[0] as { events: number; failures: number; rows: number }
+      const before = await all()
+      await many(40, () => store.throttle.fail(null, null, event('login.failed')))
+      const after = await all()
+      t.same([after.events - before.events, after.failures - before.failures], [0, 40])
+      t.ok(after.rows <= 32, `${after.rows} rows for one or two hours`)
+    },
+  )
+
+  await t.test('fail: the 20th in a row forgets a device', async (t) => {
+    const { store, user, device, begin } = await setup()
+    const { id, hash } = await device()
+    await doorstep.sql('UPDATE devices SET failures = 18 WHERE id = $1', [id])
+    const known = async () => (await doorstep.sql('SELECT failures FROM devices WHERE id = $1', [id]))[0]?.failures
+    await begin(hash)
+    await store.throttle.fail(user.id, id, event('login.failed'))
+    t.equal(await known(), 19)
+    await begin(hash)
+    await store.throttle.fail(user.id, id, event('login.failed'))
+    t.equal(await known(), undefined)
+    t.match(await begin(hash), { outcome: 'charged', device: null })
+  })
+
+  await t.test('giveBack: as if it had not been charged, its lock included', async (t) => {
+    const { store, begin, identifier, device } = await setup()
+    await many(5, () => begin())
+    await store.throttle.giveBack([identifier], null)
+    t.same(await rowOf(identifier), { failures: 4, locked: null })
+    for (let times = 0; times < 9; times += 1) await store.throttle.giveBack([identifier], null)
+    t.match(await rowOf(identifier), { failures: 0 }, 'never below nothing')
+    const { id, hash } = await device()
+    await many(3, () => begin(hash))
+    await store.throttle.giveBack([hash], id)
+    t.match(await rowOf(hash), { failures: 2 }, 'a device, too, gets back one')
+    t.same(await doorstep.sql('SELECT failures FROM devices WHERE id = $1', [id]), [{ failures: 2 }])
   })
 })
 
 t.test('accounts', async (t) => {
-  const { accounts, sessions, challenges } = doorstep.services.store
+  const { accounts } = doorstep.services.store
   const newUser = (email: string, phone: string) =>
     accounts.create({ email, phone, passwordHash: 'a hash', twoFactor: 'sms' }, event('user.created'))
 
   await t.test('create: one e-mail once, one phone three times, also for many at once', async (t) => {
     const email = `${randomUUID()}@example.com`
-    const same = await Promise.all(Array.from({ length: 8 }, () => newUser(email, freshPhone())))
-    t.same(tally(same.map(({ outcome }) => outcome)), { created: 1, email_taken: 7 })
+    const same = await many(8, () => newUser(email, freshPhone()))
+    t.same(tally(same), { created: 1, email_taken: 7 })
     const phone = freshPhone()
-    const shared = await Promise.all(Array.from({ length: 8 }, () => newUser(`${randomUUID()}@example.com`, phone)))
-    t.same(tally(shared.map(({ outcome }) => outcome)), { created: 3, phone_taken: 5 })
+    t.same(tally(await many(8, () => newUser(`${randomUUID()}@example.com`, phone))), { created: 3, phone_taken: 5 })
     const created = same.find((it) => it.outcome === 'created')
     const found = await accounts.findByEmail(email)
-    t.match(found, { email, passwordHash: 'a hash', twoFactor: 'sms', epoch: 0, disabled: false })
+    t.match(found, { email, password_hash: 'a hash', two_factor: 'sms', epoch: 0, disabled: false })
     t.equal(created?.outcome === 'created' && created.id, found?.id)
     t.same(await doorstep.sql('SELECT type FROM audit_events WHERE user_id = $1', [found?.id]), [
       { type: 'user.created' },
     ])
     t.equal(await accounts.findByEmail('nobody@example.com'), null)
+    t.match(await accounts.change(email, [], { phone }, event()), { outcome: 'phone_taken' })
+    t.match(await accounts.findByEmail(email), { epoch: 0 }, 'and nothing was changed')
   })
 
   await t.test('change: what was begun before it ends with it', async (t) => {
-    const { user, account, identifier, begin } = await setup()
-    const challengeId = await begin()
-    const before = session()
-    t.match(await sessions.start(account, { identifier, deviceId: null }, before, event()), { outcome: 'started' })
-    t.same(await accounts.change(user.email, { password_hash: 'new', disabled: true }, event()), {
-      outcome: 'changed',
-      id: user.id,
-    })
-    t.match(await accounts.findByEmail(user.email), {
-      passwordHash: 'new',
-      phone: user.phone,
-      epoch: 1,
-      disabled: true,
-    })
-    t.equal(await sessions.findLive(before.id, user.id), null)
-    t.equal(await challenges.isAlive(challengeId, user.id), false)
-    t.match(
-      await sessions.start(account, { identifier, deviceId: null }, session(), event()),
-      { outcome: 'stale' },
-      'the old password',
+    const { store, user, identifier, opened, start, device, begin } = await setup()
+    const { hash } = await device({ trust: true })
+    const challengeId = await opened({ client: 'waiting' })
+    const before = newSession()
+    t.match(await start(before), { outcome: 'started' })
+    const changed = { outcome: 'changed', id: user.id }
+    t.same(await accounts.change(user.email, [identifier], { disabled: true }, event()), changed)
+    t.match(await accounts.findByEmail(user.email), { phone: user.phone, epoch: 1, disabled: true })
+    t.equal(await store.sessions.findLive(before.id, user.id), null)
+    t.equal(await store.challenges.isAlive(challengeId, user.id), false)
+    t.same(await store.sessions.list(user.id), [])
+    t.match(await start(), { outcome: 'stale' }, 'the account as it was')
+    t.match(await start(newSession(), { epoch: 1 }), { outcome: 'stale' }, 'and as it is: disabled')
+    t.match(await begin(hash), { device: { trusted: false } }, 'the device is known, and trusted no longer')
+    await accounts.change(
+      user.email,
+      [],
+      { disabled: false, two_factor: 'off', phone: '+12025550199', password_hash: 'new' },
+      event(),
     )
-    await accounts.change(user.email, { disabled: false, two_factor: 'off', phone: '+12025550199' }, event())
-    const now = await accounts.findByEmail(user.email)
-    t.match(now, { passwordHash: 'new', phone: '+12025550199', twoFactor: 'off', epoch: 2, disabled: false })
-    t.same(await accounts.change('nobody@example.com', { disabled: true }, event()), { outcome: 'unknown' })
+    const now = { password_hash: 'new', phone: '+12025550199', two_factor: 'off', epoch: 2, disabled: false }
+    t.match(await accounts.findByEmail(user.email), now)
+    t.match(await start(newSession(), { epoch: 1 }), { outcome: 'stale' })
+    t.match(await start(newSession(), { epoch: 2 }), { outcome: 'started' })
+    t.same(await accounts.change('nobody@example.com', [], { disabled: true }, event()), { outcome: 'unknown' })
   })
+
+  for (const [what, isEmptied] of [
+    [{ password_hash: 'new' }, true],
+    [{ phone: '' }, true],
+    [{ two_factor: 'sms' }, false],
+    [{ disabled: false }, false],
+  ] as const) {
+    await t.test(
+      `change of ${Object.keys(what)}: the counters are ${isEmptied ? 'emptied' : 'kept'}, of both classes`,
+      async (t) => {
+        const { user, identifier, begin, opened, answer, device, guard } = await setup()
+        const { id, hash } = await device()
+        const texts = () =>
+          doorstep.sql(`SELECT FROM sms_messages WHERE user_id = $1 AND state IN ('open', 'unsure', 'refused')`, [
+            user.id,
+          ])
+        await answer(await opened({ client: 'one' }), wrong)
+        await answer(await opened({ client: 'device', known: true, device_id: id }), wrong)
+        await doorstep.sql(`UPDATE sms_messages SET state = 'refused' WHERE user_id = $1 AND known`, [user.id])
+        await many(9, () => begin())
+        await many(9, () => begin(hash))
+        t.same([(await begin()).outcome, (await begin(hash)).outcome], ['locked', 'locked'])
+        await accounts.change(user.email, [identifier], 'phone' in what ? { phone: freshPhone() } : what, event())
+        t.same(
+          [(await begin()).outcome, (await begin(hash)).outcome],
+          isEmptied ? ['charged', 'charged'] : ['locked', 'locked'],
+        )
+        t.same(await doorstep.sql('SELECT failures FROM devices WHERE id = $1', [id]), [
+          { failures: isEmptied ? 1 : 5 },
+        ])
+        t.same(
+          [await guard(false), await guard(true)].map((it) => it?.failed),
+          isEmptied ? [undefined, undefined] : [1, 1],
+        )
+        t.equal((await texts()).length, isEmptied ? 0 : 2)
+      },
+    )
+  }
 
   await t.test('rehash: only over the hash that it read', async (t) => {
     const { user, account } = await setup()
-    const both = await Promise.all(['one', 'two'].map((hash) => accounts.rehash(user.id, account.passwordHash, hash)))
+    const both = await Promise.all(['one', 'two'].map((hash) => accounts.rehash(user.id, account.password_hash, hash)))
     t.same([...both].sort(), [false, true])
     const after = await accounts.findByEmail(user.email)
-    t.equal(after?.passwordHash, both[0] ? 'one' : 'two')
+    t.equal(after?.password_hash, both[0] ? 'one' : 'two')
     t.equal(await accounts.rehash(user.id, 'another hash', 'three'), false)
     t.equal(after?.epoch, 0, 'and nobody is signed out')
   })
 
-  await t.test('unlock: both locks end, the budgets do not', async (t) => {
-    const { store, user, identifier } = await setup()
-    await doorstep.sql(
-      `UPDATE factor_guards SET streak = 100, locked_until = now() + interval '1 day', failed_at = ARRAY[now()] WHERE user_id = $1`,
-      [user.id],
-    )
-    for (let failures = 1; failures <= 5; failures += 1) await store.throttle.charge(identifier)
-    t.equal(await accounts.unlock(user.email, [identifier], event('user.unlocked')), user.id)
-    const [guard] = await doorstep.sql(
-      'SELECT streak, locked_until, cardinality(failed_at) AS failed FROM factor_guards WHERE user_id = $1',
-      [user.id],
-    )
-    t.same(guard, { streak: 0, locked_until: null, failed: 1 })
-    t.same(await store.throttle.charge(identifier), { outcome: 'charged' })
-    t.equal(await accounts.unlock('nobody@example.com', [identifier], event('user.unlocked')), null)
+  await t.test('unlock: the locks of both steps and classes end, the budgets only with `all`', async (t) => {
+    const { user, identifier, begin, device, opened, guard } = await setup()
+    const { hash } = await device()
+    await opened()
+    for (const all of [false, true]) {
+      await doorstep.sql(
+        `INSERT INTO factor_guards (user_id, known, streak, locked_until, failed_at)
+           SELECT $1, known, 10, now() + interval '1 day', ARRAY[now()] FROM (VALUES (true), (false)) AS class(known)
+         ON CONFLICT (user_id, known) DO UPDATE SET streak = 10, locked_until = now() + interval '1 day'`,
+        [user.id],
+      )
+      await many(9, () => begin())
+      await many(9, () => begin(hash))
+      t.equal(await accounts.unlock(user.email, [identifier], { all }, event('user.unlocked')), user.id)
+      const left = all ? undefined : { streak: 0, locked: null, failed: 1 }
+      t.same([await guard(false), await guard(true)], [left, left])
+      t.same([(await begin()).outcome, (await begin(hash)).outcome], ['charged', 'charged'])
+      const open = await doorstep.sql(`SELECT FROM sms_messages WHERE user_id = $1 AND state = 'open'`, [user.id])
+      t.equal(open.length, all ? 0 : 1)
+    }
+    const rows = await doorstep.sql(`SELECT FROM audit_events WHERE user_id = $1 AND type = 'user.unlocked'`, [user.id])
+    t.equal(rows.length, 2)
+    t.equal(await accounts.unlock('nobody@example.com', [identifier], { all: true }, event('user.unlocked')), null)
   })
 
   await t.test('list: oldest first, so many, without secrets', async (t) => {
     const all = await accounts.list(1_000)
     t.ok(all.length > 3)
+    const times = all.map(({ createdAt }) => createdAt.getTime())
     t.same(
-      all.map(({ createdAt }) => createdAt.getTime()),
-      all.map(({ createdAt }) => createdAt.getTime()).sort((a, b) => a - b),
+      times,
+      [...times].sort((a, b) => a - b),
     )
     t.same(await accounts.list(2), all.slice(0, 2))
-    t.same(Object.keys(all[0] ?? {}).sort(), ['createdAt', 'disabled', 'email', 'id', 'phone', 'twoFactor'])
+    t.same(Object.keys(all[0] ?? {}).sort(), ['createdAt', 'disabled', 'email', 'id', 'phone', 'two_factor'])
+  })
+
+  await t.test('deleted, by whatever statement: nothing is left that says who it was', async (t) => {
+    const { user, answer, opened, device } = await setup()
+    await device()
+    await answer(await opened(), wrong)
+    await doorstep.sql('DELETE FROM users WHERE id = $1', [user.id])
+    for (const table of ['challenges', 'sms_messages', 'sessions', 'devices', 'factor_guards', 'audit_events']) {
+      t.same(await doorstep.sql(`SELECT FROM ${table} WHERE user_id = $1`, [user.id]), [], table)
+    }
+    t.same(await doorstep.sql('SELECT FROM sms_messages WHERE phone = $1', [user.phone]), [])
   })
 })
 
 t.test('challenges', async (t) => {
   const { challenges } = doorstep.services.store
 
-  await t.test('open: the first opens and pays for a text, the others join', async (t) => {
+  await t.test('open: the first of a client opens and pays for a text, the others join', async (t) => {
     const { user, open } = await setup()
-    const all = await Promise.all(Array.from({ length: 8 }, () => open()))
-    t.same(tally(all.map(({ outcome }) => outcome)), { opened: 1, joined: 7 })
+    const all = await many(8, () => open())
+    t.same(tally(all), { opened: 1, joined: 7 })
     t.equal(new Set(all.map((it) => 'challenge_id' in it && it.challenge_id)).size, 1)
-    t.equal(all.filter((it) => 'send' in it && it.send).length, 1, 'one text')
+    t.equal(all.filter((it) => 'message_id' in it && it.message_id !== null).length, 1, 'one text')
     t.match(all[0], {
       code_expires_in: Number,
       resend_after: Number,
@@ -248,171 +450,542 @@ t.test('challenges', async (t) => {
     t.equal((await doorstep.sql('SELECT FROM sms_messages WHERE user_id = $1', [user.id])).length, 1)
   })
 
-  await t.test('open: forgives the password, unless the account is not what it was', async (t) => {
-    const { store, open, identifier, account } = await setup()
-    for (let failures = 1; failures <= 4; failures += 1) await store.throttle.charge(identifier)
+  await t.test('open: joined again when the next text is due, it goes', async (t) => {
+    const { opened, open, aged } = await setup()
+    const id = await opened()
+    for (const [seconds, due] of [
+      [59, false],
+      [2, true],
+      [61, true],
+      [61, false],
+    ] as const) {
+      await aged(seconds)
+      const joined = await open()
+      t.match(joined, { outcome: 'joined', challenge_id: id })
+      t.equal('message_id' in joined && joined.message_id !== null, due, `${seconds} s later`)
+    }
+  })
+
+  await t.test('open: each client has a challenge of its own, and of more than three the oldest ends', async (t) => {
+    const { user, opened, aged } = await setup()
+    const ids: string[] = []
+    const alive = async () => (await Promise.all(ids.map((id) => challenges.isAlive(id, user.id)))).map(Number).join('')
+    for (let count = 1; count <= 4; count += 1) {
+      ids.push(await opened({ client: `client ${count}` }))
+      await aged(61)
+    }
+    t.equal(new Set(ids).size, 4)
+    t.equal(await alive(), '0111')
+    ids.push(await opened({ client: 'a device', known: true }))
+    await aged(61)
+    ids.push(await opened({ client: 'session', known: true, purpose: 'step_up' }))
+    t.equal(await alive(), '011111', 'nor do those of another class or purpose end any')
+  })
+
+  await t.test('open: the password is right, so its charge goes; a device starts anew', async (t) => {
+    const { store, open, begin, identifier, account, user, device, sending, aged } = await setup()
+    await many(4, () => begin())
     t.match(await open(), { outcome: 'opened' })
-    const [row] = await doorstep.sql('SELECT failures FROM login_throttles WHERE identifier = $1', [identifier])
-    t.equal(row?.failures, 0)
-    t.same(await open(undefined, account.epoch + 1), { outcome: 'stale' })
+    const failures = async (key: Buffer) =>
+      (await doorstep.sql('SELECT failures FROM login_throttles WHERE identifier = $1', [key]))[0]?.failures
+    t.equal(await failures(identifier), 3, 'a stranger gets back its own and no more')
+    await many(5, () => begin())
+    await open()
+    t.match(await begin(), { outcome: 'charged' }, 'with the lock that it began')
+    await aged(61)
+    const { id, hash } = await device()
+    await many(4, () => begin(hash))
+    const known = {
+      id: randomUUID(),
+      purpose: 'login',
+      client: 'x',
+      known: true,
+      device_id: id,
+      code_mac: rightMac,
+      key_id: 'k1',
+    } as const
+    await store.challenges.open(account, [hash], known, sending, event())
+    t.equal(await failures(hash), 0)
+    t.same(await doorstep.sql('SELECT failures FROM devices WHERE user_id = $1', [user.id]), [{ failures: 0 }])
+    t.same(await open(undefined, { epoch: account.epoch + 1 }), { outcome: 'stale' })
   })
 
   await t.test('open: what refuses a text', async (t) => {
-    const { sending, open, begin, age, user } = await setup()
+    const { sending, text, open, opened, aged, user } = await setup()
     t.same(await open({ ...sending, may_send: false }), { outcome: 'sms_unavailable' })
-    const full = { ...sending, totals: [{ period: 'day' as const, max: 0 }] }
-    t.match(await open(full), { outcome: 'sms_unavailable', retry_after: Number })
-    const id = await begin()
+    t.match(await open({ ...sending, text: { ...text, service_day: 0 } }), {
+      outcome: 'sms_unavailable',
+      retry_after: null,
+    })
+    const id = await opened()
     await doorstep.sql('UPDATE challenges SET attempts = 5 WHERE id = $1', [id])
     t.match(await open(), { outcome: 'resend_too_soon', retry_after: 60 })
+    await aged(61)
+    for (const [limit, count] of Object.entries({
+      user_hour: 1,
+      user_day: 1,
+      phone_day: 1,
+      address_hour: 1,
+      address_day: 1,
+      prefix_hour: 1,
+    })) {
+      const refused = await open({ ...sending, text: { ...text, [limit]: count } })
+      t.match(refused, { outcome: 'sms_limit_reached', retry_after: Number }, limit)
+    }
+    t.match(
+      await open(sending, { known: true, client: 'device' }),
+      { outcome: 'opened' },
+      'known clients have budgets of their own',
+    )
+    t.match(await open(), { outcome: 'opened' })
     await doorstep.sql(
-      `UPDATE sms_budgets SET sent_at = array_fill(now() - interval '2 minutes', ARRAY[5]) WHERE key = 'user:' || $1`,
+      `INSERT INTO factor_guards (user_id, known, locked_until) VALUES ($1, false, now() + interval '1 hour')`,
       [user.id],
     )
-    t.match(await open(), { outcome: 'sms_limit_reached', retry_after: Number })
-    await age(3_600)
-    t.match(await open(), { outcome: 'opened' })
-    await doorstep.sql(`UPDATE factor_guards SET locked_until = now() + interval '1 hour' WHERE user_id = $1`, [
-      user.id,
-    ])
     t.match(await open(), { outcome: 'locked', retry_after: 3_600 })
-    await doorstep.sql(`UPDATE factor_guards SET streak = 100 WHERE user_id = $1`, [user.id])
-    t.same(await open(), { outcome: 'locked', retry_after: null }, 'for good: no time is promised')
+    t.match(await open(sending, { known: true, client: 'device' }), { outcome: 'joined' }, 'and locks')
   })
 
   await t.test('read and isAlive: only to the one whose challenge it is, and only while it lives', async (t) => {
-    const { user, begin, age } = await setup()
-    const id = await begin()
+    const { user, limits, opened, aged } = await setup()
+    const id = await opened()
     t.match(await challenges.read(id, user.id, limits), { outcome: 'found', phone: user.phone, attempts_remaining: 5 })
     t.equal(await challenges.isAlive(id, user.id), true)
     t.same(await challenges.read(id, randomUUID(), limits), { outcome: 'invalid' })
     t.equal(await challenges.isAlive(id, randomUUID()), false)
-    await age(599)
+    await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
+    t.equal(await challenges.isAlive(id, user.id), false)
+    await doorstep.sql('UPDATE users SET disabled_at = NULL WHERE id = $1', [user.id])
+    await aged(598)
     t.match(await challenges.read(id, user.id, limits), { outcome: 'found', code_expires_in: 0 })
-    await age(2)
+    await aged(3)
     t.same(await challenges.read(id, user.id, limits), { outcome: 'invalid' })
     t.equal(await challenges.isAlive(id, user.id), false)
   })
 
   await t.test('resend: the same challenge, counted, then refused', async (t) => {
-    const { user, sending, begin, age } = await setup()
-    const id = await begin()
-    const resend = () => challenges.resend(id, user.id, randomUUID(), sending, event('code.resent'))
+    const { user, sending, opened, aged, limits } = await setup()
+    const id = await opened()
+    const resend = (policy: ChallengePolicy = sending) => challenges.resend(id, user.id, policy, event('code.resent'))
     t.match(await resend(), { outcome: 'resend_too_soon' })
-    await age(61)
-    t.match(await resend(), { outcome: 'sent', challenge_id: id, resend_after: 60 })
-    await age(61)
-    t.match(await resend(), { outcome: 'sent', resend_after: null })
-    await age(61)
+    await aged(61)
+    t.same(await resend({ ...sending, may_send: false }), { outcome: 'sms_unavailable' })
+    t.match(await resend(), { outcome: 'sent', challenge_id: id, resend_after: 60, code_expires_in: 300 })
+    await aged(310)
+    t.match(await challenges.read(id, user.id, limits), { code_expires_in: 0 })
+    t.match(await resend(), { outcome: 'sent', resend_after: null }, 'also after the code has run out')
+    const state = await challenges.read(id, user.id, limits)
+    t.ok('expires_in' in state && state.code_expires_in === state.expires_in && state.expires_in < 235, 'up to its end')
+    await aged(61)
     t.match(await resend(), { outcome: 'sms_limit_reached' })
-    const texts = await doorstep.sql('SELECT FROM sms_messages WHERE challenge_id = $1', [id])
-    t.equal(texts.length, 3)
+    t.equal((await doorstep.sql('SELECT FROM sms_messages WHERE challenge_id = $1', [id])).length, 3)
     await doorstep.sql('UPDATE challenges SET attempts = 5 WHERE id = $1', [id])
     t.match(await resend(), { outcome: 'exhausted' })
-    t.same(await challenges.resend(id, randomUUID(), randomUUID(), sending, event()), { outcome: 'invalid' })
+    await doorstep.sql(
+      `INSERT INTO factor_guards (user_id, known, locked_until) VALUES ($1, false, now() + interval '1 hour')`,
+      [user.id],
+    )
+    t.match(await resend(), { outcome: 'locked' })
+    t.same(await challenges.resend(id, randomUUID(), sending, event()), { outcome: 'invalid' })
   })
 
-  await t.test('charge: of many at once, five may compare, and the account is charged as often', async (t) => {
-    const { user, begin } = await setup()
-    const id = await begin()
-    const charges = await Promise.all(Array.from({ length: 10 }, () => challenges.charge(id, user.id, limits)))
-    t.same(tally(charges.map(({ outcome }) => outcome)), { charged: 5, exhausted: 5 })
-    const left = charges.flatMap((it) => (it.outcome === 'charged' ? [it.attempts_remaining] : []))
+  await t.test('answer: of many wrong ones at once five are judged, and the account is charged as often', async (t) => {
+    const { user, opened, answer, guard } = await setup()
+    const id = await opened()
+    const answers = await many(10, () => answer(id, wrong))
+    t.same(tally(answers), { wrong: 5, exhausted: 5 })
+    const left = answers.flatMap((it) => (it.outcome === 'wrong' ? [it.attempts_remaining] : []))
     t.same([...left].sort(), [0, 1, 2, 3, 4], 'each is told a count of its own')
-    const [charged] = charges.filter(({ outcome }) => outcome === 'charged')
-    t.match(charged, { purpose: 'login', code_mac: 'ab'.repeat(32), key_id: 'k1' })
-    const [guard] = await doorstep.sql(
-      'SELECT streak, cardinality(failed_at) AS failed FROM factor_guards WHERE user_id = $1',
-      [user.id],
-    )
-    t.same(guard, { streak: 5, failed: 5 })
-    t.same(await challenges.charge(id, randomUUID(), limits), { outcome: 'invalid' })
-    t.same(await challenges.charge(randomUUID(), user.id, limits), { outcome: 'invalid' })
+    t.match(await guard(), { streak: 5, failed: 5 })
+    t.equal(await guard(true), undefined, 'of this class only')
+    t.match(await answer(id), { outcome: 'exhausted', retry_after: Number }, 'the right one comes too late')
+    t.same(await answer(randomUUID()), { outcome: 'invalid' })
+    const rows = await doorstep.sql(`SELECT FROM audit_events WHERE user_id = $1 AND type = 'code.failed'`, [user.id])
+    t.equal(rows.length, 5, 'what is refused leaves no row')
+    const other = await setup()
+    t.same(await other.answer(id), { outcome: 'invalid' }, 'not for another user')
   })
 
-  await t.test('charge: not after the code ran out, not while the factor is locked', async (t) => {
-    const { user, begin, age } = await setup()
-    const id = await begin()
-    await age(301)
-    t.same(await challenges.charge(id, user.id, limits), { outcome: 'expired' })
-    await doorstep.sql(`UPDATE factor_guards SET locked_until = now() + interval '15 minutes' WHERE user_id = $1`, [
-      user.id,
-    ])
-    t.match(await challenges.charge(id, user.id, limits), { outcome: 'locked', retry_after: 900 })
+  await t.test('answer: what is right is the hash of the very key, and nothing else', async (t) => {
+    const { opened, answer } = await setup()
+    const id = await opened()
+    for (const macs of [{ k2: rightMac }, {}, { k1: rightMac.slice(2) }, { k1: '' }, { k2: rightMac, k1: wrongMac }]) {
+      t.match(await answer(id, macs), { outcome: 'wrong' }, JSON.stringify(macs))
+    }
+    t.match(await (await setup()).answer(id), { outcome: 'invalid' })
+  })
+
+  await t.test('answer: not after the code ran out, not while codes are locked, not after the end', async (t) => {
+    const { user, opened, answer, aged } = await setup()
+    const id = await opened()
+    await aged(301)
+    t.same(await answer(id), { outcome: 'expired' })
+    await doorstep.sql(
+      `INSERT INTO factor_guards (user_id, known, locked_until) VALUES ($1, false, now() + interval '15 minutes')`,
+      [user.id],
+    )
+    t.match(await answer(id), { outcome: 'locked', retry_after: 900 })
     t.match((await doorstep.sql('SELECT attempts FROM challenges WHERE id = $1', [id]))[0], { attempts: 0 })
+    await aged(300)
+    t.same(await answer(id), { outcome: 'invalid' })
   })
 
-  await t.test('complete: exactly one of many, with one session, one audit row and the refunds', async (t) => {
-    const { user, begin } = await setup()
-    const id = await begin()
-    // One wrong code, and four times the right one.
-    for (let tries = 0; tries < 5; tries += 1) await challenges.charge(id, user.id, limits)
-    const sessions = Array.from({ length: 4 }, session)
-    const done = await Promise.all(
-      sessions.map((it) => challenges.complete(id, user.id, it, null, event('login.succeeded'))),
-    )
-    t.same(tally(done.map(({ outcome }) => outcome)), { completed: 1, invalid: 3 })
-    const winner = sessions[done.findIndex(({ outcome }) => outcome === 'completed')]
-    const rows = await doorstep.sql('SELECT id, amr, acr, user_agent, address FROM sessions WHERE user_id = $1', [
-      user.id,
-    ])
-    const { id: sid, amr, acr, user_agent, address } = winner as NewSession
-    t.same(rows, [{ id: sid, amr, acr, user_agent, address }])
-    const audited = await doorstep.sql(`SELECT FROM audit_events WHERE user_id = $1 AND type = 'login.succeeded'`, [
-      user.id,
-    ])
-    t.equal(audited.length, 1)
-    const [guard] = await doorstep.sql(
-      'SELECT streak, locked_until, cardinality(failed_at) AS failed FROM factor_guards WHERE user_id = $1',
+  // Streak, day and month, of which a success ends the first only.
+  for (const [what, failures, from, streak, after] of [
+    ['ten in a row', 9, '1 minute', 9, 900],
+    ['fifteen in a row', 14, '1 minute', 14, 1_800],
+    ['far more in a row', 94, '29 days', 94, 86_400],
+    ['20 in a day', 19, '23 hours', 1, 3_600],
+    ['100 in 30 days', 99, '719 hours', 1, 3_600],
+  ] as const) {
+    await t.test(`answer: ${what} lock the account's codes`, async (t) => {
+      const { user, opened, answer, guard, open } = await setup()
+      const id = await opened()
+      await doorstep.sql(
+        `INSERT INTO factor_guards (user_id, known, streak, failed_at) VALUES ($1, false, $3,
+           array_fill(now() - $4::interval, ARRAY[$2::integer]))`,
+        [user.id, failures, streak, from],
+      )
+      t.match(await answer(id, wrong), { outcome: 'wrong', attempts_remaining: 0 })
+      t.match(await guard(), { streak: streak + 1, failed: failures + 1 })
+      const locked = await answer(id)
+      t.match(locked, { outcome: 'locked', retry_after: Number })
+      t.ok('retry_after' in locked && Math.abs(Number(locked.retry_after) - after) <= 2, `${after} s`)
+      t.match(await open(), { outcome: 'locked' })
+      t.equal(
+        (await doorstep.sql(`SELECT FROM audit_events WHERE user_id = $1 AND type = 'factor.locked'`, [user.id]))
+          .length,
+        1,
+      )
+    })
+  }
+
+  await t.test('answer: what failed longer ago than 30 days is forgotten', async (t) => {
+    const { user, opened, answer, guard } = await setup()
+    const id = await opened()
+    await doorstep.sql(
+      `INSERT INTO factor_guards (user_id, known, failed_at) VALUES ($1, false,
+         array_fill(now() - interval '721 hours', ARRAY[99]) || array_fill(now() - interval '25 hours', ARRAY[19]))`,
       [user.id],
     )
-    t.same(guard, { streak: 0, locked_until: null, failed: 1 }, 'only the wrong one is still counted')
-    const [budget] = await doorstep.sql(
-      `SELECT cardinality(counted_texts(b)) AS texts FROM sms_budgets b WHERE key = 'user:' || $1`,
-      [user.id],
+    t.match(await answer(id, wrong), { attempts_remaining: 4 })
+    t.match(await guard(), { failed: 20 })
+  })
+
+  await t.test(
+    'answer: exactly one of many, with one session, one device, one event and the texts given back',
+    async (t) => {
+      const { user, opened, answer, guard } = await setup()
+      const id = await opened()
+      await answer(id, wrong)
+      const sessions = Array.from({ length: 4 }, newSession)
+      const done = await Promise.all(sessions.map((it) => answer(id, right, it)))
+      t.same(tally(done), { completed: 1, invalid: 3 })
+      const at = done.findIndex(({ outcome }) => outcome === 'completed')
+      const { id: sid, amr, acr, user_agent, address } = sessions[at] as NewSession
+      t.match(done[at], {
+        id: sid,
+        user_id: user.id,
+        generation: 0,
+        amr,
+        acr,
+        refresh_expires_in: 3_600,
+        device: { made: true, trusted_until: null },
+      })
+      const rows = await doorstep.sql('SELECT id, amr, acr, user_agent, address FROM sessions WHERE user_id = $1', [
+        user.id,
+      ])
+      t.same(rows, [{ id: sid, amr, acr, user_agent, address }])
+      t.equal((await doorstep.sql('SELECT FROM devices WHERE user_id = $1', [user.id])).length, 1)
+      const audited = await doorstep.sql(
+        `SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'login.succeeded'`,
+        [user.id],
+      )
+      t.same(audited, [{ outcome: 'aal2' }])
+      t.same(await guard(), { streak: 0, locked: null, failed: 1 }, 'the wrong one is still counted')
+      t.same(await doorstep.sql('SELECT state FROM sms_messages WHERE user_id = $1', [user.id]), [
+        { state: 'finished' },
+      ])
+      t.equal(await challenges.isAlive(id, user.id), false)
+      t.same(await answer(id, wrong), { outcome: 'invalid' })
+    },
+  )
+
+  await t.test('answer: a success ends the streak of its class only', async (t) => {
+    const { user, opened, answer, guard } = await setup()
+    await doorstep.sql(`INSERT INTO factor_guards (user_id, known, streak) VALUES ($1, true, 7), ($1, false, 8)`, [
+      user.id,
+    ])
+    await answer(await opened())
+    t.match([await guard(false), await guard(true)], [{ streak: 0 }, { streak: 7 }])
+  })
+
+  await t.test('answer: a step-up raises its session, and only while that lives', async (t) => {
+    const { user, opened, start, guard, aged, limits, store } = await setup()
+    const session = { ...newSession(), amr: ['pwd'], acr: 'aal1' }
+    await start(session)
+    await aged(100)
+    const stepUp = { purpose: 'step_up', client: `session:${session.id}`, known: true } as const
+    const raise = (id: string, macs: Record<string, string>, sid = session.id) =>
+      store.challenges.answer(
+        id,
+        user.id,
+        macs,
+        limits,
+        { id: sid, amr: ['pwd', 'sms', 'mfa'], acr: 'aal2' },
+        newDevice(),
+        event(),
+      )
+    const first = await opened(stepUp)
+    t.match(await raise(first, wrong), { outcome: 'wrong', attempts_remaining: 4 })
+    t.match([await guard(true), await guard(false)], [{ streak: 0, failed: 1 }, undefined], 'no streak, but counted')
+    t.same(await raise(first, right, randomUUID()), { outcome: 'invalid' }, 'not for another session')
+    const raised = await raise(first, right)
+    t.match(raised, { outcome: 'completed', id: session.id, acr: 'aal2', device: { made: false } })
+    t.match(await store.sessions.findLive(session.id, user.id), { acr: 'aal2', amr: ['pwd', 'sms', 'mfa'] })
+    const [{ fresh, same } = {}] = await doorstep.sql(
+      `SELECT authenticated_at > now() - interval '20 seconds' AS fresh, created_at < now() - interval '90 seconds' AS same FROM sessions WHERE id = $1`,
+      [session.id],
     )
-    t.same(budget, { texts: 0 })
-    t.equal(await challenges.isAlive(id, user.id), false)
-    t.same(await challenges.charge(id, user.id, limits), { outcome: 'invalid' })
+    t.same([fresh, same], [true, true], 'authenticated anew, and no other session')
+
+    await aged(61)
+    const second = await opened(stepUp)
+    for (let tries = 1; tries <= 4; tries += 1) t.match(await raise(second, wrong), { outcome: 'wrong' })
+    t.not(await store.sessions.findLive(session.id, user.id), null, 'four are not five: the success began anew')
+    t.match(await raise(second, wrong), { outcome: 'wrong' })
+    t.equal(await store.sessions.findLive(session.id, user.id), null, 'the fifth ends the session')
+    t.same(await raise(second, right), { outcome: 'invalid' })
+    const rows = await doorstep.sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'session.ended'`, [
+      user.id,
+    ])
+    t.same(rows, [{ outcome: 'five failed proofs' }])
   })
 })
 
 t.test('sessions', async (t) => {
   const { sessions } = doorstep.services.store
-  const { user, account, identifier } = await setup()
 
   await t.test('start, and findLive until it ends', async (t) => {
-    const made = session()
-    const started = await sessions.start(account, { identifier, deviceId: null }, made, event('login.succeeded'))
-    t.match(started, { outcome: 'started', authenticated_at: Number })
+    const { user, start } = await setup()
+    const made = newSession()
+    t.match(await start(made), { outcome: 'started', id: made.id, authenticated_at: Number, device: { made: true } })
     t.match(await sessions.findLive(made.id, user.id), {
-      id: made.id,
-      userId: user.id,
-      email: user.email,
-      phone: user.phone,
-      twoFactor: 'sms',
-      amr: ['pwd', 'sms', 'mfa'],
-      acr: 'aal2',
-      authenticatedAt: Date,
+      ...{ id: made.id, user_id: user.id, email: user.email, phone: user.phone, two_factor: 'sms', epoch: 0 },
+      ...{ amr: ['pwd', 'sms', 'mfa'], acr: 'aal2', authenticated_at: Number, age: Number, device_id: String },
     })
     t.equal(await sessions.findLive(made.id, randomUUID()), null, 'not for another user')
     t.equal(await sessions.findLive(randomUUID(), user.id), null)
-    for (const ended of [`ended_at = now()`, `ended_at = NULL, expires_at = now()`]) {
+    const lives = `ended_at = NULL, expires_at = now() + interval '9 seconds', idle_until = now() + interval '9 seconds'`
+    for (const ended of ['ended_at = now()', 'expires_at = now()', 'idle_until = now()']) {
       await doorstep.sql(`UPDATE sessions SET ${ended} WHERE id = $1`, [made.id])
       t.equal(await sessions.findLive(made.id, user.id), null, ended)
+      t.same(await sessions.list(user.id), [], ended)
+      await doorstep.sql(`UPDATE sessions SET ${lives} WHERE id = $1`, [made.id])
     }
-    await doorstep.sql(`UPDATE sessions SET expires_at = now() + interval '1 second' WHERE id = $1`, [made.id])
     t.not(await sessions.findLive(made.id, user.id), null)
+    t.match(await sessions.list(user.id), [
+      { id: made.id, user_agent: 'a browser', address: '192.0.2.7', created_at: Number, last_used_at: Number },
+    ])
     await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
     t.equal(await sessions.findLive(made.id, user.id), null, 'the user is disabled')
   })
 
-  await t.test('start: not for an account that was changed or disabled meanwhile', async (t) => {
-    t.same(await sessions.start(account, { identifier, deviceId: null }, session(), event()), { outcome: 'stale' })
-    t.same(await sessions.start({ id: randomUUID(), epoch: 0 }, { identifier, deviceId: null }, session(), event()), {
-      outcome: 'stale',
+  await t.test(
+    'start: not for an account that was changed or disabled meanwhile, nor with a device that is not trusted',
+    async (t) => {
+      const { user, start, device, begin, identifier } = await setup()
+      const { id } = await device({ trust: true })
+      t.match(await start(newSession(), { deviceId: id, isTrusted: true }), {
+        outcome: 'started',
+        device: { made: false, trusted_until: Number },
+      })
+      await begin()
+      const untrusted = async (what: string) => {
+        t.same(await start(newSession(), { deviceId: id, isTrusted: true }), { outcome: 'untrusted' }, what)
+      }
+      await doorstep.sql('UPDATE devices SET trusted_until = now() WHERE id = $1', [id])
+      await untrusted('its trust is over')
+      const other = await setup()
+      await doorstep.sql(`UPDATE devices SET trusted_until = now() + interval '1 day', user_id = $2 WHERE id = $1`, [
+        id,
+        other.user.id,
+      ])
+      await untrusted('it is of another account')
+      t.match(
+        await doorstep.sql('SELECT failures FROM login_throttles WHERE identifier = $1', [identifier]),
+        [{ failures: 1 }],
+        'and the charge stays for what follows',
+      )
+      t.same(await start(newSession(), { epoch: 1 }), { outcome: 'stale' })
+      await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
+      t.same(await start(), { outcome: 'stale' })
+      t.equal((await doorstep.sql('SELECT FROM sessions WHERE user_id = $1', [user.id])).length, 2)
+    },
+  )
+
+  await t.test('rotate: of many, one; its copies get the same within 30 s; later they end the session', async (t) => {
+    const { user, start, aged } = await setup()
+    const { id } = newSession()
+    await start({ ...newSession(), id })
+    const rotate = (generation: number) =>
+      sessions.rotate(id, generation, { graceSeconds: 30, idleSeconds: 99 }, event('refresh.reused'))
+    const all = await many(8, () => rotate(0))
+    t.same(tally(all), { rotated: 1, within_grace: 7 })
+    t.ok(
+      all.every((it) => 'generation' in it && it.generation === 1),
+      'all of them the same',
+    )
+    t.match(await rotate(2), { outcome: 'ended' }, 'one that was never given')
+    t.match(await rotate(1), { outcome: 'rotated', generation: 2 })
+    await aged(31)
+    t.match(await sessions.findLive(id, user.id), { id })
+    t.same(await rotate(1), { outcome: 'reused', user_id: user.id })
+    t.same(await rotate(2), { outcome: 'ended' })
+    t.equal(await sessions.findLive(id, user.id), null)
+    t.same(await rotate(1), { outcome: 'ended' })
+    t.equal(
+      (await doorstep.sql(`SELECT FROM audit_events WHERE user_id = $1 AND type = 'refresh.reused'`, [user.id])).length,
+      1,
+    )
+  })
+
+  await t.test(
+    'rotate: two generations back is a copy even within the grace; only a remembered session rests longer',
+    async (t) => {
+      const { user, start } = await setup()
+      const rotate = (id: string, generation: number) =>
+        sessions.rotate(id, generation, { graceSeconds: 30, idleSeconds: 7_200 }, event('refresh.reused'))
+      const plain = newSession()
+      const remembered = { ...newSession(), remember: true, ttl: 86_400 }
+      for (const session of [plain, remembered]) await start(session)
+      t.match(await rotate(plain.id, 0), { outcome: 'rotated', refresh_expires_in: 3_600 })
+      t.match(await rotate(remembered.id, 0), { outcome: 'rotated', refresh_expires_in: 7_200 })
+      await rotate(plain.id, 1)
+      t.match(await rotate(plain.id, 0), { outcome: 'reused' })
+      for (const ended of [
+        'ended_at = now()',
+        'ended_at = NULL, expires_at = now()',
+        `expires_at = now() + interval '1 day', idle_until = now()`,
+      ]) {
+        await doorstep.sql(`UPDATE sessions SET ${ended} WHERE id = $1`, [remembered.id])
+        t.same(await rotate(remembered.id, 1), { outcome: 'ended' }, ended)
+        t.same(await rotate(remembered.id, 0), { outcome: 'ended' }, `${ended}: nor is a copy told from it`)
+      }
+      await doorstep.sql(`UPDATE sessions SET ended_at = NULL, idle_until = now() + interval '1 day' WHERE id = $1`, [
+        remembered.id,
+      ])
+      await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
+      t.same(await rotate(remembered.id, 1), { outcome: 'ended' }, 'the user is disabled')
+    },
+  )
+
+  await t.test('end: this one, the others, or all, of this user', async (t) => {
+    const { user, start } = await setup()
+    const other = await setup()
+    const [mine, ...more] = Array.from({ length: 4 }, newSession) as [NewSession, ...NewSession[]]
+    for (const session of [mine, ...more]) await start(session)
+    const theirs = newSession()
+    await other.start(theirs)
+    const end = (scope: 'local' | 'others' | 'all', id = mine.id) =>
+      sessions.end(user.id, id, scope, event('session.ended'))
+    t.equal(await end('local', theirs.id), 0, "not another user's")
+    t.equal(await end('local', more[0]?.id), 1)
+    t.equal(await end('others'), 2)
+    t.same(
+      (await sessions.list(user.id)).map(({ id }) => id),
+      [mine.id],
+    )
+    t.equal(await end('all'), 1)
+    t.equal(await end('all'), 0)
+    t.equal(
+      (await doorstep.sql(`SELECT FROM audit_events WHERE user_id = $1 AND type = 'session.ended'`, [user.id])).length,
+      3,
+    )
+    t.not(await sessions.findLive(theirs.id, other.user.id), null)
+  })
+})
+
+t.test('devices', async (t) => {
+  const { devices } = doorstep.services.store
+  const list = async (userId: string) => (await devices.list(userId)).map(({ id }) => id)
+
+  await t.test('known after a login; used again, it lives on and is not made twice', async (t) => {
+    const { user, device, answer, opened, aged } = await setup()
+    const { id } = await device({ name: 'a phone', trust: true })
+    const [made] = await devices.list(user.id)
+    t.match(made, {
+      id,
+      name: 'a phone',
+      address: '192.0.2.7',
+      user_agent: 'a browser',
+      created_at: Number,
+      trusted_until: Number,
     })
-    t.equal((await doorstep.sql('SELECT FROM sessions WHERE user_id = $1', [user.id])).length, 1)
+    await aged(89 * 86_400)
+    t.match(await devices.list(user.id), [{ id, trusted_until: null }], 'its trust ends of itself')
+    const again = await answer(
+      await opened({ client: 'device', known: true, device_id: id }),
+      right,
+      newSession(),
+      newDevice({ name: null }),
+    )
+    t.match(again, { outcome: 'completed', device: { made: false, trusted_until: null } })
+    await aged(89 * 86_400)
+    t.match(await devices.list(user.id), [{ id, name: 'a phone' }])
+    await aged(2 * 86_400)
+    t.same(await list(user.id), [])
+    const late = newDevice()
+    t.match(await answer(await opened({ client: 'device', known: true, device_id: id }), right, newSession(), late), {
+      device: { made: true },
+    })
+    t.same(await list(user.id), [late.id])
+  })
+
+  await t.test('twenty at most: those never used again go first, then those not used longest', async (t) => {
+    const { user, device, answer, opened, aged } = await setup()
+    const made: string[] = []
+    for (let count = 0; count < 20; count += 1) {
+      await aged(100)
+      made.push((await device()).id)
+    }
+    // The two oldest are in use.
+    for (const id of made.slice(0, 2)) {
+      await aged(100)
+      await answer(await opened({ client: id, known: true, device_id: id }))
+    }
+    for (let more = 0; more < 3; more += 1) {
+      await aged(100)
+      made.push((await device()).id)
+    }
+    const left = new Set(await list(user.id))
+    t.equal(left.size, 20)
+    t.same(
+      made.filter((id) => !left.has(id)),
+      made.slice(2, 5),
+    )
+  })
+
+  await t.test("change and forget: only one's own, and with it its sessions", async (t) => {
+    const { store, user, device, begin } = await setup()
+    const other = await setup()
+    const { id, hash } = await device({ trust: true })
+    const change = (userId: string, name: string | null, endsTrust: boolean) =>
+      devices.change(userId, id, { name, endsTrust }, event())
+    t.equal(await change(other.user.id, 'stolen', true), false)
+    t.match(await devices.list(user.id), [{ name: 'a phone', trusted_until: Number }])
+    t.equal(await change(user.id, 'mine', false), true)
+    t.match(await devices.list(user.id), [{ name: 'mine', trusted_until: Number }])
+    t.equal(await change(user.id, null, true), true)
+    t.match(await devices.list(user.id), [{ name: 'mine', trusted_until: null }])
+
+    t.equal(await devices.forget(other.user.id, id, event()), false)
+    t.equal((await store.sessions.list(user.id)).length, 1)
+    t.equal(await devices.forget(user.id, id, event()), true)
+    t.same(await store.sessions.list(user.id), [], 'its session has ended')
+    t.match(await begin(hash), { device: null })
+    t.equal(await devices.forget(user.id, id, event()), false)
+    t.equal(await change(user.id, 'gone', false), false)
   })
 })
 
@@ -424,49 +997,115 @@ t.test('signing keys: of many replicas that start at once, one makes the key', a
   const keys = Array.from({ length: 8 }, (_, at) => ({
     id: `key-${at}`,
     publicJwk: { kty: 'EC', crv: 'P-256', x: `${at}` },
-    privateKey: randomBytes(64),
-    secretId: 'k1',
+    seals: { k1: randomBytes(64).toString('hex') },
   }))
   const add = (key: (typeof keys)[number]) => signingKeys.add(key, { minAge: 60, delay: 390 }, event('key.created'))
   const made = await Promise.all(keys.map(add))
-  t.same(tally(made.map(String)), { true: 1, false: 7 })
+  t.same(countOf(made.map(String)), { true: 1, false: 7 })
   const winner = keys[made.indexOf(true)]
   const [first] = await signingKeys.list()
-  t.match(first, { id: winner?.id, publicJwk: winner?.publicJwk, secretId: 'k1' })
+  t.match(first, {
+    id: winner?.id,
+    publicJwk: winner?.publicJwk,
+    seals: winner?.seals,
+    createdAt: Date,
+    activeAt: Date,
+  })
   t.ok((first?.activeIn ?? 1) <= 0, 'the very first is needed at once')
-  t.same(Buffer.from(first?.privateKey ?? []), winner?.privateKey, 'byte for byte')
   const rows = await doorstep.sql(`SELECT FROM audit_events WHERE type = 'key.created' AND outcome = 'test'`)
   t.equal(rows.length, 1, 'and only that is recorded')
 })
 
 t.test('audit: one row, with what was given and nothing more', async (t) => {
   const { user } = await setup()
-  const identifier = randomBytes(32)
-  const given: Event = { ...event('code.failed'), userId: user.id, identifier }
+  const given: Event = { ...event('code.failed'), userId: user.id }
   await doorstep.services.store.audit.record(given)
-  const [row, ...more] = await doorstep.sql('SELECT * FROM audit_events WHERE identifier = $1', [identifier])
-  t.equal(more.length, 0)
-  t.match(row, { type: 'code.failed', outcome: 'test', user_id: user.id, factor: 'sms', detail: 'a detail' })
-  t.match(row, { address: '192.0.2.7', request_id: given.caller?.requestId, at: Date, id: String })
+  const rows = await doorstep.sql(`SELECT * FROM audit_events WHERE user_id = $1 AND type = 'code.failed'`, [user.id])
+  t.equal(rows.length, 1)
+  t.match(rows[0], { outcome: 'test', factor: 'sms', detail: 'a detail', at: Date, id: String })
+  t.match(rows[0], { address: '192.0.2.7', request_id: given.caller?.requestId })
   await doorstep.services.store.audit.record({ type: 'key.created', outcome: 'bare' })
   const [bare] = await doorstep.sql(`SELECT * FROM audit_events WHERE outcome = 'bare'`)
-  t.match(bare, { user_id: null, identifier: null, factor: null, address: null, request_id: null, detail: null })
+  t.match(bare, { user_id: null, factor: null, address: null, request_id: null, detail: null })
 })
 
-t.test('messages: the first answer of the provider stands', async (t) => {
-  const { store, user, begin } = await setup()
-  const id = await begin()
-  const [message] = await doorstep.sql('SELECT id FROM sms_messages WHERE challenge_id = $1', [id])
-  const providerId = `SM${randomBytes(16).toString('hex')}`
-  await store.messages.recordAnswer(message?.id, { delivery: 'sent', providerId, error: null })
-  await store.messages.recordAnswer(message?.id, { delivery: 'failed', providerId: null, error: '20500' })
-  await store.messages.recordAnswer(randomUUID(), { delivery: 'failed', providerId: null, error: '20500' })
-  const rows = await doorstep.sql('SELECT delivery, provider_id, error FROM sms_messages WHERE user_id = $1', [user.id])
-  t.same(rows, [{ delivery: 'sent', provider_id: providerId, error: null }])
-  t.match(await store.challenges.read(id, user.id, limits), { delivery: 'sent' })
+t.test('messages', async (t) => {
+  const setUp = async () => {
+    const made = await setup()
+    const id = await made.opened()
+    const [row] = await doorstep.sql('SELECT message_id FROM challenges WHERE id = $1', [id])
+    const textId = Number(row?.message_id)
+    const providerId = `SM${randomBytes(16).toString('hex')}`
+    const state = async () =>
+      (await doorstep.sql('SELECT state, delivery, provider_id, error FROM sms_messages WHERE id = $1', [textId]))[0]
+    return { ...made, id, textId, providerId, state, messages: made.store.messages }
+  }
+
+  await t.test(
+    'the first answer of the provider stands, and a login that is finished is not opened again',
+    async (t) => {
+      const { messages, textId, providerId, state, store, id, user, limits, answer } = await setUp()
+      await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null })
+      await messages.recordAnswer(textId, { delivery: 'failed', state: 'open', providerId: null, error: null })
+      await messages.recordAnswer(2 ** 52, { delivery: 'failed', state: 'unsure', providerId: null, error: '20500' })
+      t.same(await state(), { state: 'open', delivery: 'sent', provider_id: providerId, error: null })
+      t.match(await store.challenges.read(id, user.id, limits), { delivery: 'sent' })
+      await answer(id)
+      await messages.recordAnswer(textId, { delivery: 'failed', state: 'refused', providerId: null, error: null })
+      t.match(await state(), { state: 'finished' })
+    },
+  )
+
+  await t.test('a receipt counts before the answer, and its end stays whatever comes late', async (t) => {
+    const { messages, textId, providerId, state } = await setUp()
+    const receipt = (delivery: 'sent' | 'delivered' | 'failed', id: number | null = textId, sid = providerId) =>
+      messages.recordReceipt(id, { providerId: sid, delivery, error: delivery === 'failed' ? '30003' : null })
+    t.equal(await receipt('sent'), true)
+    t.equal(await receipt('sent'), false, 'that says no more')
+    t.equal(await receipt('delivered', textId, 'SMother'), false, 'of another text')
+    t.equal(await receipt('delivered', null), true, "by the provider's number")
+    await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null })
+    for (const late of ['sent', 'failed', 'delivered'] as const) t.equal(await receipt(late), false)
+    t.match(await state(), { delivery: 'delivered', error: null })
+    t.equal(await receipt('sent', 2 ** 52), false, 'of a text that is not ours')
+    t.equal(await receipt('sent', null, 'SMnobody'), false)
+  })
+
+  await t.test('a text that was certainly not sent gives its budgets back, and not its cooldown', async (t) => {
+    for (const [state, ofUser, ofPhone] of [
+      ['refused', true, true],
+      ['unsure', true, false],
+      ['open', false, false],
+    ] as const) {
+      const { messages, textId, aged, open, sending, text } = await setUp()
+      await messages.recordAnswer(textId, { delivery: 'failed', state, providerId: null, error: '21610' })
+      const outcomeOf = async (limit: object) =>
+        (await open({ ...sending, text: { ...text, ...limit } }, { client: randomUUID() })).outcome
+      if (state === 'refused') t.equal(await outcomeOf({}), 'resend_too_soon')
+      await aged(61)
+      const limit = 'sms_limit_reached'
+      t.equal(await outcomeOf({ phone_day: 1 }), ofPhone ? 'opened' : limit, `${state}: what a phone gets in a day`)
+      await doorstep.sql('DELETE FROM sms_messages WHERE phone = $1 AND id > $2', [text.phone, textId])
+      t.equal(await outcomeOf({ user_hour: 1 }), ofUser ? 'opened' : limit, `${state}: what leads nowhere`)
+    }
+  })
+
+  await t.test('used: open ones of the hour and the day, and all of the day but the refused', async (t) => {
+    await doorstep.sql('TRUNCATE sms_messages, text_totals')
+    t.match(await doorstep.services.store.messages.used(), { hour: 0, day: 0, spent: 0 })
+    await doorstep.sql(
+      `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, state, reserved_at)
+       SELECT gen_random_uuid(), gen_random_uuid(), false, '+1', '', '', state, now() - age FROM (VALUES
+         ('finished', interval '23 hours'), ('open', interval '22 hours'), ('unsure', interval '2 hours'), ('refused', interval '1 hour'),
+         ('open', interval '1 minute'), ('open', interval '1 second')) AS text(state, age)`,
+    )
+    t.match(await doorstep.services.store.messages.used(), { hour: 0 }, 'counted a moment ago')
+    await doorstep.sql(`UPDATE text_totals SET counted_at = counted_at - interval '1 second'`)
+    t.match(await doorstep.services.store.messages.used(), { hour: 2, day: 3, spent: 5 })
+  })
 })
 
-t.test('health: whether every migration is there, and what texts were used', async (t) => {
+t.test('health: whether every migration is there', async (t) => {
   const { health } = doorstep.services.store
   t.equal(await health.isMigrated(), true)
   for (const broken of ['finished_at = NULL', 'finished_at = now(), rolled_back_at = now()']) {
@@ -477,12 +1116,4 @@ t.test('health: whether every migration is there, and what texts were used', asy
   }
   await doorstep.sql('UPDATE _prisma_migrations SET finished_at = now(), rolled_back_at = NULL')
   t.equal(await health.isMigrated(), true)
-
-  await doorstep.sql('DELETE FROM sms_totals')
-  t.same(await health.smsUsed(), { hour: 0, day: 0 })
-  await doorstep.sql(
-    `INSERT INTO sms_totals (period, started_at, used) VALUES
-       ('hour', date_trunc('hour', now(), 'UTC') - interval '1 hour', 7), ('day', date_trunc('day', now(), 'UTC'), 9)`,
-  )
-  t.same(await health.smsUsed(), { hour: 0, day: 9 }, 'the last hour is over, the day is not')
 })

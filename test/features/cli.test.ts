@@ -13,6 +13,7 @@ import { type CliRun, runCli, runHere } from '../helpers/cli.ts'
 import type { TestDatabase } from '../helpers/database.ts'
 import { startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { call, codeFor, finish, login, signIn } from '../helpers/story.ts'
+import { setWrongCodes } from '../helpers/wrong-codes.ts'
 
 /** Settings that hash quickly; the keys of the services that the tests start beside the commands. */
 const env = { NODE_ENV: 'test', ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1', ...testKeys }
@@ -183,6 +184,12 @@ t.test('users, from the first migration to the last lock', async (t) => {
   t.same(Object.keys(made.result), ['id', 'email', 'phone'])
   const off = await run(creating(grace.email, grace.phone, '--two-factor', 'off'), `${grace.password}\n`)
   t.match(off, success({ email: grace.email, phone: grace.phone }))
+  const windows = { email: 'bob@example.com', password: 'windows line end 42' }
+  const piped = await run(
+    creating(windows.email, '+12025550104', '--two-factor', 'off'),
+    `\ufeff${windows.password}\r\n`,
+  )
+  t.match(piped, success({ email: windows.email }))
   const weak = await run(creating('weak@example.com', '+12025550103'), 'Password1234\n')
   t.match(weak, { exitCode: 1, stdout: '', stderr: /password must not be one of the passwords that many people use/ })
   const keys = await run(['keys', 'list'])
@@ -228,14 +235,16 @@ t.test('users, from the first migration to the last lock', async (t) => {
     const stranger = await login(doorstep, { email: 'stranger@example.com', password: grace.password })
     t.same({ ...refused.body, instance: '' }, { ...stranger.body, instance: '' })
 
+    t.match(await login(doorstep, windows), { status: 200 }, 'nor does what another system adds to a line belong to it')
+
     for (let n = 0; n < 5; n += 1) await login(doorstep, { email: ada.email, password: 'wrong' })
     t.match(await login(doorstep, ada), { status: 429, body: { code: 'login_locked' } })
-    await doorstep.sql(`UPDATE factor_guards SET streak = 10, locked_until = now() + interval '15 minutes'`)
+    await setWrongCodes(doorstep, { id: String(made.result.id) }, { streak: 10, lockedFor: '15 minutes' })
   })
 
   const listed = await run(['user', 'list', '--limit', '5'])
   const users = listed.result.users as { email: string; disabled: boolean }[]
-  t.same(users.map(({ email }) => email).sort(), [ada.email, grace.email])
+  t.same(users.map(({ email }) => email).sort(), [ada.email, windows.email, grace.email])
   const unlocked = await run(['user', 'unlock', '--email', ada.email])
   t.match(unlocked, success({ id: made.result.id, email: ada.email }))
   const enabled = await run(['user', 'enable', '--email', grace.email])
@@ -244,14 +253,17 @@ t.test('users, from the first migration to the last lock', async (t) => {
   await t.test('both locks are gone; the budget of 24 hours can be used up all the same', async (t) => {
     const doorstep = await serve(t)
     t.match(await login(doorstep, grace), { status: 200, body: { status: 'authenticated' } }, 'enabled again')
-    await doorstep.sql(`UPDATE sms_budgets SET sent_at = '{}'`)
     const answer = await login(doorstep, ada)
     t.equal(answer.status, 200)
     t.equal((await finish(doorstep, answer.body.pending_token, codeFor(doorstep, ada.phone))).status, 200)
-    await doorstep.sql(
-      `UPDATE factor_guards SET streak = 10, locked_until = now() + interval '15 minutes',
-       failed_at = array_fill(now() - interval '1 hour', ARRAY[20])`,
-    )
+    const failedAgo = Array(20).fill('1 hour')
+    for (const known of [false, true]) {
+      await setWrongCodes(
+        doorstep,
+        { id: String(made.result.id) },
+        { known, streak: 10, lockedFor: '15 minutes', failedAgo },
+      )
+    }
     t.match(await login(doorstep, ada), { status: 429, body: { code: 'second_factor_locked' } })
     if (server !== undefined) {
       const session = await login(doorstep, grace)
@@ -267,6 +279,13 @@ t.test('users, from the first migration to the last lock', async (t) => {
     const doorstep = await serve(t)
     t.match(await login(doorstep, ada), { status: 429, body: { code: 'second_factor_locked' } })
 
+    const { sql } = doorstep
+    await sql(
+      `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address)
+       SELECT $1, gen_random_uuid(), false, $2, '', '' FROM generate_series(1, 10)`,
+      [made.result.id, ada.phone],
+    )
+
     const tables = ['users', 'audit_events', 'login_throttles']
     const rows = await Promise.all(tables.map((table) => doorstep.sql(`SELECT row::text AS text FROM ${table} AS row`)))
     const stored = rows.flat().map(({ text }) => text)
@@ -278,12 +297,19 @@ t.test('users, from the first migration to the last lock', async (t) => {
       )
     }
   })
+
+  const all = await run(['user', 'unlock', '--all', '--email', ada.email])
+  t.match(all, success({ id: made.result.id, email: ada.email }))
+  await t.test('unlock --all lifts that too, and what is counted of texts', async (t) => {
+    const doorstep = await serve(t)
+    t.equal((await signIn(doorstep, { id: '', ...ada })).status, 200)
+  })
 })
 
 t.test('no command repeated a password, and every answer was one line of JSON or nothing', async (t) => {
   t.ok(runs.length > 20)
   for (const { stdout, stderr, exitCode } of runs) {
-    t.notMatch(stdout + stderr, /Eulen|canary-4711|Password1234|hunter2/)
+    t.notMatch(stdout + stderr, /Eulen|canary-4711|Password1234|hunter2|windows line/)
     t.equal(stdout === '', exitCode !== 0 || stderr.includes('Usage:'))
   }
 })

@@ -1,7 +1,8 @@
 import t from 'tap'
+import { dump } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { thorough } from '../helpers/effort.ts'
-import { codeFor, createUser, finish, login, signIn, wrongCode } from '../helpers/story.ts'
+import { call, codeFor, createUser, finish, login, signIn, wrongCode } from '../helpers/story.ts'
 
 // Data goes away (SEC-79): what has run out is deleted within a day, a little at a time, while people sign in. What still
 // counts is kept: a purge that forgot a lock or a budget would hand out tries.
@@ -17,7 +18,7 @@ t.before(async () => {
     `CREATE FUNCTION note_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
      BEGIN INSERT INTO deletions SELECT TG_TABLE_NAME, count(*) FROM gone; RETURN NULL; END $$`,
   )
-  for (const table of ['login_throttles', 'challenges', 'sms_messages', 'sms_budgets', 'sessions', 'trusted_devices']) {
+  for (const table of ['login_throttles', 'challenges', 'sms_messages', 'sessions', 'devices', 'audit_events']) {
     await doorstep.sql(
       `CREATE TRIGGER note_deletion AFTER DELETE ON ${table} REFERENCING OLD TABLE AS gone
        FOR EACH STATEMENT EXECUTE FUNCTION note_deletion()`,
@@ -25,7 +26,7 @@ t.before(async () => {
   }
 })
 
-const purge = () => doorstep.services.store.purge.expired()
+const purge = (eventDays = 400) => doorstep.services.store.purge.expired({ eventDays })
 const count = async (table: string): Promise<number> =>
   (await doorstep.sql(`SELECT count(*)::integer AS count FROM ${table}`))[0]?.count
 
@@ -36,17 +37,17 @@ t.test('what is kept and what goes', async (t) => {
 
   /** [name, is kept, time columns as intervals before now] */
   const throttles: [string, boolean, string, string | null][] = [
-    ['charged a moment ago', true, '1 second', null],
-    ['charged almost a day ago', true, '23 hours 59 minutes', null],
-    ['charged a day ago, lock over', false, '24 hours 1 minute', '23 hours'],
-    ['charged a day ago, no lock', false, '24 hours 1 minute', null],
-    ['charged long ago, still locked', true, '25 hours', '-1 minute'],
+    ['counted a moment ago', true, '1 second', null],
+    ['counted almost two days ago', true, '47 hours 59 minutes', null],
+    ['counted two days ago, lock over', false, '48 hours 1 minute', '47 hours'],
+    ['counted two days ago, no lock', false, '48 hours 1 minute', null],
+    ['counted long ago, still locked', true, '49 hours', '-1 minute'],
   ]
-  for (const [name, , charged, locked] of throttles) {
+  for (const [name, , counted, locked] of throttles) {
     await sql(
-      `INSERT INTO login_throttles (identifier, failures, charged_at, locked_until)
+      `INSERT INTO login_throttles (identifier, failures, counted_from, locked_until)
        VALUES ($1, 7, now() - $2::interval, now() - $3::interval)`,
-      [Buffer.from(name), charged, locked],
+      [Buffer.from(name), counted, locked],
     )
   }
   const challenges: [string, boolean, string, string | null][] = [
@@ -57,33 +58,23 @@ t.test('what is kept and what goes', async (t) => {
   ]
   for (const [id, , ends, superseded] of challenges) {
     await sql(
-      `INSERT INTO challenges (id, user_id, purpose, code_mac, key_id, last_sent_at, expires_at, ends_at, superseded_at)
-       VALUES ($1, $2, 'login', '\\x00', 'k1', now() - $3::interval, now() - $3::interval, now() - $3::interval, now() - $4::interval)`,
+      `INSERT INTO challenges (id, user_id, purpose, client, known, code_mac, key_id, last_sent_at, expires_at, ends_at, superseded_at)
+       VALUES ($1, $2, 'login', gen_random_uuid()::text, false, '\\x00', 'k1', now() - $3::interval, now() - $3::interval, now() - $3::interval, now() - $4::interval)`,
       [id, user.id, ends, superseded],
     )
   }
-  const messages: [string, boolean, string][] = [
-    ['00000000-0000-4000-8000-000000000011', true, '1 second'],
-    // A success may still give its budgets back: they look 24 hours into the past.
-    ['00000000-0000-4000-8000-000000000012', true, '24 hours 30 minutes'],
-    ['00000000-0000-4000-8000-000000000013', false, '25 hours 1 minute'],
+  const texts: [string, boolean, string][] = [
+    ['-1', true, '1 second'],
+    ['-2', true, '23 hours 59 minutes'],
+    // A little longer than anything is counted by them.
+    ['-3', true, '24 hours 30 minutes'],
+    ['-4', false, '25 hours 1 minute'],
   ]
-  for (const [id, , reserved] of messages) {
+  for (const [id, , reserved] of texts) {
     await sql(
-      `INSERT INTO sms_messages (id, user_id, challenge_id, reserved_at) VALUES ($1, $2, gen_random_uuid(), now() - $3::interval)`,
+      `INSERT INTO sms_messages (id, user_id, challenge_id, known, phone, prefix, address, reserved_at)
+       VALUES ($1, $2, gen_random_uuid(), false, '', '', '', now() - $3::interval)`,
       [id, user.id, reserved],
-    )
-  }
-  const budgets: [string, boolean, string][] = [
-    ['new', true, '1 second'],
-    ['inside the day that it counts', true, '23 hours 59 minutes'],
-    ['a little after', true, '24 hours 30 minutes'],
-    ['old', false, '25 hours 1 minute'],
-  ]
-  for (const [key, , touched] of budgets) {
-    await sql(
-      `INSERT INTO sms_budgets (key, sent_at, touched_at) VALUES ($1, ARRAY[now() - $2::interval], now() - $2::interval)`,
-      [key, touched],
     )
   }
   const sessions: [string, boolean, string, string | null][] = [
@@ -105,14 +96,30 @@ t.test('what is kept and what goes', async (t) => {
   ]
   for (const [id, , expires] of devices) {
     await sql(
-      `INSERT INTO trusted_devices (id, user_id, token_hash, last_used_at, expires_at)
+      `INSERT INTO devices (id, user_id, token_hash, last_used_at, expires_at)
        VALUES ($1, $2, $3, now(), now() - $4::interval)`,
       [id, user.id, Buffer.from(id), expires],
     )
   }
-  const [usersBefore, auditBefore] = [await count('users'), await count('audit_events')]
+  const events: [string, boolean, string][] = [
+    ['almost as old as events are kept', true, '399 days 23 hours'],
+    ['older', false, '400 days 1 hour'],
+  ]
+  await sql('DELETE FROM audit_events')
+  // The older first, as in life.
+  for (const [name, , at] of [...events].reverse()) {
+    await sql(`INSERT INTO audit_events (at, type, outcome) VALUES (now() - $2::interval, 'test', $1)`, [name, at])
+  }
+  await sql(
+    `INSERT INTO unknown_logins (hour, slot, failures) SELECT date_trunc('hour', now() - age::interval), slot, 5
+     FROM unnest(ARRAY['390 days', '401 days']) age, generate_series(0, 15) slot`,
+  )
+  const usersBefore = await count('users')
 
-  t.same(await purge(), { throttles: 2, challenges: 2, messages: 1, budgets: 1, sessions: 1, devices: 1 })
+  const none = { throttles: 0, challenges: 0, texts: 0, sessions: 0, devices: 0, events: 0, unknown_logins: 0 }
+  t.same(await purge(), {
+    ...{ throttles: 2, challenges: 2, texts: 1, sessions: 1, devices: 1, events: 1, unknown_logins: 16 },
+  })
 
   const left = async (column: string, table: string): Promise<string[]> =>
     (await sql(`SELECT ${column}::text AS name FROM ${table}`)).map(({ name }) => name)
@@ -120,16 +127,106 @@ t.test('what is kept and what goes', async (t) => {
     rows.flatMap(([name, keep]) => (keep ? [name] : []))
   t.same(new Set(await left(`convert_from(identifier, 'UTF8')`, 'login_throttles')), new Set(kept(throttles)))
   t.same(new Set(await left('id', 'challenges')), new Set(kept(challenges)))
-  t.same(new Set(await left('id', 'sms_messages')), new Set(kept(messages)))
-  t.same(new Set(await left('key', 'sms_budgets')), new Set(kept(budgets)))
+  t.same(new Set(await left('id', 'sms_messages')), new Set(kept(texts)))
   t.same(new Set(await left('id', 'sessions')), new Set(kept(sessions)))
-  t.same(new Set(await left('id', 'trusted_devices')), new Set(kept(devices)))
-  t.same([await count('users'), await count('audit_events')], [usersBefore, auditBefore], 'people and records stay')
-  t.same(
-    await purge(),
-    { throttles: 0, challenges: 0, messages: 0, budgets: 0, sessions: 0, devices: 0 },
-    'nothing is left to do',
+  t.same(new Set(await left('id', 'devices')), new Set(kept(devices)))
+  t.same(await left('outcome', 'audit_events'), kept(events))
+  t.equal(await count('unknown_logins'), 16)
+  t.equal(await count('users'), usersBefore, 'people stay')
+  t.same(await purge(), none, 'nothing is left to do')
+  t.match(await purge(399), { events: 1, unknown_logins: 0 }, 'as long as the settings say')
+  t.match(await purge(380), { events: 0, unknown_logins: 16 })
+})
+
+t.test('a year of events goes a thousand at a time, and takes none of those that are to stay', async (t) => {
+  const { sql } = doorstep
+  await sql('DELETE FROM audit_events')
+  await sql('TRUNCATE deletions')
+  await sql(
+    `INSERT INTO audit_events (at, type, outcome) SELECT now() - interval '800 days' + n * interval '2 hours', 'test', n::text
+     FROM generate_series(1, 9000) n`,
   )
+  t.match(await purge(), { events: 4_800 })
+  t.match(await sql('SELECT min(outcome::integer) AS first, count(*)::integer AS left FROM audit_events'), [
+    { first: 4_801, left: 4_200 },
+  ])
+  const [batches] = await sql(
+    `SELECT count(*)::integer AS batches, max(count) AS largest FROM deletions WHERE of = 'audit_events' AND count > 0`,
+  )
+  t.same(batches, { batches: 5, largest: 1_000 })
+})
+
+t.test('whoever tries ten thousand made-up e-mails leaves no row of it for good (SEC-111)', async (t) => {
+  const { sql, services } = doorstep
+  await sql('DELETE FROM unknown_logins')
+  await sql('DELETE FROM login_throttles')
+  const before = await count('audit_events')
+  for (let n = 0; n < 100; n += 1) {
+    const answer = await login(doorstep, { email: `ghost-${n}@example.com`, password: 'wrong' })
+    t.equal(answer.status, 401)
+  }
+  const event = JSON.stringify({ type: 'login.failed', outcome: 'invalid_credentials', address: '192.0.2.1' })
+  await sql('SELECT count(fail_login(NULL, NULL, $1)) FROM generate_series(1, 9900)', [event])
+  t.equal(await count('audit_events'), before, 'no event')
+  const [counted] = await sql(
+    'SELECT count(*)::integer AS rows, sum(failures)::integer AS failures FROM unknown_logins',
+  )
+  t.equal(counted?.failures, 10_000, 'but all are counted')
+  t.ok(counted?.rows <= 32, `in ${counted?.rows} rows, 16 an hour at most`)
+
+  const user = await createUser(doorstep)
+  await login(doorstep, { ...user, password: 'wrong' })
+  t.equal(await count('audit_events'), before + 2, 'a failure at an account is an event')
+  await sql(`UPDATE login_throttles SET counted_from = now() - interval '49 hours'`)
+  await services.store.purge.expired({ eventDays: 400 })
+  t.equal(await count('login_throttles'), 0, 'the counters go after two days')
+})
+
+t.test('of a user who is deleted nothing is left that says who it was, in no table', async (t) => {
+  const { sql } = doorstep
+  const [ada, bob] = [await createUser(doorstep), await createUser(doorstep)]
+  const from = '198.51.100.77'
+  const begun = await login(doorstep, ada, { from })
+  const code = codeFor(doorstep, ada.phone)
+  await finish(doorstep, begun.body.pending_token, wrongCode(code), { from })
+  const ended = await finish(doorstep, begun.body.pending_token, code, { from, body: { device_name: "Ada's phone" } })
+  await login(doorstep, ada, { from, body: { device_token: ended.body.device_token } })
+  await login(doorstep, { ...ada, password: 'wrong' }, { from })
+  await call(doorstep, '/logout', { token: ended.body.access_token, body: {}, from })
+  await signIn(doorstep, bob)
+
+  const ids = await sql<{ id: string }>(
+    `SELECT id::text FROM sessions WHERE user_id = $1 UNION SELECT id::text FROM devices WHERE user_id = $1
+     UNION SELECT request_id FROM audit_events WHERE user_id = $1 AND request_id IS NOT NULL`,
+    [ada.id],
+  )
+  t.ok(ids.length > 4)
+  const traces = [ada.id, ada.email, ada.phone, ada.phone.slice(1), from, "Ada's phone", ...ids.map(({ id }) => id)]
+  const found = async () => {
+    const everything = await dump(doorstep)
+    return traces.filter((trace) => everything.includes(trace))
+  }
+  t.same(await found(), traces, 'until then all of it is stored')
+  const events = () => sql('SELECT id, at, type, outcome FROM audit_events ORDER BY id')
+  const [eventsBefore, ofBob] = [await events(), await bobs()]
+  function bobs() {
+    return sql(
+      `SELECT (SELECT count(*) FROM audit_events WHERE user_id = $1) AS events, (SELECT count(*) FROM sessions WHERE user_id = $1)
+         AS sessions, (SELECT count(*) FROM sms_messages WHERE user_id = $1) AS texts, (SELECT count(*) FROM devices WHERE user_id = $1) AS devices`,
+      [bob.id],
+    )
+  }
+
+  await sql('DELETE FROM users WHERE email = $1', [ada.email])
+  t.same(await found(), [])
+  t.same(await events(), eventsBefore, 'what happened, and when, is still told')
+  const [who] = await sql(
+    `SELECT count(DISTINCT user_id)::integer AS users FROM audit_events a WHERE user_id IS NOT NULL AND address IS NULL
+       AND NOT EXISTS (SELECT FROM users WHERE id = a.user_id)`,
+  )
+  t.same(who, { users: 1 }, 'as of one person who is nobody')
+  t.same(await bobs(), ofBob, 'others lose nothing')
+  t.match(await login(doorstep, ada, { from }), { status: 401, body: { code: 'invalid_credentials' } })
 })
 
 const flood = thorough(100_000, 30_000)
@@ -141,9 +238,9 @@ t.test(
     await sql('DELETE FROM login_throttles')
     await sql('TRUNCATE deletions')
     await sql(
-      `INSERT INTO login_throttles (identifier, failures, charged_at, locked_until)
-     SELECT decode(md5(n::text) || md5('x' || n::text), 'hex'), 1 + n % 20, now() - interval '25 hours' - n * interval '1 second',
-       CASE WHEN n % 2 = 0 THEN now() - interval '24 hours' END
+      `INSERT INTO login_throttles (identifier, failures, counted_from, locked_until)
+     SELECT decode(md5(n::text) || md5('x' || n::text), 'hex'), 1 + n % 20, now() - interval '49 hours' - n * interval '1 second',
+       CASE WHEN n % 2 = 0 THEN now() - interval '48 hours' END
      FROM generate_series(1, $1) n`,
       [flood],
     )
@@ -171,7 +268,7 @@ t.test(
      FROM deletions WHERE of = 'login_throttles' AND count > 0`,
     )
     t.same(batches, { batches: flood / 1_000, largest: 1_000, deleted: flood }, 'a thousand at a time')
-    const identifier = doorstep.services.loginThrottle.identify(live.email)
+    const [identifier] = doorstep.services.loginThrottle.identifyAll(live.email)
     const [row] = await sql('SELECT failures FROM login_throttles WHERE identifier = $1', [identifier])
     t.equal(row?.failures, 3, 'who is counted today is still counted')
   },
@@ -183,13 +280,13 @@ t.test('it does not wait for a row that somebody is using, nor does it make anyb
   if (!doorstep.database.isReal) return t.comment('needs a real server')
   const old = Buffer.from('an old row that a login has just locked')
   await sql(
-    `INSERT INTO login_throttles (identifier, charged_at) VALUES ($1, now() - interval '30 hours'), ('\\x00', now() - interval '30 hours')`,
+    `INSERT INTO login_throttles (identifier, counted_from) VALUES ($1, now() - interval '50 hours'), ('\\x00', now() - interval '50 hours')`,
     [old],
   )
   await sql('BEGIN')
   await sql('SELECT FROM login_throttles WHERE identifier = $1 FOR UPDATE', [old])
   t.match(await purge(), { throttles: 1 }, 'the other old row is gone, this one is skipped')
-  await sql(`UPDATE login_throttles SET charged_at = now(), failures = failures + 1 WHERE identifier = $1`, [old])
+  await sql(`UPDATE login_throttles SET counted_from = now(), failures = failures + 1 WHERE identifier = $1`, [old])
   await sql('COMMIT')
   t.match(await purge(), { throttles: 0 }, 'and now it is no longer old')
   t.equal((await sql('SELECT FROM login_throttles WHERE identifier = $1', [old])).length, 1)
@@ -198,8 +295,8 @@ t.test('it does not wait for a row that somebody is using, nor does it make anyb
 t.test('several replicas may purge at once', async (t) => {
   const { sql } = doorstep
   await sql(
-    `INSERT INTO login_throttles (identifier, charged_at)
-     SELECT decode(md5(n::text), 'hex'), now() - interval '30 hours' FROM generate_series(1, 5000) n`,
+    `INSERT INTO login_throttles (identifier, counted_from)
+     SELECT decode(md5(n::text), 'hex'), now() - interval '50 hours' FROM generate_series(1, 5000) n`,
   )
   const done = await Promise.all([purge(), purge(), purge()])
   t.equal(

@@ -5,8 +5,8 @@ import { createServices } from '../../src/services.ts'
 import { bringUpToDate, openDatabase } from '../../src/store/open.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
 
-// The service as main.ts runs it, with one difference: at the failpoints that FAILPOINTS gives to users (by id, or by the
-// keyed hash of the e-mail) their requests stop for good, and it says so, so that it can be killed exactly there.
+// The service as main.ts runs it, with one difference: at the failpoints that FAILPOINTS gives to somebody (by user, e-mail,
+// phone or session) their requests stop for good, and it says so, so that it can be killed exactly there.
 
 const stops = new Map<string, string>(Object.entries(JSON.parse(process.env.FAILPOINTS ?? '{}')))
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify({ level: 'info', ...line })}\n`)
@@ -42,18 +42,29 @@ const database = await openDatabase(config, () => {})
 await bringUpToDate(database.url, () => {})
 const log = createLog('silent')
 const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log })
-const { events } = services
-const { throttle, challenges } = services.store
+const { throttle, challenges, messages, sessions } = services.store
 
-const byIdentifier = (identifier: Uint8Array): string => Buffer.from(identifier).toString('hex')
 const byUser = (_challenge: string, userId: string): string => userId
-throttle.charge = stopAfter('password charged', throttle.charge, byIdentifier)
-throttle.settleFailure = stopAfter('password refused', throttle.settleFailure, byIdentifier)
+throttle.begin = stopAfter('password charged', throttle.begin, (email) => email)
+throttle.fail = stopAfter('password refused', throttle.fail, (userId) => userId ?? undefined)
 challenges.open = stopAfter('challenge committed', challenges.open, ({ id }) => id)
-challenges.charge = stopAfter('code charged', challenges.charge, byUser)
-events.record = stopBefore('code compared, wrong', events.record, ({ userId }) => userId)
-challenges.complete = stopBefore('code compared, right', challenges.complete, byUser)
-challenges.complete = stopAfter('login committed', challenges.complete, byUser)
+// What the provider answers is written under the number of the text.
+const phones = new Map<number, string>()
+const { send } = services.sms
+services.sms.send = (text) => {
+  phones.set(text.id, text.to)
+  return send(text)
+}
+services.sms.send = stopAfter('text sent', services.sms.send, ({ to }) => to)
+messages.recordAnswer = stopAfter('answer recorded', messages.recordAnswer, (id) => phones.get(id))
+challenges.resend = stopAfter('resend committed', challenges.resend, byUser)
+challenges.answer = stopBefore('code not judged', challenges.answer, byUser)
+challenges.answer = stopAfter('wrong code committed', challenges.answer, byUser)
+challenges.answer = stopAfter('login committed', challenges.answer, byUser)
+challenges.answer = stopAfter('step-up committed', challenges.answer, byUser)
+sessions.start = stopAfter('session committed', sessions.start, ({ id }) => id)
+sessions.rotate = stopAfter('refresh committed', sessions.rotate, (id) => id)
+sessions.end = stopAfter('logout committed', sessions.end, (userId) => userId)
 
 const app = await buildApp(services)
 say({ msg: 'listening', address: await app.listen({ host: '127.0.0.1', port: 0 }) })

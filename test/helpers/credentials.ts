@@ -43,6 +43,20 @@ export async function becomeKnown(
   return { ...tokensOf(answer), device: answer.body.device_token }
 }
 
+/** A token of a device that this user has signed in with before, without the text that it would take. */
+export async function plantDevice(
+  { services, sql }: Pick<Doorstep, 'services' | 'sql'>,
+  user: Pick<TestUser, 'id'>,
+): Promise<string> {
+  const { token, hash } = services.deviceTokens.make()
+  await sql(
+    `INSERT INTO devices (id, user_id, token_hash, last_used_at, expires_at)
+     VALUES (gen_random_uuid(), $1, $2, now(), now() + interval '90 days')`,
+    [user.id, hash],
+  )
+  return token
+}
+
 /** The code of the challenge that a `2fa_required` answer is about, whatever texts went out since. */
 export function codeOf({ services }: Pick<Doorstep, 'services'>, { status, body }: Answer): string {
   if (body.pending_token === undefined) throw new Error(`no challenge: ${status} ${body.code ?? body.status}`)

@@ -4,65 +4,126 @@
  */
 const [minute, hour, day] = [60, 3_600, 86_400]
 
+/** Wrong passwords under one key, as counted at `from`, and until when it is locked. */
+type Throttle = { failures: number; from: number; until: number }
+/** Wrong codes of one class: in a row, until when those lock, and when each was tried. */
+type Guard = { streak: number; until: number; failed: number[] }
+/** What a text counts for, and whether the network lost it. */
+export type Text = {
+  at: number
+  known: boolean
+  phone: number
+  state: TextState
+  isLost: boolean
+  challenge: Challenge
+}
+export type TextState = 'open' | 'finished' | 'refused' | 'unsure'
 export type Challenge = {
+  /** The device or place it belongs to, or the session that it raises. */
+  owner: Device | Session | number
+  known: boolean
   attempts: number
   sends: number
   sentAt: number
   expires: number
   ends: number
-  over: boolean
+  isUsed: boolean
+  isReplaced: boolean
 }
-export type Pending = { challenge: Challenge; raises: Session | null; remember: boolean }
+export type Pending = { challenge: Challenge; remember: boolean }
 export type Session = {
+  device: Device | null
   generation: number
   rotatedAt: number
   idle: number
   expires: number
+  provenAt: number
+  failedProofs: number[]
   remember: boolean
   acr: string
   ended: boolean
 }
-export type Device = { expires: number; failures: number[]; gone: boolean }
+export type Device = {
+  expires: number
+  trustedUntil: number
+  failures: number
+  throttle: Throttle
+  usedAt: number
+  gone: boolean
+}
+/** Where a login comes from: a place where nobody is known, or a client that shows a device's token there. */
+export type Client = { place: number; device: Device | null }
 export type Model = ReturnType<typeof newModel>
-type Purpose = 'login' | 'stepUp'
+
+const newThrottle = (): Throttle => ({ failures: 0, from: 0, until: 0 })
+const newGuard = (): Guard => ({ streak: 0, until: 0, failed: [] })
 
 export const newModel = () => ({
   now: 0,
   disabled: false,
-  /** Wrong passwords in a row, and until when the e-mail is locked. */
-  throttle: { failures: 0, until: 0 },
-  /** Wrong codes in a row, and until when the second factor is locked. */
-  streak: { count: 0, until: 0 },
-  /** When wrong codes were tried, and when texts were sent that led to nothing yet. */
-  failed: [] as number[],
-  texts: [] as number[],
-  live: { login: null, stepUp: null } as Record<Purpose, Challenge | null>,
+  phone: 0,
+  strangers: newThrottle(),
+  guards: { known: newGuard(), strangers: newGuard() },
+  texts: [] as Text[],
+  challenges: [] as Challenge[],
   pendings: [] as Pending[],
   sessions: [] as Session[],
   devices: [] as Device[],
 })
 
 export const isLive = (model: Model, session: Session): boolean =>
-  !session.ended && session.expires > model.now && session.idle > model.now
+  !session.ended && session.expires > model.now && session.idle > model.now && !model.disabled
 
-function isFactorLocked({ streak, failed, now }: Model): boolean {
-  const twentieth = failed.at(-20)
-  return streak.until > now || (twentieth !== undefined && twentieth + day > now)
+/** Who changes an account has proven a second factor in the last ten minutes. */
+const isFresh = ({ now }: Model, { acr, provenAt }: Session): boolean => acr === 'aal2' && now - provenAt <= 10 * minute
+const stale = '401 insufficient_user_authentication'
+
+const guardOf = ({ guards }: Model, known: boolean): Guard => (known ? guards.known : guards.strangers)
+const isSession = (owner: Challenge['owner']): owner is Session => typeof owner === 'object' && 'generation' in owner
+
+const remembered = ({ now }: Model, { failures, from }: Throttle): number =>
+  Math.max(0, failures - Math.floor((now - from) / hour))
+
+/** Counts a wrong password before it is looked at; false while the counter is locked. */
+function charge(model: Model, throttle: Throttle): boolean {
+  const { now } = model
+  if (throttle.until > now) return false
+  const before = remembered(model, throttle)
+  throttle.from = before === 0 ? now : throttle.from + (throttle.failures - before) * hour
+  throttle.failures = before + 1
+  throttle.until = before >= 4 ? now + Math.min(30 * 2 ** (before - 4), hour) : 0
+  return true
 }
 
-function triesLeft(model: Model): number {
-  if (isFactorLocked(model)) return 0
-  const { streak, failed, now } = model
-  const ofStreak = streak.count < 10 ? 10 - streak.count : 5 - (streak.count % 5)
-  return Math.min(ofStreak, 20 - failed.filter((at) => at > now - day).length)
+function areCodesLocked({ now }: Model, { until, failed }: Guard): boolean {
+  const [twentieth = -day, hundredth = -30 * day] = [failed.at(-20), failed.at(-100)]
+  return until > now || twentieth + day > now || hundredth + 30 * day > now
 }
+
+function triesLeft(model: Model, { attempts, known, owner }: Challenge): number {
+  const guard = guardOf(model, known)
+  if (areCodesLocked(model, guard)) return 0
+  const { streak, failed } = guard
+  const within = (times: number[], seconds: number) => times.filter((at) => at > model.now - seconds).length
+  const ofOwner = isSession(owner) ? 5 - within(owner.failedProofs, day) : streak < 10 ? 10 - streak : 5 - (streak % 5)
+  return Math.min(5 - attempts, ofOwner, 20 - within(failed, day), 100 - within(failed, 30 * day))
+}
+
+const isCooling = ({ state, isLost }: Text): boolean => state === 'refused' || (state === 'open' && !isLost)
 
 /** Reserves a text: what its budgets refuse, or null. */
-function refusalOfText(model: Model): string | null {
-  const within = (seconds: number) => model.texts.filter((at) => at > model.now - seconds).length
-  if (within(hour) >= 5 || within(day) >= 10) return '429 sms_limit_reached'
-  if (within(minute) > 0) return '429 resend_too_soon'
-  model.texts.push(model.now)
+function refusalOfText(model: Model, challenge: Challenge): string | null {
+  const { known } = challenge
+  const recent = model.texts.filter(({ at }) => at > model.now - day)
+  const open = recent.filter((text) => text.known === known && text.state === 'open')
+  const inAll = recent.filter(({ phone, state }) => phone === model.phone && state !== 'refused')
+  if (open.filter(({ at }) => at > model.now - hour).length >= 5 || open.length >= 10 || inAll.length >= 30) {
+    return '429 sms_limit_reached'
+  }
+  if (recent.some((text) => text.known === known && isCooling(text) && text.at > model.now - minute)) {
+    return '429 resend_too_soon'
+  }
+  model.texts.push({ at: model.now, known, phone: model.phone, state: 'open', isLost: false, challenge })
   return null
 }
 
@@ -72,91 +133,133 @@ function noteSent({ now }: Model, challenge: Challenge): void {
   challenge.expires = Math.min(now + 5 * minute, challenge.ends)
 }
 
-function open(model: Model, purpose: Purpose, pending: Omit<Pending, 'challenge'>): string {
-  if (isFactorLocked(model)) return '429 second_factor_locked'
-  const { now, live } = model
-  const last = live[purpose]
-  let challenge = last !== null && !last.over && last.attempts < 5 && last.expires > now ? last : null
-  if (challenge === null) {
-    const refusal = refusalOfText(model)
+const isOver = (model: Model, { isUsed, isReplaced, ends }: Challenge): boolean =>
+  isUsed || isReplaced || ends <= model.now || model.disabled
+
+/** Joins the live challenge of its owner or opens one; of a class's logins the three youngest stay. */
+function open(model: Model, owner: Challenge['owner'], known: boolean, remember: boolean): string {
+  if (areCodesLocked(model, guardOf(model, known))) return '429 second_factor_locked'
+  const { now, challenges } = model
+  const last = challenges.findLast((one) => one.owner === owner && !one.isReplaced)
+  let challenge = last !== undefined && !last.isUsed && last.attempts < 5 && last.expires > now ? last : undefined
+  if (challenge === undefined) {
+    const [expires, ends] = [now + 5 * minute, now + 10 * minute]
+    challenge = { owner, known, attempts: 0, sends: 1, sentAt: now, expires, ends, isUsed: false, isReplaced: false }
+    const refusal = refusalOfText(model, challenge)
     if (refusal !== null) return refusal
-    if (last !== null) last.over = true
-    challenge = { attempts: 0, sends: 1, sentAt: now, expires: now + 5 * minute, ends: now + 10 * minute, over: false }
-    live[purpose] = challenge
-  } else if (challenge.sends < 3 && challenge.sentAt + minute <= now && refusalOfText(model) === null) {
+    if (last !== undefined) last.isReplaced = true
+    challenges.push(challenge)
+    const rivals = challenges.filter((one) => one.known === known && !isSession(one.owner) && !isOver(model, one))
+    for (const one of rivals.slice(0, -3)) one.isReplaced = true
+  } else if (challenge.sends < 3 && refusalOfText(model, challenge) === null) {
     noteSent(model, challenge)
   }
-  model.pendings.push({ ...pending, challenge })
+  model.pendings.push({ challenge, remember })
   return '200 2fa_required'
 }
 
-function start({ sessions, now }: Model, acr: string, remember: boolean): void {
-  const [total, idle] = remember ? [30 * day, 14 * day] : [12 * hour, 12 * hour]
-  sessions.push({ generation: 0, rotatedAt: 0, idle: now + idle, expires: now + total, remember, acr, ended: false })
+/** The device of a login that is finished: the one it came with, or a new one. */
+function useDevice(model: Model, came: Device | null, trust: boolean, mayMake: boolean): Device | null {
+  const { now, devices } = model
+  let device = came !== null && !came.gone && came.expires > now ? came : null
+  if (device === null) {
+    if (!mayMake) return null
+    device = { expires: 0, trustedUntil: 0, failures: 0, throttle: newThrottle(), usedAt: now, gone: false }
+    devices.push(device)
+  }
+  device.expires = now + 90 * day
+  if (trust) device.trustedUntil = now + 30 * day
+  return device
 }
 
-export function login(model: Model, isRight: boolean, remember: boolean, token: Device | null): string {
-  const { now, throttle } = model
-  const device = token !== null && !token.gone && token.expires > now ? token : null
-  if (device !== null) {
-    device.failures = device.failures.filter((at) => at > now - 15 * minute)
-    if (device.failures.length >= 10) return '429 login_locked'
-    device.failures.push(now)
-  } else {
-    if (throttle.until > now) return '429 login_locked'
-    throttle.failures += 1
-    if (throttle.failures >= 5) throttle.until = now + Math.min(30 * 2 ** (throttle.failures - 5), hour)
+function start({ sessions, now }: Model, acr: string, remember: boolean, device: Device | null): void {
+  const [total, idle] = remember ? [30 * day, 14 * day] : [12 * hour, 12 * hour]
+  const times = { rotatedAt: 0, idle: now + idle, expires: now + total, provenAt: now }
+  sessions.push({ device, generation: 0, ...times, failedProofs: [], remember, acr, ended: false })
+}
+
+/** Whether a token makes its bearer known. */
+export const isKnown = ({ now }: Model, device: Device | null): device is Device =>
+  device !== null && !device.gone && device.expires > now
+
+export function login(model: Model, { place, device: shown }: Client, isRight: boolean, remember: boolean): string {
+  const device = isKnown(model, shown) ? shown : null
+  const throttle = device?.throttle ?? model.strangers
+  if (!charge(model, throttle)) return '429 login_locked'
+  if (device !== null) device.failures += 1
+  if (!isRight || model.disabled) {
+    if (device !== null && device.failures >= 20) device.gone = true
+    return '401 invalid_credentials'
   }
-  if (!isRight || model.disabled) return '401 invalid_credentials'
-  if (device === null) {
-    model.throttle = { failures: 0, until: 0 }
-    return open(model, 'login', { raises: null, remember })
-  }
-  device.failures = []
-  start(model, 'aal1', remember)
+  // A stranger gets back the own charge; a device starts anew.
+  throttle.failures = device === null ? throttle.failures - 1 : 0
+  throttle.until = 0
+  if (device === null) return open(model, place, false, remember)
+  device.failures = 0
+  if (device.trustedUntil <= model.now) return open(model, device, true, remember)
+  start(model, 'aal1', remember, useDevice(model, device, false, false))
   return '200 authenticated'
 }
 
-export function stepUp(model: Model, session: Session): string {
-  return isLive(model, session) ? open(model, 'stepUp', { raises: session, remember: false }) : '401 invalid_token'
+export const stepUp = (model: Model, session: Session): string =>
+  isLive(model, session) ? open(model, session, true, false) : '401 invalid_token'
+
+/** Why a challenge takes no answer, or null. */
+function refusalOfTry(model: Model, challenge: Challenge): string | null {
+  if (isOver(model, challenge)) return '401 invalid_token'
+  if (areCodesLocked(model, guardOf(model, challenge.known))) return '429 second_factor_locked'
+  return challenge.attempts >= 5 ? '429 code_attempts_exhausted' : null
 }
 
-const isOver = (model: Model, { over, ends }: Challenge): boolean => over || ends <= model.now
-
-export function code(model: Model, { challenge, raises, remember }: Pending, isRight: boolean, trust: boolean): string {
-  const { now, streak } = model
-  if (isOver(model, challenge)) return '401 invalid_token'
-  if (isFactorLocked(model)) return '429 second_factor_locked'
-  if (challenge.attempts >= 5) return '429 code_attempts_exhausted'
+export function code(model: Model, { challenge, remember }: Pending, isRight: boolean, trust: boolean): string {
+  const { now } = model
+  const { owner, known } = challenge
+  const session = isSession(owner) ? owner : null
+  if (session !== null && !isLive(model, session)) return '401 invalid_token'
+  const refusal = refusalOfTry(model, challenge)
+  if (refusal !== null) return refusal
   if (challenge.expires <= now) return '410 code_expired'
+  const guard = guardOf(model, known)
   challenge.attempts += 1
-  streak.count += 1
-  model.failed = [...model.failed.filter((at) => at > now - 30 * day), now]
-  if (streak.count >= 10 && streak.count % 5 === 0) {
-    streak.until = now + Math.min(15 * minute * 2 ** ((streak.count - 10) / 5), day)
+  if (!isRight) {
+    guard.failed = [...guard.failed.filter((at) => at > now - 30 * day), now]
+    if (session === null) {
+      guard.streak += 1
+      const doublings = (guard.streak - 10) / 5
+      if (doublings >= 0 && Number.isInteger(doublings)) guard.until = now + Math.min(15 * minute * 2 ** doublings, day)
+    } else {
+      session.failedProofs = [...session.failedProofs.filter((at) => at > now - day), now]
+      if (session.failedProofs.length >= 5) session.ended = true
+    }
+    return `422 invalid_code ${triesLeft(model, challenge)}`
   }
-  if (!isRight) return `422 invalid_code ${Math.min(5 - challenge.attempts, triesLeft(model))}`
-  // A right code is no failure, also when the session that it would raise is gone.
-  model.failed.pop()
-  if (raises !== null && !isLive(model, raises)) return '401 invalid_token'
-  challenge.over = true
-  model.streak = { count: 0, until: 0 }
-  model.texts = []
-  if (raises !== null) raises.acr = 'aal2'
-  else start(model, 'aal2', remember)
-  if (trust) model.devices.push({ expires: now + 30 * day, failures: [], gone: false })
+  challenge.isUsed = true
+  if (guard.streak > 0) Object.assign(guard, { streak: 0, until: 0 })
+  for (const text of model.texts) {
+    if (text.challenge === challenge && ['open', 'unsure'].includes(text.state)) text.state = 'finished'
+  }
+  const came = session !== null ? session.device : typeof owner === 'number' ? null : (owner as Device)
+  const device = useDevice(model, came, trust, session === null)
+  if (session === null) start(model, 'aal2', remember, device)
+  else Object.assign(session, { acr: 'aal2', provenAt: now, failedProofs: [] })
   return '200 authenticated'
 }
 
 export function resend(model: Model, { challenge }: Pending): string {
-  if (isOver(model, challenge)) return '401 invalid_token'
-  if (isFactorLocked(model)) return '429 second_factor_locked'
-  if (challenge.attempts >= 5) return '429 code_attempts_exhausted'
+  const refusal = refusalOfTry(model, challenge)
+  if (refusal !== null) return refusal
   if (challenge.sends >= 3) return '429 sms_limit_reached'
-  if (challenge.sentAt + minute > model.now) return '429 resend_too_soon'
-  const refusal = refusalOfText(model)
-  if (refusal === null) noteSent(model, challenge)
-  return refusal ?? '200'
+  const refused = refusalOfText(model, challenge)
+  if (refused === null) noteSent(model, challenge)
+  return refused ?? '200'
+}
+
+/** The provider's word about the newest text of a login: refused it, failed at it, or lost it on its way. */
+export function report(model: Model, { challenge }: Pending, word: 'refused' | 'unsure' | 'lost'): void {
+  const text = model.texts.findLast((one) => one.challenge === challenge)
+  if (text === undefined || text.isLost || text.state === 'refused' || text.state === 'unsure') return
+  text.isLost = true
+  if (word !== 'lost' && text.state === 'open') text.state = word
 }
 
 export function refresh(model: Model, session: Session, generation: number): string {
@@ -175,6 +278,7 @@ export function refresh(model: Model, session: Session, generation: number): str
 
 export function logout(model: Model, session: Session, scope: 'local' | 'others' | 'all'): string {
   if (!isLive(model, session)) return '401 invalid_token'
+  if (scope !== 'local' && !isFresh(model, session)) return stale
   for (const one of model.sessions) {
     const isMeant = scope === 'all' || (scope === 'local') === (one === session)
     if (isMeant && one.expires > model.now) one.ended = true
@@ -182,20 +286,60 @@ export function logout(model: Model, session: Session, scope: 'local' | 'others'
   return '204'
 }
 
-/** The account is changed, disabled or enabled: whatever was begun before ends. */
-export function change(model: Model, disabled = model.disabled): void {
-  model.disabled = disabled
-  for (const challenge of Object.values(model.live)) if (challenge !== null) challenge.over = true
-  for (const session of model.sessions) session.ended = true
-  for (const device of model.devices) device.gone = true
+/** Forgets a device, or with `trust` ends its trust only. */
+export function dropDevice(model: Model, session: Session, device: Device, what: 'trust' | 'device'): string {
+  if (!isLive(model, session)) return '401 invalid_token'
+  if (what === 'trust') {
+    if (!isKnown(model, device)) return '404 not_found'
+    device.trustedUntil = 0
+    return '200'
+  }
+  if (session.device !== device && !isFresh(model, session)) return stale
+  if (device.gone) return '404 not_found'
+  device.gone = true
+  for (const one of model.sessions) if (one.device === device) one.ended = true
+  return '204'
 }
 
+/** The account is changed, disabled or enabled: whatever was begun before ends. */
+export function change(model: Model, changed: { disabled?: boolean; phone?: number; password?: true } = {}): void {
+  model.disabled = changed.disabled ?? model.disabled
+  model.phone = changed.phone ?? model.phone
+  for (const challenge of model.challenges) if (!challenge.isUsed) challenge.isReplaced = true
+  for (const session of model.sessions) session.ended = true
+  for (const device of model.devices) device.trustedUntil = 0
+  if (changed.phone !== undefined || changed.password) unlock(model, true)
+}
+
+/** Ends the locks and the streaks; with `all` also what is counted of codes and texts. */
+export function unlock(model: Model, all: boolean): void {
+  model.strangers = newThrottle()
+  for (const device of model.devices) if (!device.gone) Object.assign(device, { failures: 0, throttle: newThrottle() })
+  for (const guard of Object.values(model.guards)) Object.assign(guard, { streak: 0, until: 0 })
+  if (!all) return
+  model.guards = { known: newGuard(), strangers: newGuard() }
+  for (const text of model.texts) text.state = 'finished'
+}
+
+const word = (session: Session): string =>
+  `${session.generation} ${session.acr} ${session.ended ? 'ended' : 'not ended'} ${session.failedProofs.length}`
+
 /** What must be stored now. */
-export const storedOf = ({ sessions, devices, streak, failed, throttle, texts, now }: Model) => ({
-  sessions: sessions.map(({ generation, acr, ended }) => `${generation} ${acr} ${ended ? 'ended' : 'not ended'}`),
-  devices: devices.filter(({ gone }) => !gone).map(({ failures }) => failures.length),
-  streak: streak.count,
-  failed: failed.length,
-  throttle: throttle.failures,
-  texts: texts.filter((at) => at > now - day).length,
-})
+export function storedOf(model: Model) {
+  const { sessions, devices, guards, texts, now } = model
+  const kinds = texts
+    .filter(({ at }) => at > now - day)
+    .map(({ known, state }) => `${known ? 'known' : 'strangers'} ${state}`)
+  return {
+    sessions: sessions.map(word),
+    devices: devices
+      .filter(({ gone }) => !gone)
+      .map((device) => {
+        const trust = device.trustedUntil > now ? 'trusted' : 'not trusted'
+        return `${device.failures} ${remembered(model, device.throttle)} ${trust}`
+      }),
+    guards: [guards.known, guards.strangers].map(({ streak, failed }) => `${streak} ${failed.length}`),
+    throttle: remembered(model, model.strangers),
+    texts: kinds.sort(),
+  }
+}

@@ -20,3 +20,7 @@ export function registeredRoutes(app: App): RegisteredRoute[] {
 
 /** A path that this route matches. */
 export const pathOf = ({ url }: RegisteredRoute): string => url.replace(/:\w+/g, 'example').replace('*', 'example')
+
+/** Reviewed routes with those that come along: wherever there is GET, there is HEAD. */
+export const withHead = (routes: readonly string[]): string[] =>
+  routes.flatMap((route) => (route.startsWith('GET ') ? [route, route.replace('GET', 'HEAD')] : [route]))

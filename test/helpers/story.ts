@@ -63,11 +63,12 @@ export async function call({ app }: Pick<Doorstep, 'app'>, path: string, sent: S
 export const login = (
   doorstep: Pick<Doorstep, 'app'>,
   user: { email: string; password: string },
-  more: { from?: string; body?: object } = {},
+  more: Pick<Sent, 'from' | 'headers'> & { body?: object } = {},
 ): Promise<Answer> =>
   call(doorstep, '/login', {
     body: { email: user.email, password: user.password, ...more.body },
     ...(more.from !== undefined && { from: more.from }),
+    ...(more.headers !== undefined && { headers: more.headers }),
   })
 
 /** The second step. */

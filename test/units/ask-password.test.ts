@@ -57,7 +57,7 @@ t.test('without a terminal nobody is asked', async (t) => {
   t.equal(shown(), '')
 })
 
-t.test('from a pipe: one line break at the end is dropped, nothing else', async (t) => {
+t.test('from a pipe: a byte order mark and one line end are dropped, nothing else', async (t) => {
   const read = (...chunks: (string | Uint8Array)[]) => {
     const input = new PassThrough()
     for (const chunk of chunks) input.write(chunk)
@@ -70,10 +70,18 @@ t.test('from a pipe: one line break at the end is dropped, nothing else', async 
     ['four quiet owls\n\n', 'four quiet owls\n'],
     [' four quiet owls \n', ' four quiet owls '],
     ['four\nquiet\nowls', 'four\nquiet\nowls'],
-    ['\ufefffour quiet owls', '\ufefffour quiet owls'],
+    ['\ufefffour quiet owls\r\n', 'four quiet owls'],
+    ['\ufeff\ufefffour quiet owls', '\ufefffour quiet owls'],
+    ['four quiet owls\ufeff', 'four quiet owls\ufeff'],
+    ['four quiet owls\r\n', 'four quiet owls'],
+    ['four quiet owls\r\n\r\n', 'four quiet owls\r\n'],
+    ['four quiet owls\r', 'four quiet owls\r'],
+    ['four quiet owls\n\r', 'four quiet owls\n\r'],
     ['e\u0301\u00e9', 'e\u0301\u00e9'],
     ['', ''],
     ['\n', ''],
+    ['\r\n', ''],
+    ['\ufeff', ''],
   ]
   for (const [sent, password] of expected) t.equal(await read(sent), password, JSON.stringify(sent))
   const owl = Buffer.from('🦉')
@@ -81,5 +89,10 @@ t.test('from a pipe: one line break at the end is dropped, nothing else', async 
 
   const refused = { code: 'invalid_request', extras: { errors: [{ pointer: '/password' }] } }
   await t.rejects(read(Uint8Array.of(0x70, 0xff, 0x71)), refused, 'not UTF-8')
+  await t.rejects(
+    read(Buffer.from('\ufefffour quiet owls\r\n', 'utf16le')),
+    refused,
+    'UTF-16, as an old PowerShell pipes it',
+  )
   await t.rejects(read('x'.repeat(5_000)), refused, 'far too long to be one')
 })

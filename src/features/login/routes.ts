@@ -70,7 +70,7 @@ function startLoginRoute(app: App, services: Services): void {
         return_to: returnTo,
         device_token: deviceToken,
       } = request.body
-      const onProven = (): void => request.charge?.finish()
+      const onProven = async (): Promise<void> => request.charge?.finish()
       const caller = callerOf(request)
       return startLogin(services, { email, password, rememberMe, returnTo, deviceToken, onProven, caller })
     },

@@ -24,7 +24,7 @@ export type LoginAttempt = {
   returnTo: string | undefined
   deviceToken: string | undefined
   /** Told once the password has been found right. */
-  onProven: () => void
+  onProven: () => Promise<void>
   caller: Caller
 }
 
@@ -77,7 +77,7 @@ async function provePassword(
     events.announce({ ...failure, ...userId })
     throw new Problem('invalid_credentials')
   }
-  attempt.onProven()
+  await attempt.onProven()
   await renewHash(services, account, password, place)
 
   const proven = { ...begun, account, rememberMe, returnTo, caller }
