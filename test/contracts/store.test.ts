@@ -1051,6 +1051,7 @@ t.test('messages', async (t) => {
       t.same(await state(), { state: 'open', delivery: 'sent', provider_id: providerId, error: null })
       t.match(await store.challenges.read(id, user.id, limits), { delivery: 'sent' })
       await answer(id)
+      await doorstep.sql(`UPDATE sms_messages SET delivery = 'queued' WHERE id = $1`, [textId])
       await messages.recordAnswer(textId, { delivery: 'failed', state: 'refused', providerId: null, error: null })
       t.match(await state(), { state: 'finished' })
     },
