@@ -247,7 +247,8 @@ t.test('one account that is stuck for five seconds keeps nobody else out', async
   const code = codeFor(instance, stuck.phone)
   const others = await Promise.all(Array.from({ length: 12 }, () => createUser(direct, { twoFactor: 'off' })))
   const withCode = await Promise.all(Array.from({ length: 12 }, () => createUser(direct)))
-  const sessions = await Promise.all(others.map((user) => enter(instance, user)))
+  const sessions: Signed[] = []
+  for (const user of others) sessions.push(await enter(instance, user))
 
   await direct.sql('BEGIN')
   await direct.sql('SELECT lock_account($1), lock_account($2)', [stuck.id, flooded.id])
