@@ -7,6 +7,11 @@ const settings = (): NodeJS.ProcessEnv => {
   return env
 }
 
+// A full disk or a closed pipe: the last write says so.
+stdout.on('error', () => {})
 const exitCode = await runCommand(argv.slice(2), { stdin, stdout, stderr, settings })
 // Once everything written has gone out.
-stdout.write('', () => process.exit(exitCode))
+stdout.write('', (error) => {
+  if (!error) process.exit(exitCode)
+  stderr.write('The answer could not be written to standard output.\n', () => process.exit(1))
+})

@@ -1,26 +1,41 @@
 import { existsSync } from 'node:fs'
-import { isDatabaseAway, refusalOf } from './store/away.ts'
+import { isDatabaseAway, refusalOf, sqlStateOf } from './store/away.ts'
 
 /** Reads `.env` of the working directory, in development only; what is set already stays as it is. */
 export function readDotEnv(): void {
-  if (process.env.NODE_ENV !== 'production' && existsSync('.env')) process.loadEnvFile('.env')
+  if (process.env.NODE_ENV === 'production' || !existsSync('.env')) return
+  try {
+    process.loadEnvFile('.env')
+  } catch {
+    throw new Error('the file .env is there, but cannot be read')
+  }
 }
 
 /** What a person reads when the service cannot start: one clear line, or the list of mistaken settings. */
 export function explainStartError(error: unknown, failure = 'Doorstep could not start'): string {
   const { name, code, message, port, path, cause } = error as Error & { code?: string; port?: number; path?: string }
   if (name === 'ConfigError' || name === 'InUse') return message
-  if (code === 'EADDRINUSE') return `Port ${port} is taken. Set PORT to another one, or stop what listens there.`
+  if (code === 'EADDRINUSE')
+    return `Port ${port} is taken. Set PORT or METRICS_PORT to another one, or stop what listens there.`
   if (code === 'EACCES' && port !== undefined)
-    return `Port ${port} may not be used by this user. Set PORT to one above 1023.`
-  if (code === 'EADDRNOTAVAIL') return 'This machine does not have the address in HOST.'
+    return `Port ${port} may not be used by this user. Set PORT or METRICS_PORT to one above 1023.`
+  if (code === 'EADDRNOTAVAIL') return 'This machine does not have the address in HOST or METRICS_HOST.'
   if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST'].includes(code ?? ''))
     return `${path ?? 'DATA_DIR'} is not writable. Set DATA_DIR to a folder that is.`
   const refusal = refusalOf(error as Error)
-  if (refusal !== undefined) return `The database in DATABASE_URL refuses: ${inOneLine(refusal)}`
+  if (refusal !== undefined)
+    return `The database in DATABASE_URL refuses: ${inOneLine(refusal)}${hintOf(error as Error)}`
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return 'The host in DATABASE_URL is not known: its name, or the DNS of this machine, is not right.'
   if (isDatabaseAway(error as Error)) return 'The database in DATABASE_URL cannot be reached, or does not answer.'
   const reason = cause instanceof Error ? `${message}: ${cause.message}` : message
-  return `${failure}: ${inOneLine(reason)}`
+  return `${failure}: ${inOneLine(reason)}${hintOf(cause)}`
+}
+
+/** Where Postgres says what a role may not do: who may. */
+function hintOf(error: unknown): string {
+  if (!(error instanceof Error) || sqlStateOf(error) !== '42501') return ''
+  return '. The command "migrate" needs the role that owns the tables; what any other role needs is in README'
 }
 
 const inOneLine = (text: string): string => text.replace(/\s+/g, ' ').trim()

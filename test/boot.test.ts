@@ -221,7 +221,46 @@ t.test('what keeps it from starting is told in one line', async (t) => {
     const { port, close } = await listenSilently(() => {})
     t.teardown(close)
     const env = { ...dataDir('first'), PORT: String(port) }
-    await refuses(t, env, oneLine(`Port ${port} is taken\\. Set PORT to another one, or stop what listens there\\.`))
+    await refuses(
+      t,
+      env,
+      oneLine(`Port ${port} is taken\\. Set PORT or METRICS_PORT to another one, or stop what listens there\\.`),
+    )
+  })
+
+  await t.test('a host that no name server knows', async (t) => {
+    const env = { ...dataDir('none'), DATABASE_URL: 'postgresql://doorstep@no-such-host.invalid/doorstep' }
+    await refuses(t, env, oneLine('The host in DATABASE_URL is not known: .*'))
+  })
+
+  await t.test('an embedded database that is not one', async (t) => {
+    const postgres = join(folder, 'spoiled', 'postgres')
+    mkdirSync(postgres, { recursive: true })
+    writeFileSync(join(postgres, 'PG_VERSION'), '99\n')
+    const words = oneLine('Doorstep could not start: the embedded database in .* cannot be opened; put a copy back, .*')
+    await refuses(t, { ...dataDir('spoiled'), ...testKeys }, words)
+  })
+
+  await t.test('an address that this machine does not have', async (t) => {
+    const env = { ...dataDir('first'), HOST: '192.168.255.253', DEVELOPMENT_NETWORKS: '192.168.255.252/30' }
+    await refuses(t, env, oneLine('This machine does not have the address in HOST or METRICS_HOST\\.'))
+  })
+
+  await t.test('a .env that cannot be read', async (t) => {
+    const cwd = join(folder, 'with-env')
+    mkdirSync(join(cwd, '.env'), { recursive: true })
+    const service = runService(t, [join(built, 'dist', 'main.js')], { env: { PORT: '0' }, cwd })
+    t.match(await service.exit, { code: 1 })
+    t.match(service.err(), oneLine('Doorstep could not start: the file \\.env is there, but cannot be read'))
+  })
+
+  await t.test('a service that would be reached from elsewhere while NODE_ENV is forgotten', async (t) => {
+    const env = { HOST: '0.0.0.0', PUBLIC_URL: 'https://login.example.com', DATABASE_URL: 'postgresql://a@127.0.0.1/a' }
+    await refuses(
+      t,
+      { ...dataDir('none'), ...testKeys, ...env },
+      /^The settings are not right:\n {2}HOST must .* unless NODE_ENV=production\n {2}PUBLIC_URL must .* unless NODE_ENV=production\n$/,
+    )
   })
 
   await t.test('a Redis, which would not be used', async (t) => {
@@ -384,6 +423,8 @@ function production(database: TestDatabase, stub: TwilioStub): Record<string, st
     DATABASE_URL: database.url,
     SMS_PROVIDER: 'twilio',
     SMS_ALLOWED_COUNTRIES: 'US',
+    SMS_SPEND_DAY: '2000',
+    TRUST_PROXY: 'none',
     TWILIO_ACCOUNT_SID: stub.accountSid,
     TWILIO_AUTH_TOKEN: stub.authToken,
     TWILIO_FROM: '+12025550100',

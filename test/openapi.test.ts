@@ -5,9 +5,12 @@ import type { TSchema } from 'typebox'
 import Value from 'typebox/value'
 import { parse } from 'yaml'
 import { Problem, problemCatalogue } from '../src/errors.ts'
+import { age as ageRows } from './helpers/age.ts'
 import { startDoorstep } from './helpers/doorstep.ts'
+import { part } from './helpers/forge.ts'
 import { registeredRoutes } from './helpers/registered-routes.ts'
 import { type Answer, codeFor, createUser, freshPhone, login, type TestUser, wrongCode } from './helpers/story.ts'
+import { setWrongCodes } from './helpers/wrong-codes.ts'
 
 t.setTimeout(300_000)
 
@@ -107,7 +110,7 @@ t.test('every operation says what it is, with an example of everything that goes
 /** What asks for an access token. */
 const signedIn = [
   ...['GET /me', 'POST /login/step-up', 'POST /logout', 'GET /sessions', 'DELETE /sessions/{id}'],
-  ...['GET /trusted-devices', 'DELETE /trusted-devices/{id}'],
+  ...['GET /devices', 'PATCH /devices/{id}', 'DELETE /devices/{id}'],
 ]
 
 t.test('every route is in the document, and who may call it', async (t) => {
@@ -121,7 +124,8 @@ t.test('every route is in the document, and who may call it', async (t) => {
   const served: string[] = []
   for (const { method, url } of registeredRoutes(app)) {
     const path = url.replace(/:(\w+)/g, '{$1}')
-    if (undocumented.some((prefix) => path.startsWith(prefix))) continue
+    // What comes along with others: HEAD wherever there is GET, and the answer to preflights.
+    if (method === 'HEAD' || url === '*' || undocumented.some((prefix) => path.startsWith(prefix))) continue
     const { statusCode } = await app.inject({ method: method as 'GET', url: url.replace(':code', 'busy') })
     if (statusCode !== 405) served.push(`${method} ${path}`)
   }
@@ -175,6 +179,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
       text?: string
       type?: string
       path?: string
+      headers?: Record<string, string>
       to?: typeof app
     } = {},
   ): Promise<Answer['body']> => {
@@ -188,6 +193,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
         ...(sent.token !== undefined && { authorization: `Bearer ${sent.token}` }),
         ...(sent.basic !== undefined && { authorization: `Basic ${Buffer.from(sent.basic).toString('base64')}` }),
         ...(sent.signature !== undefined && { 'x-twilio-signature': sent.signature }),
+        ...sent.headers,
       },
       ...(payload !== undefined && { payload }),
     })
@@ -204,12 +210,19 @@ t.test('each operation lists exactly the problems that it can be brought to answ
     return body
   }
   const form = (user: TestUser) => ({ email: user.email, password: user.password })
-  const lock = (user: TestUser) =>
-    sql("UPDATE factor_guards SET locked_until = now() + interval '1 hour' WHERE user_id = $1", [user.id])
-  const age = (user: TestUser) =>
-    sql("UPDATE challenges SET last_sent_at = last_sent_at - interval '2 minutes' WHERE user_id = $1", [user.id])
-  const clearBudgets = () => sql('DELETE FROM sms_budgets')
-  const fillBudgets = () => sql(`UPDATE sms_budgets SET sent_at = array_fill(now() - interval '10 minutes', ARRAY[60])`)
+  const lock = (user: TestUser, known = false) =>
+    setWrongCodes(doorstep, user, { known, streak: 10, lockedFor: '1 hour' })
+  const age = (user: TestUser) => ageRows(doorstep, user, 120)
+  const clearBudgets = () => sql('DELETE FROM sms_messages')
+  const fillBudgets = () =>
+    sql(
+      `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at)
+       SELECT id, gen_random_uuid(), known, phone, left(phone, -4), '', now() - interval '10 minutes'
+       FROM users, unnest('{true,false}'::boolean[]) known, generate_series(1, 10)`,
+    )
+  /** As after a fresh second factor. */
+  const freshen = (sent: string) =>
+    sql(`UPDATE sessions SET acr = 'aal2', authenticated_at = now() WHERE id = $1`, [part(sent, 1).sid])
   /** A pending token of a user of its own. */
   const begin = async (): Promise<{ user: TestUser; token: string; code: string }> => {
     const user = await createUser(doorstep)
@@ -220,7 +233,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   const { sms } = services
   const refusing = async (reason: keyof typeof refusals, work: () => Promise<unknown>) => {
     const { send: sendText } = sms
-    sms.send = async () => ({ outcome: 'refused', reason, error: 'test' })
+    sms.send = async () => ({ outcome: 'refused', reason, isCertain: true, error: 'test' })
     await work()
     sms.send = sendText
   }
@@ -318,11 +331,22 @@ t.test('each operation lists exactly the problems that it can be brought to answ
     const text = `token=${sent}`
     await send('POST /token/introspect', { basic: backend, text, type: formType })
   }
-  for (const thing of ['sessions', 'trusted-devices']) {
+  for (const thing of ['sessions', 'devices']) {
     await send(`GET /${thing}`, { token })
     await send(`DELETE /${thing}/{id}`, { token, path: `/${thing}/x` })
     await send(`DELETE /${thing}/{id}`, { token, path: `/${thing}/${nobody}` })
   }
+  await freshen(token)
+  for (const thing of ['sessions', 'devices']) {
+    await send(`DELETE /${thing}/{id}`, { token, path: `/${thing}/${nobody}` })
+  }
+  const { devices } = await send('GET /devices', { token })
+  const own = { token, path: `/devices/${devices[0].id}` }
+  await send('PATCH /devices/{id}', { ...own, body: { name: 'phone', trusted: false } })
+  await send('PATCH /devices/{id}', { ...own, body: { trusted: true } })
+  await send('PATCH /devices/{id}', { ...own, text: '{}', type: 'text/plain' })
+  await send('PATCH /devices/{id}', { ...own, text: ' '.repeat(20_000) })
+  await send('PATCH /devices/{id}', { token, path: `/devices/${nobody}`, body: { name: 'phone' } })
   await send('POST /token/refresh', { body: { refresh_token: 'x' } })
   const refreshed = await send('POST /token/refresh', { body: { refresh_token: session.refresh_token } })
   await send('POST /token/refresh', { body: { refresh_token: refreshed.refresh_token } })
@@ -336,10 +360,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
     await send('POST /login/step-up', { token: own, body: {} })
     return { user, own }
   }
-  await raised(async ({ id }) => {
-    await sql('INSERT INTO factor_guards (user_id) VALUES ($1) ON CONFLICT DO NOTHING', [id])
-    await sql("UPDATE factor_guards SET locked_until = now() + interval '1 hour' WHERE user_id = $1", [id])
-  })
+  await raised((user) => lock(user, true))
   await raised(landline)
   const stepping = await raised(async () => {})
   await sql('UPDATE challenges SET attempts = 5 WHERE user_id = $1', [stepping.user.id])
@@ -355,6 +376,8 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   }
   await clearBudgets()
   const leaving = await send('POST /login', { body: form(stepping.user) })
+  await send('POST /logout', { token: leaving.access_token, body: { scope: 'others' } })
+  await freshen(leaving.access_token)
   await send('POST /logout', { token: leaving.access_token, body: { scope: 'others' } })
   await send('POST /logout', { token: leaving.access_token })
 
@@ -393,6 +416,7 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   await send('GET /me', { token: String(accessToken) })
   for (const name of ['GET /.well-known/jwks.json', 'GET /health/live', 'GET /health/ready', 'GET /dev/sms'])
     await send(name)
+  await send('GET /dev/sms', { headers: { 'x-forwarded-for': '192.0.2.1' } })
   await send('GET /.well-known/oauth-authorization-server')
   await send('GET /problems/{code}', { path: '/problems/busy' })
 

@@ -101,8 +101,10 @@ END $$;
 -- Ends the password locks of both classes.
 CREATE OR REPLACE FUNCTION forget_password_failures(p_user uuid, p_identifiers bytea[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers)
-    OR identifier IN (SELECT token_hash FROM devices WHERE user_id = p_user);
+  p_identifiers := p_identifiers || ARRAY(SELECT token_hash FROM devices WHERE user_id = p_user);
+  -- Taken in the order in which logins take them, which a DELETE alone does not promise.
+  PERFORM FROM login_throttles WHERE identifier = ANY (p_identifiers) ORDER BY identifier FOR UPDATE;
+  DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers);
   UPDATE devices SET failures = 0 WHERE user_id = p_user AND failures > 0;
 END $$;
 

@@ -197,6 +197,7 @@ DECLARE
   text_id bigint;
   text_refusal text;
   text_retry_after integer;
+  text_spend text;
 BEGIN
   IF p_keys IS NOT NULL THEN
     PERFORM give_back_password(p_keys, (p_challenge->>'device_id')::uuid, true);
@@ -216,7 +217,7 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'sms_unavailable');
   END IF;
   IF NOT is_live OR (p_policy->>'may_send')::boolean AND c.sends < (p_policy->>'max_sends')::integer THEN
-    SELECT * INTO text_id, text_refusal, text_retry_after
+    SELECT * INTO text_id, text_refusal, text_retry_after, text_spend
     FROM reserve_text(p_user, CASE WHEN is_live THEN c.id ELSE (p_challenge->>'id')::uuid END, is_known, p_policy->'text', t);
     IF NOT is_live AND text_refusal IS NOT NULL THEN
       RETURN jsonb_build_object('outcome', text_refusal, 'retry_after', text_retry_after);
@@ -237,7 +238,7 @@ BEGIN
   END IF;
   PERFORM record_event(p_event || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END), p_user);
   RETURN challenge_state(c, p_policy, t)
-      || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END, 'message_id', text_id);
+      || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END, 'message_id', text_id, 'spend', text_spend);
 END $$;
 
 -- Of the logins of one account and class with a code that was sent, all but the p_most youngest end.
@@ -301,6 +302,7 @@ DECLARE
   text_id bigint;
   text_refusal text;
   text_retry_after integer;
+  text_spend text;
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   refusal := refusal_of_try(c, p_policy, t);
@@ -312,13 +314,13 @@ BEGIN
   ELSIF NOT (p_policy->>'may_send')::boolean THEN
     RETURN jsonb_build_object('outcome', 'sms_unavailable');
   END IF;
-  SELECT * INTO text_id, text_refusal, text_retry_after FROM reserve_text(p_user, c.id, c.known, p_policy->'text', t);
+  SELECT * INTO text_id, text_refusal, text_retry_after, text_spend FROM reserve_text(p_user, c.id, c.known, p_policy->'text', t);
   IF text_refusal IS NOT NULL THEN
     RETURN jsonb_build_object('outcome', text_refusal, 'retry_after', text_retry_after);
   END IF;
   c := note_sent(c, text_id, p_policy, t);
   PERFORM record_event(p_event, p_user);
-  RETURN challenge_state(c, p_policy, t) || jsonb_build_object('outcome', 'sent', 'message_id', text_id);
+  RETURN challenge_state(c, p_policy, t) || jsonb_build_object('outcome', 'sent', 'message_id', text_id, 'spend', text_spend);
 END $$;
 
 -- Why a challenge takes no answer, the account being locked: invalid | locked | exhausted | expired; NULL if it takes one.
@@ -390,17 +392,18 @@ BEGIN
 END $$;
 
 -- Counts a wrong answer on its challenge, its account and, at a step-up, its session: the fifth of one session within 24
--- hours ends that session.
+-- hours ends that session. "locked": the class of clients whose codes it has locked; "ended": whether the session ended.
 CREATE OR REPLACE FUNCTION wrong_answer(c challenges, s sessions, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := count_wrong_code(c.user_id, c.known, s.id IS NULL, p_now);
-  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, s.id IS NULL, p_now),
-    count_failed_proof(s, p_event, p_now));
+  proofs integer := count_failed_proof(s, p_event, p_now);
+  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, s.id IS NULL, p_now), proofs);
+  locked text := CASE WHEN codes_locked_until(g, p_now) IS NOT NULL THEN CASE WHEN c.known THEN 'known' ELSE 'strangers' END END;
 BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
   PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
-  IF codes_locked_until(g, p_now) IS NOT NULL THEN
-    PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', CASE WHEN c.known THEN 'known' ELSE 'strangers' END), c.user_id);
+  IF locked IS NOT NULL THEN
+    PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', locked), c.user_id);
   END IF;
-  RETURN jsonb_build_object('outcome', 'wrong', 'attempts_remaining', remaining);
+  RETURN jsonb_build_object('outcome', 'wrong', 'attempts_remaining', remaining, 'locked', locked, 'ended', coalesce(proofs <= 0, false));
 END $$;

@@ -78,11 +78,12 @@ BEGIN
     CASE WHEN p_spend < 1 THEN 'infinity' WHEN s.spent >= p_spend THEN s.oldest_at + interval '24 hours' END), p_now);
 END $$;
 
--- Reserves a text, after the account's lock: its row, or which limit refuses it and for how long ("outcome", "retry_after").
+-- Reserves a text, after the account's lock: its row, or which limit refuses it and for how long ("outcome", "retry_after");
+-- "spend": the part of a day's texts that is used up with it, where that is worth telling.
 -- p_text: {phone, address, cooldown, user_hour, user_day, phone_day, address_hour, address_day, prefix_hour, service_hour,
 -- service_day, spend_day}. Of the service's budgets a quarter is kept for known devices.
 CREATE OR REPLACE FUNCTION reserve_text(p_user uuid, p_challenge uuid, p_known boolean, p_text jsonb, p_now timestamptz,
-  OUT id bigint, OUT outcome text, OUT retry_after integer) LANGUAGE plpgsql AS $$
+  OUT id bigint, OUT outcome text, OUT retry_after integer, OUT spend text) LANGUAGE plpgsql AS $$
 DECLARE
   the_phone text := p_text->>'phone';
   the_prefix text := left(the_phone, -4);
@@ -139,7 +140,7 @@ BEGIN
 
   INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at)
   VALUES (p_user, p_challenge, p_known, the_phone, the_prefix, p_text->>'address', p_now) RETURNING m.id INTO id;
-  PERFORM record_spend((p_text->>'spend_day')::integer, p_now);
+  spend := record_spend((p_text->>'spend_day')::integer, p_now);
 END $$;
 
 -- Whether the next text to the same user or phone has to wait for the cooldown of this one.
@@ -147,17 +148,16 @@ CREATE OR REPLACE FUNCTION is_cooling(m sms_messages) RETURNS boolean LANGUAGE s
   SELECT m.state IN ('refused', 'unsure') OR (m.state = 'open' AND m.delivery <> 'failed')
 $$;
 
--- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there.
-CREATE OR REPLACE FUNCTION record_spend(p_spend integer, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+-- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there; which it was.
+CREATE OR REPLACE FUNCTION record_spend(p_spend integer, p_now timestamptz) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   now_spent integer := (spent_texts(p_now)).spent;
-  percent integer;
+  reached text := (SELECT max(percent) || ' %' FROM unnest(ARRAY[50, 80, 100]) percent WHERE now_spent = ceil(p_spend * (percent / 100.0)));
 BEGIN
-  FOREACH percent IN ARRAY ARRAY[50, 80, 100] LOOP
-    IF now_spent = ceil(p_spend * (percent / 100.0)) THEN
-      PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', percent || ' %'), NULL);
-    END IF;
-  END LOOP;
+  IF reached IS NOT NULL THEN
+    PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', reached), NULL);
+  END IF;
+  RETURN reached;
 END $$;
 
 -- What the provider answered, unless a receipt has said more already; p_state where it refused or failed.

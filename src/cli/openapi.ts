@@ -28,8 +28,12 @@ export async function writeOpenApi({
   const text = await describeApi()
   const changed = (await readFile(path, 'utf8').catch(() => '')) !== text
   if (changed && check) throw refusal(`${path} is not what the code says. Run the command "openapi" and commit it.`)
-  if (changed) await writeFile(path, text)
+  if (changed) await writeFile(path, text).catch(refuseToWrite(path))
   return { path, changed }
+}
+
+const refuseToWrite = (path: string) => (error: NodeJS.ErrnoException) => {
+  throw refusal(`${path} cannot be written: ${error.code}`)
 }
 
 async function describeApi(): Promise<string> {

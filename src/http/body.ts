@@ -51,9 +51,12 @@ function readNothing(app: App): void {
 
 /** Whether a media type has no parameter but, perhaps, `charset=utf-8`; the type itself is Fastify's to judge. */
 function saysUtf8(mediaType = ''): boolean {
-  const parameters = mediaType.split(';').slice(1)
+  const parameters = mediaType
+    .split(';')
+    .slice(1)
+    .filter((it) => it.trim() !== '')
   const isCharset = /^\s*charset\s*=\s*(utf-?8|"utf-?8")\s*$/i
-  return parameters.every((it) => it.trim() === '' || isCharset.test(it)) && parameters.length <= 2
+  return parameters.length < 2 && parameters.every((it) => isCharset.test(it))
 }
 
 /**

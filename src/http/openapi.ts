@@ -112,6 +112,10 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
     docs.addHook('onRequest', async (_request, reply) => {
       reply.header('Cache-Control', 'public, max-age=300')
     })
+    // Its one redirect, from /docs/static/index.html: relative too.
+    docs.addHook('onSend', async (_request, reply) => {
+      if (reply.hasHeader('Location')) reply.header('Location', '../')
+    })
     await docs.register(swaggerUi, {
       routePrefix: '/docs',
       staticCSP: true,

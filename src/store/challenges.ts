@@ -62,11 +62,13 @@ export type Refusal =
       retry_after?: number | null
     }
 
-/** `message_id`: the text that is due; null where none is. */
-export type Opened = ChallengeState & { outcome: 'opened' | 'joined'; message_id: number | null }
+/** `message_id`: the text that is due; null where none is. `spend`: the part of a day's texts that it uses up, at 50, 80, 100 %. */
+export type Opened = ChallengeState & { outcome: 'opened' | 'joined'; message_id: number | null; spend: string | null }
+type Resent = ChallengeState & { outcome: 'sent'; message_id: number; spend: string | null }
+/** `locked`: the class of clients whose codes this wrong one has locked; `ended`: it has ended the session that stepped up. */
 export type Answered =
   | ({ outcome: 'completed'; device: DeviceState } & SessionState)
-  | { outcome: 'wrong'; attempts_remaining: number }
+  | { outcome: 'wrong'; attempts_remaining: number; locked: 'known' | 'strangers' | null; ended: boolean }
   | Refusal
 
 export function createChallenges(db: Database) {
@@ -95,12 +97,7 @@ export function createChallenges(db: Database) {
     isAlive: async (id: string, userId: string): Promise<boolean> => await db.decide('is_pending', id, userId),
 
     /** Reserves the same code's next text. */
-    resend: async (
-      id: string,
-      userId: string,
-      policy: ChallengePolicy,
-      event: Event,
-    ): Promise<(ChallengeState & { outcome: 'sent'; message_id: number }) | Refusal> => {
+    resend: async (id: string, userId: string, policy: ChallengePolicy, event: Event): Promise<Resent | Refusal> => {
       return await db.decide('resend_code', id, userId, JSON.stringify(policy), auditRow(event))
     },
 

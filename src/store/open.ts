@@ -26,7 +26,13 @@ export async function openDatabase(
     return { url, connections: embeddedConnections, close: () => close().finally(unlock) }
   } catch (error) {
     unlock()
-    throw error
+    if ((error as NodeJS.ErrnoException).code !== undefined) throw error
+    throw new Error(
+      `the embedded database in ${dataDir} cannot be opened; put a copy back, or delete it to begin anew`,
+      {
+        cause: error,
+      },
+    )
   }
 }
 

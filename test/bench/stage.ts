@@ -86,6 +86,7 @@ function productionEnvironment(twilio: { url: string; accountSid: string; authTo
     PUBLIC_URL: 'https://login.example.com',
     SECRET_KEYS: generateSecretKeys(systemRandom),
     TRUST_PROXY: '127.0.0.1',
+    ARGON2_QUEUE: '1000',
     SMS_PROVIDER: 'twilio',
     SMS_ALLOWED_COUNTRIES: 'US',
     TWILIO_ACCOUNT_SID: twilio.accountSid,

@@ -62,12 +62,12 @@ async function setup() {
   const limits: ChallengePolicy = { code_ttl: 300, challenge_ttl: 600, max_attempts: 5, max_sends: 3, cooldown: 60 }
   const text = { ...plenty, phone: user.phone, address: randomUUID() }
   const sending = { ...limits, may_send: true, text }
-  const begin = (deviceHash: Buffer | null = null) => store.throttle.begin(user.email, identifier, deviceHash, text)
+  const begin = (deviceHash: Buffer | null = null) => store.throttle.begin(user.email, [identifier], deviceHash, text)
   const open = (policy: ChallengePolicy = sending, more: Partial<NewChallenge> & { epoch?: number } = {}) => {
     const { epoch = account.epoch, ...changed } = more
     const stranger = { purpose: 'login', client: 'a browser', known: false, device_id: null } as const
     const challenge = { id: randomUUID(), ...stranger, code_mac: rightMac, key_id: 'k1', ...changed }
-    return store.challenges.open({ id: user.id, epoch }, identifier, challenge, policy, event('login.challenged'))
+    return store.challenges.open({ id: user.id, epoch }, [identifier], challenge, policy, event('login.challenged'))
   }
   /** Opens one, and gives its id. */
   const opened = async (more: Parameters<typeof open>[1] = {}): Promise<string> => {
@@ -80,7 +80,7 @@ async function setup() {
   const start = (session = newSession(), { epoch = 0, deviceId = null as string | null, isTrusted = false } = {}) =>
     store.sessions.start(
       { id: user.id, epoch },
-      { throttleKey: identifier, deviceId, isTrusted },
+      { throttleKeys: [identifier], deviceId, isTrusted },
       session,
       newDevice(),
       event('login.succeeded'),
@@ -147,10 +147,37 @@ t.test('throttle', async (t) => {
     t.same(await rowOf(identifier), { failures: 5, locked: true })
   })
 
+  await t.test('begin: an hour at most, and a lock under any of the keys is a lock', async (t) => {
+    const { store, user, text, identifier, begin } = await setup()
+    const other = randomBytes(32)
+    await begin()
+    await doorstep.sql('UPDATE login_throttles SET failures = 40 WHERE identifier = $1', [identifier])
+    t.match(await begin(), { outcome: 'charged' })
+    t.match(await begin(), { outcome: 'locked', retry_after: 3_600 })
+    for (const keys of [
+      [identifier, other],
+      [other, identifier],
+    ]) {
+      t.match(await store.throttle.begin(user.email, keys, null, text), { outcome: 'locked' })
+    }
+    t.equal(await rowOf(other), undefined, 'and nothing is counted under the other')
+  })
+
+  if (process.env.TEST_DATABASE_URL !== undefined) {
+    await t.test('begin: who is refused waits for nobody', async (t) => {
+      const { begin, identifier } = await setup()
+      await many(5, () => begin())
+      await doorstep.sql('BEGIN')
+      await doorstep.sql('UPDATE login_throttles SET failures = failures WHERE identifier = $1', [identifier])
+      t.match(await begin(), { outcome: 'locked' }, 'though its row is being written')
+      await doorstep.sql('ROLLBACK')
+    })
+  }
+
   await t.test('begin: an e-mail that nobody has is counted alike', async (t) => {
     const { store, text } = await setup()
     const identifier = randomBytes(32)
-    const ghost = () => store.throttle.begin('nobody@example.com', identifier, null, text)
+    const ghost = () => store.throttle.begin('nobody@example.com', [identifier], null, text)
     t.same(await ghost(), { outcome: 'charged', account: null, device: null })
     t.same(tally(await many(8, ghost)), { charged: 4, locked: 4 })
   })
@@ -194,6 +221,7 @@ t.test('throttle', async (t) => {
       t.match(await other.begin(hash), { outcome: 'charged', device: null }, 'to another account it is a stranger')
       for (const gone of ['expires_at = now()', `expires_at = now() + interval '1 day', failures = 20`]) {
         await doorstep.sql(`UPDATE devices SET ${gone} WHERE id = $1`, [id])
+        await doorstep.sql('DELETE FROM login_throttles WHERE identifier = $1', [hash])
         t.match(await begin(hash), { outcome: 'locked' }, `${gone}: a stranger`)
       }
       await doorstep.sql("UPDATE devices SET failures = 0, trusted_until = now() + interval '1 second' WHERE id = $1", [
@@ -213,15 +241,15 @@ t.test('throttle', async (t) => {
     await opened({ client: 'another' }).catch(() => {})
     await doorstep.sql(`UPDATE sms_messages SET state = 'open' WHERE user_id = $1`, [user.id])
     const full = { ...text, address_hour: 1 }
-    const refused = await store.throttle.begin(user.email, identifier, null, full)
+    const refused = await store.throttle.begin(user.email, [identifier], null, full)
     t.match(refused, { outcome: 'address_spent', retry_after: Number })
-    t.match(await store.throttle.begin('nobody@example.com', identifier, null, full), { outcome: 'address_spent' })
+    t.match(await store.throttle.begin('nobody@example.com', [identifier], null, full), { outcome: 'address_spent' })
     t.match(
-      await store.throttle.begin(user.email, identifier, hash, full),
+      await store.throttle.begin(user.email, [identifier], hash, full),
       { outcome: 'charged' },
       'but those of a device',
     )
-    t.match(await store.throttle.begin(user.email, identifier, null, { ...full, address: 'elsewhere' }), {
+    t.match(await store.throttle.begin(user.email, [identifier], null, { ...full, address: 'elsewhere' }), {
       outcome: 'charged',
     })
   })
@@ -271,13 +299,13 @@ t.test('throttle', async (t) => {
   await t.test('giveBack: as if it had not been charged, its lock included', async (t) => {
     const { store, begin, identifier, device } = await setup()
     await many(5, () => begin())
-    await store.throttle.giveBack(identifier, null)
+    await store.throttle.giveBack([identifier], null)
     t.same(await rowOf(identifier), { failures: 4, locked: null })
-    for (let times = 0; times < 9; times += 1) await store.throttle.giveBack(identifier, null)
+    for (let times = 0; times < 9; times += 1) await store.throttle.giveBack([identifier], null)
     t.match(await rowOf(identifier), { failures: 0 }, 'never below nothing')
     const { id, hash } = await device()
     await many(3, () => begin(hash))
-    await store.throttle.giveBack(hash, id)
+    await store.throttle.giveBack([hash], id)
     t.match(await rowOf(hash), { failures: 2 }, 'a device, too, gets back one')
     t.same(await doorstep.sql('SELECT failures FROM devices WHERE id = $1', [id]), [{ failures: 2 }])
   })
@@ -482,6 +510,53 @@ t.test('challenges', async (t) => {
     t.equal(await alive(), '011111', 'nor do those of another class or purpose end any')
   })
 
+  await t.test('open: only logins that wait count among the three', async (t) => {
+    const { user, opened, answer, aged } = await setup()
+    const waiting = await opened({ client: 'waiting' })
+    for (let more = 1; more <= 3; more += 1) {
+      await aged(61)
+      t.match(await answer(await opened({ client: `finished ${more}` })), { outcome: 'completed' })
+    }
+    await opened({ client: 'another' })
+    t.equal(await challenges.isAlive(waiting, user.id), true, 'those that are finished do not')
+
+    await aged(61)
+    const known = await opened({ client: 'device', known: true })
+    for (let more = 1; more <= 3; more += 1) {
+      await aged(61)
+      await opened({ client: `session:${randomUUID()}`, known: true, purpose: 'step_up' })
+    }
+    await aged(61)
+    await opened({ client: 'another device', known: true })
+    t.equal(await challenges.isAlive(known, user.id), true, 'nor do step-ups')
+  })
+
+  await t.test('open: what is over is not joined', async (t) => {
+    const { user, identifier, opened, open, answer, aged, sending } = await setup()
+    const fresh = async (what: string, policy = sending, epoch = 0) => {
+      await aged(61)
+      const next = await open(policy, { epoch })
+      t.match(next, { outcome: 'opened' }, what)
+      return 'challenge_id' in next ? next.challenge_id : ''
+    }
+    const first = await opened()
+    const same = { client: 'a browser', purpose: 'step_up' } as const
+    await aged(61)
+    t.match(await open(sending, same), { outcome: 'opened' }, 'a challenge for something else')
+    await aged(240)
+    const second = await fresh('a code that has run out')
+    t.equal(await challenges.isAlive(first, user.id), false, 'which then is over')
+    await answer(second)
+    const third = await fresh('a code that was used')
+    await doorstep.sql('UPDATE challenges SET attempts = 5 WHERE id = $1', [third])
+    await fresh('a code that was tried five times')
+    await doorstep.services.store.accounts.change(user.email, [identifier], { two_factor: 'sms' }, event())
+    const after = await fresh('a code from before a change', sending, 1)
+    t.equal(await challenges.isAlive(after, user.id), true)
+    await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
+    t.same(await open(sending, { epoch: 1 }), { outcome: 'stale' }, 'nor is anything opened for who is disabled')
+  })
+
   await t.test('open: the password is right, so its charge goes; a device starts anew', async (t) => {
     const { store, open, begin, identifier, account, user, device, sending, aged } = await setup()
     await many(4, () => begin())
@@ -504,7 +579,7 @@ t.test('challenges', async (t) => {
       code_mac: rightMac,
       key_id: 'k1',
     } as const
-    await store.challenges.open(account, hash, known, sending, event())
+    await store.challenges.open(account, [hash], known, sending, event())
     t.equal(await failures(hash), 0)
     t.same(await doorstep.sql('SELECT failures FROM devices WHERE user_id = $1', [user.id]), [{ failures: 0 }])
     t.same(await open(undefined, { epoch: account.epoch + 1 }), { outcome: 'stale' })
@@ -660,6 +735,30 @@ t.test('challenges', async (t) => {
     })
   }
 
+  for (const [what, failures, from, streak, left] of [
+    ['in a row', 7, '1 minute', 7, 2],
+    ['in a row after the first lock', 12, '1 minute', 12, 2],
+    ['in a day', 17, '23 hours', 1, 2],
+    ['in 30 days', 97, '719 hours', 1, 2],
+    ['of this login', 10, '25 hours', 10, 4],
+  ] as const) {
+    await t.test(`answer and read: how many are left ${what}`, async (t) => {
+      const { user, opened, answer, limits, guard, aged } = await setup()
+      const id = await opened()
+      await aged(61)
+      const known = await opened({ client: 'device', known: true })
+      await doorstep.sql(
+        `INSERT INTO factor_guards (user_id, known, streak, failed_at) VALUES ($1, false, $3,
+           array_fill(now() - $4::interval, ARRAY[$2::integer]))`,
+        [user.id, failures, streak, from],
+      )
+      t.match(await answer(id, wrong), { outcome: 'wrong', attempts_remaining: left })
+      t.match(await guard(), { locked: null })
+      t.match(await challenges.read(id, user.id, limits), { attempts_remaining: left })
+      t.match(await challenges.read(known, user.id, limits), { attempts_remaining: 5 }, 'the other class has all')
+    })
+  }
+
   await t.test('answer: what failed longer ago than 30 days is forgotten', async (t) => {
     const { user, opened, answer, guard } = await setup()
     const id = await opened()
@@ -755,6 +854,7 @@ t.test('challenges', async (t) => {
     t.not(await store.sessions.findLive(session.id, user.id), null, 'four are not five: the success began anew')
     t.match(await raise(second, wrong), { outcome: 'wrong' })
     t.equal(await store.sessions.findLive(session.id, user.id), null, 'the fifth ends the session')
+    t.match(await guard(true), { streak: 0, failed: 6 }, 'and still there is no streak')
     t.same(await raise(second, right), { outcome: 'invalid' })
     const rows = await doorstep.sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'session.ended'`, [
       user.id,
@@ -997,17 +1097,21 @@ t.test('signing keys: of many replicas that start at once, one makes the key', a
   const keys = Array.from({ length: 8 }, (_, at) => ({
     id: `key-${at}`,
     publicJwk: { kty: 'EC', crv: 'P-256', x: `${at}` },
-    privateKey: randomBytes(64),
-    secretId: 'k1',
+    seals: { k1: randomBytes(64).toString('hex') },
   }))
   const add = (key: (typeof keys)[number]) => signingKeys.add(key, { minAge: 60, delay: 390 }, event('key.created'))
   const made = await Promise.all(keys.map(add))
   t.same(countOf(made.map(String)), { true: 1, false: 7 })
   const winner = keys[made.indexOf(true)]
   const [first] = await signingKeys.list()
-  t.match(first, { id: winner?.id, publicJwk: winner?.publicJwk, secretId: 'k1', createdAt: Date, activeAt: Date })
+  t.match(first, {
+    id: winner?.id,
+    publicJwk: winner?.publicJwk,
+    seals: winner?.seals,
+    createdAt: Date,
+    activeAt: Date,
+  })
   t.ok((first?.activeIn ?? 1) <= 0, 'the very first is needed at once')
-  t.same(Buffer.from(first?.privateKey ?? []), winner?.privateKey, 'byte for byte')
   const rows = await doorstep.sql(`SELECT FROM audit_events WHERE type = 'key.created' AND outcome = 'test'`)
   t.equal(rows.length, 1, 'and only that is recorded')
 })
@@ -1047,6 +1151,7 @@ t.test('messages', async (t) => {
       t.same(await state(), { state: 'open', delivery: 'sent', provider_id: providerId, error: null })
       t.match(await store.challenges.read(id, user.id, limits), { delivery: 'sent' })
       await answer(id)
+      await doorstep.sql(`UPDATE sms_messages SET delivery = 'queued' WHERE id = $1`, [textId])
       await messages.recordAnswer(textId, { delivery: 'failed', state: 'refused', providerId: null, error: null })
       t.match(await state(), { state: 'finished' })
     },

@@ -196,6 +196,27 @@ t.test('users, from the first migration to the last lock', async (t) => {
   t.match(keys, success({ keys: [{ id: /^[\w-]{43}$/, state: 'active', created_at: /^20.*Z$/ }] }))
   t.notMatch(keys.stdout, /private|"d"/)
 
+  const rotated = await run(['keys', 'rotate'])
+  t.match(rotated, success({ id: /^[\w-]{43}$/, active_in: 390 }))
+  t.match(await run(['keys', 'rotate']), { exitCode: 1, stdout: '', stderr: 'A new key is on its way already.\n' })
+  const replaced = await run(['keys', 'rotate', '--now'])
+  t.match(replaced, success({ id: /^[\w-]{43}$/, active_in: 0 }))
+  const left = await run(['keys', 'list'])
+  t.match(left, success({ keys: [{ id: replaced.result.id, state: 'active' }] }))
+  t.equal((left.result.keys as unknown[]).length, 1, 'a key that leaked is gone, and so is the one on its way')
+
+  await t.test('secrets that open no key: the way out that the message names', async (t) => {
+    const lost = { env: { ...settings, SECRET_KEYS: `k9:${randomBytes(32).toString('base64')}` } }
+    t.match(await here(['keys', 'list'], lost), {
+      exitCode: 1,
+      stderr: /"k1", which SECRET_KEYS does not list\. .* keys rotate --now\n$/,
+    })
+    t.match(await here(['keys', 'rotate', '--now'], lost), { exitCode: 0, result: { active_in: 0 } })
+    t.match(await here(['keys', 'list'], lost), { exitCode: 0 })
+    t.match(await run(['keys', 'list']), { exitCode: 1, stderr: /"k9", which SECRET_KEYS does not list/ })
+    t.match(await run(['keys', 'rotate', '--now']), { exitCode: 0 })
+  })
+
   const unknown = await run(['user', 'disable', '--email', 'nobody@example.com'])
   t.match(unknown, { exitCode: 1, stdout: '', stderr: 'There is no user with this e-mail.\n' })
   const disabled = await run(['user', 'disable', '--email', 'Grace@example.com'])

@@ -3,6 +3,7 @@ import { newDevice } from '../../src/features/devices/new-device.ts'
 import { newSession } from '../../src/features/sessions/start-session.ts'
 import { registerGuards } from '../../src/http/guards.ts'
 import { registerProblems } from '../../src/http/problems.ts'
+import { createRequestLimits } from '../../src/http/request-limits.ts'
 import { createServer } from '../../src/http/server.ts'
 import { registerTokens } from '../../src/http/tokens.ts'
 import { smsLevel } from '../../src/security/assurance.ts'
@@ -234,7 +235,7 @@ async function vault(t: Test) {
   const app = createServer(services)
   registerProblems(app, { ...config, ...services })
   await registerTokens(app, services)
-  registerGuards(app, services)
+  registerGuards(app, { ...services, requestLimits: await createRequestLimits(app, services) })
   app.get('/vault', { config: { access: 'access', assurance: { acr: 'aal2', maxAgeSeconds: 300 } } }, async () => ({
     gold: true,
   }))

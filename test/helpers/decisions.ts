@@ -13,7 +13,8 @@ export type Player = {
   email: string
   phone: string
   address: string
-  identifier: Buffer
+  /** The e-mail's counters: one under each of two secret keys, in their order. */
+  identifiers: [Buffer, Buffer]
   deviceHash: Buffer
   device: string
   session: string
@@ -30,6 +31,7 @@ type Opening = { client?: string; known?: boolean; stepUp?: boolean; policy?: ob
 const event = JSON.stringify({ type: 'test', outcome: 'test' })
 const rightMac = 'ab'.repeat(32)
 const life = { ttl: 43_200, idle_ttl: 43_200 }
+const inOrder = (): [Buffer, Buffer] => [randomBytes(32), randomBytes(32)].sort(Buffer.compare) as [Buffer, Buffer]
 let players = 0
 
 /** The decisions of the service as statements, ready to be played against each other. */
@@ -60,13 +62,13 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
           phone: phone ?? `+1${String(players).padStart(6, '0')}0000`,
         },
         ...{ address: `10.${players >> 16}.${(players >> 8) & 255}.${players & 255}` },
-        ...{ identifier: randomBytes(32), deviceHash: randomBytes(32), device: randomUUID(), session: randomUUID() },
+        ...{ identifiers: inOrder(), deviceHash: randomBytes(32), device: randomUUID(), session: randomUUID() },
         ...{ challenge: randomUUID(), stepUp: randomUUID() },
       }
       await sql(
         `WITH past AS (SELECT clock_timestamp() - make_interval(secs => $11) AS at),
            person AS (INSERT INTO users (id, email, phone, password_hash) VALUES ($1, $2, $3, 'not a hash')),
-           throttle AS (INSERT INTO login_throttles (identifier, failures) VALUES ($5, 2), ($6, 1)),
+           throttle AS (INSERT INTO login_throttles (identifier, failures) VALUES ($15, 2), ($5, 2), ($6, 1)),
            guard AS (INSERT INTO factor_guards (user_id, known) VALUES ($1, true), ($1, false)),
            device AS (INSERT INTO devices (id, user_id, token_hash, failures, last_used_at, expires_at, trusted_until)
              SELECT $7, $1, $6, 1, at, at + interval '90 days', at + interval '30 days' FROM past),
@@ -82,19 +84,18 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
            known, CASE WHEN known THEN $7::uuid END, decode($14, 'hex'), 'k', id, $12, $13, reserved_at, reserved_at,
            reserved_at + interval '300 seconds', reserved_at + interval '600 seconds' FROM text`,
         [
-          ...[player.id, player.email, player.phone, player.address, player.identifier, player.deviceHash],
+          ...[player.id, player.email, player.phone, player.address, player.identifiers[0], player.deviceHash],
           ...[player.device, player.session, player.challenge, player.stepUp, ago, attempts, sends, rightMac],
+          player.identifiers[1],
         ],
       )
       return player
     },
 
-    begin: (player: Player, { known = false } = {}): Script => ({
+    /** `keys`: those that a replica has, while the setting changes. */
+    begin: (player: Player, { known = false, keys = player.identifiers as Buffer[] } = {}): Script => ({
       sql: 'SELECT begin_login($1, $2, $3, $4)',
-      values: [
-        ...[player.email, player.identifier, known ? player.deviceHash : null],
-        JSON.stringify(textBudget(player.address)),
-      ],
+      values: [...[player.email, keys, known ? player.deviceHash : null], JSON.stringify(textBudget(player.address))],
     }),
 
     /** The password was wrong. */
@@ -110,7 +111,7 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     ): Script => ({
       sql: 'SELECT open_challenge($1, 0, $2, $3, $4, $5)',
       values: [
-        ...[player.id, stepUp ? null : known ? player.deviceHash : player.identifier],
+        ...[player.id, stepUp ? null : known ? [player.deviceHash] : player.identifiers],
         JSON.stringify({
           ...{ id: randomUUID(), purpose: stepUp ? 'step_up' : 'login', code_mac: rightMac, key_id: 'k' },
           ...{ known: known || stepUp, device_id: known || stepUp ? player.device : null },
@@ -124,7 +125,7 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     start: (player: Player, { trusted = false } = {}): Script => ({
       sql: 'SELECT start_session($1, 0, $2, $3, $4, $5, $6, $7)',
       values: [
-        ...[player.id, trusted ? player.deviceHash : player.identifier, trusted ? player.device : null, trusted],
+        ...[player.id, trusted ? [player.deviceHash] : player.identifiers, trusted ? player.device : null, trusted],
         ...[JSON.stringify(sessionOf(player)), deviceOf(player), event],
       ],
     }),
@@ -159,14 +160,14 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
       values: [id, session, scope, event],
     }),
 
-    change: ({ email, identifier }: Player, what: object = { disabled: true }): Script => ({
+    change: ({ email, identifiers }: Player, what: object = { disabled: true }): Script => ({
       sql: 'SELECT change_user($1, $2, $3, $4)',
-      values: [email, [identifier], JSON.stringify(what), event],
+      values: [email, identifiers, JSON.stringify(what), event],
     }),
 
-    unlock: ({ email, identifier }: Player, all = false): Script => ({
+    unlock: ({ email, identifiers }: Player, all = false): Script => ({
       sql: 'SELECT unlock_user($1, $2, $3, $4)',
-      values: [email, [identifier], all, event],
+      values: [email, identifiers, all, event],
     }),
 
     forgetDevice: ({ id, device }: Player): Script => ({

@@ -13,8 +13,16 @@ export function interceptStatements(t: Test, around: (text: string, run: () => u
   const query = target.query
   target.query = function (...args) {
     const { connectionParameters } = this as { connectionParameters?: { application_name?: string } }
-    const run = (): unknown => query.apply(this, args)
-    return connectionParameters?.application_name === 'doorstep' ? around(textOf(args[0]), run) : run()
+    const answer = args.at(-1)
+    // The pool asks with a callback, others for a promise.
+    const given = typeof answer === 'function' ? args.slice(0, -1) : args
+    if (connectionParameters?.application_name !== 'doorstep') return query.apply(this, args)
+    const result = around(textOf(args[0]), () => query.apply(this, given))
+    if (typeof answer !== 'function') return result
+    Promise.resolve(result).then(
+      (rows) => answer(null, rows),
+      (error: unknown) => answer(error),
+    )
   }
   t.teardown(() => {
     target.query = query

@@ -94,12 +94,16 @@ t.test('the defaults are those of the contract', (t) => {
       resendHour: 10,
       refreshMinute: 30,
       defaultMinute: 300,
+      clientMinute: 600,
+      introspectMinute: 6000,
     },
+    corsOrigins: 'localhost',
     trustProxy: false,
     argon2: { memoryKib: 19456, time: 2, concurrency: Math.min(availableParallelism(), 64), queue: 32 },
     loginFloorMs: 0,
     introspectionClients: [],
     metricsPort: undefined,
+    metricsHost: '127.0.0.1',
     logLevel: 'info',
   })
   t.equal(settings.find(({ name }) => name === 'DATA_DIR')?.default, '.data')

@@ -119,6 +119,8 @@ t.test('with every value that compose asks for, production accepts its settings'
   const given: Record<string, string> = {
     PUBLIC_URL: 'https://login.example.com',
     SMS_ALLOWED_COUNTRIES: 'GB,US',
+    SMS_SPEND_DAY: '2000',
+    TRUST_PROXY: '172.16.0.0/12',
     TWILIO_FROM: '+12025550100',
   }
   const secrets: Record<string, string> = {
@@ -128,8 +130,10 @@ t.test('with every value that compose asks for, production accepts its settings'
     TWILIO_AUTH_TOKEN: '9d3e51c07fa24b68b1d2e6f0a7c4935e',
   }
   const folder = t.testdir(secrets)
+  const asked = new Set<string>()
   const fill = (text: string): string =>
     text.replaceAll(/\$\{(\w+):([?-])([^}]*)\}/g, (_all, name: string, kind: string, rest: string) => {
+      if (kind === '?') asked.add(name)
       if (kind === '?') t.ok(given[name], `${name} has to be given`)
       return given[name] ?? (kind === '-' ? rest : '')
     })
@@ -144,6 +148,11 @@ t.test('with every value that compose asks for, production accepts its settings'
     }
     t.match(loadConfig(env), { production: true, host: '0.0.0.0', port: 3000, sms: { provider: 'twilio' } }, service)
   }
+  t.same(
+    [...asked].sort(),
+    ['PUBLIC_URL', 'SMS_ALLOWED_COUNTRIES', 'SMS_SPEND_DAY', 'TRUST_PROXY'],
+    'what has no default',
+  )
 })
 
 t.test('compose starts the service on a database that is healthy and migrated', async (t) => {

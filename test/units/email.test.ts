@@ -130,10 +130,13 @@ t.test('letters of ASCII: upper case, full width and any mixture are one identif
       spelled: letters.map(([letter, how]) => spell(letter, how)).join(''),
     }))
   const property = fc.property(spelledTwice, ({ plain, spelled }) => {
-    return read(`${spelled}@${spelled}`) === `${plain}@${plain}`
+    return read(`${spelled}@${domainOf(spelled)}`) === `${plain}@${domainOf(plain)}`
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 2_000 }))
 })
+
+/** As a domain: with no plus and no empty label. */
+const domainOf = (text: string): string => `a${text.replace(/[.+．＋]/g, '')}.example`
 
 function spell(letter: string, how: string): string {
   const cased = how.includes('upper') ? letter.toUpperCase() : letter
@@ -148,4 +151,41 @@ t.test('any text at all: a canonical form or invalid_request, in time', async (t
   t.doesNotThrow(() => fc.assert(property, { numRuns: 2_000 }))
   t.equal(read(`${'@'.repeat(100_000)}`), null)
   t.equal(read(`${' '.repeat(100_000)}a`), null)
+})
+
+t.test('a domain is one domain in every spelling: letters, punycode, dots, case (UTS 46)', async (t) => {
+  const spellings: Record<string, string[]> = {
+    'ada@xn--mnchen-3ya.example': [
+      ...['ada@münchen.example', 'ada@MÜNCHEN.example', 'ada@mu\u0308nchen.example', 'ada@xn--mnchen-3ya.example'],
+      ...['ada@XN--MNCHEN-3YA.EXAMPLE', 'ada@münchen.example.', 'ada@münchen。example', 'ada@ｍünchen．example'],
+    ],
+    'ada@xn--strae-oqa.example': ['ada@straße.example', 'ada@STRAẞE.example', 'ada@xn--strae-oqa.example'],
+    'ada@xn--fiqs8s.xn--0zwm56d': ['ada@中国.测试', 'ada@中国。测试', 'ada@中国.测试.'],
+    'ada@example.com': ['ada@example.com.', 'ada@example.com。', 'ada@EXAMPLE｡COM'],
+    'ada@sub_domain.example': ['ada@sub_domain.example'],
+    'ada@[x]': [],
+  }
+  for (const [canonical, list] of Object.entries(spellings)) {
+    for (const spelling of list) t.equal(read(spelling), canonical, JSON.stringify(spelling))
+  }
+  t.equal(read('ädä@münchen.example'), 'ädä@xn--mnchen-3ya.example', 'the local part is its own')
+  t.not(read('ada@münchen.example'), read('ada@munchen.example'), 'other letters are other domains')
+})
+
+t.test('a domain that would be read as a part of a URL is no second way to write another (SEC-10)', async (t) => {
+  const refused = [
+    ...[
+      'example.com/x',
+      'example.com?x',
+      'example.com#x',
+      'example.com:80',
+      'example.com\\x',
+      'ex%61mple.com',
+      'a b.com',
+    ],
+    ...['user:pw@example.com', '[::1]', '[127.0.0.1]', 'exa\u00admple.com', 'example..com', '.example.com', '.', '..'],
+    ...['example.com..', 'xn--a.example', 'xn--.example', '\u2100.example', 'exam!ple.com', "a'b.example", '<x>'],
+    ...['㏂.example/x', '／example.com', 'example.com／x', '⁇.example', '％41.example'],
+  ]
+  for (const domain of refused) t.equal(read(`ada@${domain}`), null, domain)
 })

@@ -326,8 +326,10 @@ END $$;
 -- Ends the password locks of both classes.
 CREATE OR REPLACE FUNCTION forget_password_failures(p_user uuid, p_identifiers bytea[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers)
-    OR identifier IN (SELECT token_hash FROM devices WHERE user_id = p_user);
+  p_identifiers := p_identifiers || ARRAY(SELECT token_hash FROM devices WHERE user_id = p_user);
+  -- Taken in the order in which logins take them, which a DELETE alone does not promise.
+  PERFORM FROM login_throttles WHERE identifier = ANY (p_identifiers) ORDER BY identifier FOR UPDATE;
+  DELETE FROM login_throttles WHERE identifier = ANY (p_identifiers);
   UPDATE devices SET failures = 0 WHERE user_id = p_user AND failures > 0;
 END $$;
 
@@ -709,6 +711,7 @@ DECLARE
   text_id bigint;
   text_refusal text;
   text_retry_after integer;
+  text_spend text;
 BEGIN
   IF p_keys IS NOT NULL THEN
     PERFORM give_back_password(p_keys, (p_challenge->>'device_id')::uuid, true);
@@ -728,7 +731,7 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'sms_unavailable');
   END IF;
   IF NOT is_live OR (p_policy->>'may_send')::boolean AND c.sends < (p_policy->>'max_sends')::integer THEN
-    SELECT * INTO text_id, text_refusal, text_retry_after
+    SELECT * INTO text_id, text_refusal, text_retry_after, text_spend
     FROM reserve_text(p_user, CASE WHEN is_live THEN c.id ELSE (p_challenge->>'id')::uuid END, is_known, p_policy->'text', t);
     IF NOT is_live AND text_refusal IS NOT NULL THEN
       RETURN jsonb_build_object('outcome', text_refusal, 'retry_after', text_retry_after);
@@ -749,7 +752,7 @@ BEGIN
   END IF;
   PERFORM record_event(p_event || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END), p_user);
   RETURN challenge_state(c, p_policy, t)
-      || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END, 'message_id', text_id);
+      || jsonb_build_object('outcome', CASE WHEN is_live THEN 'joined' ELSE 'opened' END, 'message_id', text_id, 'spend', text_spend);
 END $$;
 
 -- Of the logins of one account and class with a code that was sent, all but the p_most youngest end.
@@ -813,6 +816,7 @@ DECLARE
   text_id bigint;
   text_refusal text;
   text_retry_after integer;
+  text_spend text;
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, t);
   refusal := refusal_of_try(c, p_policy, t);
@@ -824,13 +828,13 @@ BEGIN
   ELSIF NOT (p_policy->>'may_send')::boolean THEN
     RETURN jsonb_build_object('outcome', 'sms_unavailable');
   END IF;
-  SELECT * INTO text_id, text_refusal, text_retry_after FROM reserve_text(p_user, c.id, c.known, p_policy->'text', t);
+  SELECT * INTO text_id, text_refusal, text_retry_after, text_spend FROM reserve_text(p_user, c.id, c.known, p_policy->'text', t);
   IF text_refusal IS NOT NULL THEN
     RETURN jsonb_build_object('outcome', text_refusal, 'retry_after', text_retry_after);
   END IF;
   c := note_sent(c, text_id, p_policy, t);
   PERFORM record_event(p_event, p_user);
-  RETURN challenge_state(c, p_policy, t) || jsonb_build_object('outcome', 'sent', 'message_id', text_id);
+  RETURN challenge_state(c, p_policy, t) || jsonb_build_object('outcome', 'sent', 'message_id', text_id, 'spend', text_spend);
 END $$;
 
 -- Why a challenge takes no answer, the account being locked: invalid | locked | exhausted | expired; NULL if it takes one.
@@ -902,19 +906,20 @@ BEGIN
 END $$;
 
 -- Counts a wrong answer on its challenge, its account and, at a step-up, its session: the fifth of one session within 24
--- hours ends that session.
+-- hours ends that session. "locked": the class of clients whose codes it has locked; "ended": whether the session ended.
 CREATE OR REPLACE FUNCTION wrong_answer(c challenges, s sessions, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   g factor_guards := count_wrong_code(c.user_id, c.known, s.id IS NULL, p_now);
-  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, s.id IS NULL, p_now),
-    count_failed_proof(s, p_event, p_now));
+  proofs integer := count_failed_proof(s, p_event, p_now);
+  remaining integer := least((p_policy->>'max_attempts')::integer - c.attempts - 1, codes_left(g, s.id IS NULL, p_now), proofs);
+  locked text := CASE WHEN codes_locked_until(g, p_now) IS NOT NULL THEN CASE WHEN c.known THEN 'known' ELSE 'strangers' END END;
 BEGIN
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
   PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
-  IF codes_locked_until(g, p_now) IS NOT NULL THEN
-    PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', CASE WHEN c.known THEN 'known' ELSE 'strangers' END), c.user_id);
+  IF locked IS NOT NULL THEN
+    PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', locked), c.user_id);
   END IF;
-  RETURN jsonb_build_object('outcome', 'wrong', 'attempts_remaining', remaining);
+  RETURN jsonb_build_object('outcome', 'wrong', 'attempts_remaining', remaining, 'locked', locked, 'ended', coalesce(proofs <= 0, false));
 END $$;
 -- What has run out goes (ASVS 14.2.7): each call deletes one batch of one kind, skipping rows in use, and says how many.
 -- p_days: how long events are kept.
@@ -1251,11 +1256,12 @@ BEGIN
     CASE WHEN p_spend < 1 THEN 'infinity' WHEN s.spent >= p_spend THEN s.oldest_at + interval '24 hours' END), p_now);
 END $$;
 
--- Reserves a text, after the account's lock: its row, or which limit refuses it and for how long ("outcome", "retry_after").
+-- Reserves a text, after the account's lock: its row, or which limit refuses it and for how long ("outcome", "retry_after");
+-- "spend": the part of a day's texts that is used up with it, where that is worth telling.
 -- p_text: {phone, address, cooldown, user_hour, user_day, phone_day, address_hour, address_day, prefix_hour, service_hour,
 -- service_day, spend_day}. Of the service's budgets a quarter is kept for known devices.
 CREATE OR REPLACE FUNCTION reserve_text(p_user uuid, p_challenge uuid, p_known boolean, p_text jsonb, p_now timestamptz,
-  OUT id bigint, OUT outcome text, OUT retry_after integer) LANGUAGE plpgsql AS $$
+  OUT id bigint, OUT outcome text, OUT retry_after integer, OUT spend text) LANGUAGE plpgsql AS $$
 DECLARE
   the_phone text := p_text->>'phone';
   the_prefix text := left(the_phone, -4);
@@ -1312,7 +1318,7 @@ BEGIN
 
   INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at)
   VALUES (p_user, p_challenge, p_known, the_phone, the_prefix, p_text->>'address', p_now) RETURNING m.id INTO id;
-  PERFORM record_spend((p_text->>'spend_day')::integer, p_now);
+  spend := record_spend((p_text->>'spend_day')::integer, p_now);
 END $$;
 
 -- Whether the next text to the same user or phone has to wait for the cooldown of this one.
@@ -1320,17 +1326,16 @@ CREATE OR REPLACE FUNCTION is_cooling(m sms_messages) RETURNS boolean LANGUAGE s
   SELECT m.state IN ('refused', 'unsure') OR (m.state = 'open' AND m.delivery <> 'failed')
 $$;
 
--- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there.
-CREATE OR REPLACE FUNCTION record_spend(p_spend integer, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+-- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there; which it was.
+CREATE OR REPLACE FUNCTION record_spend(p_spend integer, p_now timestamptz) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   now_spent integer := (spent_texts(p_now)).spent;
-  percent integer;
+  reached text := (SELECT max(percent) || ' %' FROM unnest(ARRAY[50, 80, 100]) percent WHERE now_spent = ceil(p_spend * (percent / 100.0)));
 BEGIN
-  FOREACH percent IN ARRAY ARRAY[50, 80, 100] LOOP
-    IF now_spent = ceil(p_spend * (percent / 100.0)) THEN
-      PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', percent || ' %'), NULL);
-    END IF;
-  END LOOP;
+  IF reached IS NOT NULL THEN
+    PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', reached), NULL);
+  END IF;
+  RETURN reached;
 END $$;
 
 -- What the provider answered, unless a receipt has said more already; p_state where it refused or failed.

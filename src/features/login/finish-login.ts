@@ -62,10 +62,12 @@ async function answer(services: FinishServices, pending: PendingClaims, step: Se
     return describeSession(services, answered, { returnTo: pending.return_to, deviceToken: fresh.token })
   }
   if (answered.outcome === 'wrong') {
+    if (answered.ended) events.announce({ ...event('session.ended', 'five failed proofs'), detail: `session ${sid}` })
     events.announce(event('code.failed', `${answered.attempts_remaining} left`))
+    if (answered.locked !== null) events.announce(event('factor.locked', answered.locked))
     throw new Problem('invalid_code', { attemptsRemaining: answered.attempts_remaining })
   }
-  events.announce(event(answered.outcome === 'locked' ? 'factor.locked' : 'code.refused', answered.outcome))
+  events.announce(event('code.refused', answered.outcome))
   throw problemOf(answered)
 }
 

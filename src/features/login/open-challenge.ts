@@ -4,7 +4,7 @@ import { clientOf } from '../../security/standing.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
 import type { Opened, Purpose } from '../../store/challenges.ts'
-import { type SendingServices, sendCode } from '../sms-codes/send-code.ts'
+import { announceSpend, type SendingServices, sendCode } from '../sms-codes/send-code.ts'
 import { describeChallenge } from './describe-challenge.ts'
 import type { TwoFactorRequired } from './schemas.ts'
 
@@ -56,6 +56,7 @@ export async function openChallenge(services: ChallengeServices, user: Challenge
     throw problemOf(opened)
   }
   events.announce({ ...event, outcome: opened.outcome })
+  announceSpend(events, opened.spend)
   return opened
 }
 

@@ -1,7 +1,7 @@
 import type { Caller, Event } from '../../events.ts'
 import { problemOf } from '../../security/challenge.ts'
 import type { PendingClaims } from '../../security/tokens.ts'
-import { sendCode } from '../sms-codes/send-code.ts'
+import { announceSpend, sendCode } from '../sms-codes/send-code.ts'
 import { describeChallenge } from './describe-challenge.ts'
 import type { ChallengeServices } from './open-challenge.ts'
 import type { ChallengeAnswer } from './schemas.ts'
@@ -31,6 +31,7 @@ export async function resendCode(
     throw problemOf(challenge)
   }
   events.announce(event)
+  announceSpend(events, challenge.spend)
 
   const delivery = await sendCode(services, { messageId: challenge.message_id, userId, phone, challenge, caller })
   return describeChallenge(services, phone, { ...challenge, delivery })

@@ -8,7 +8,7 @@ h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 1.5rem }
 code { font: 0.9375rem ui-monospace, monospace; padding: 0.1em 0.35em; border-radius: 0.25em; background: #8882 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.25rem 1.5rem; margin: 2rem 0 }
 dt { opacity: 0.7 }
-dd { margin: 0 }
+dd { margin: 0; overflow-wrap: anywhere }
 a { color: inherit }
 `
 

@@ -48,6 +48,11 @@ export async function sendCode(services: SendingServices, text: DueText): Promis
     : new Problem('sms_unavailable', { retryAfter: 30 })
 }
 
+/** Half, four fifths or all of the texts of a day are used up: whoever watches the log is to know while there is time. */
+export function announceSpend(events: Services['events'], spend: string | null): void {
+  if (spend !== null) events.announce({ type: 'sms.spend', outcome: spend })
+}
+
 /** Writes down what the provider answered. A text that has gone is not undone by a database that cannot note it. */
 async function recordAnswer(
   { store, events }: Pick<Services, 'store' | 'events'>,
