@@ -154,7 +154,6 @@ t.test('a stranger without the secret of a client is told nothing', async (t) =>
     nothing: 'Basic',
     'an empty pair': 'Basic ',
     'no base64': 'Basic ***',
-    'two spaces': billing.replace(' ', '  '),
     'another scheme': billing.replace('Basic', 'Bearer'),
     'a live access token': `Bearer ${access}`,
     'a very long one': basicOf(`billing:${'x'.repeat(5_000)}`),
@@ -169,7 +168,7 @@ t.test('a stranger without the secret of a client is told nothing', async (t) =>
         {
           status: 401,
           body: { code: 'invalid_credentials' },
-          headers: { 'www-authenticate': 'Basic realm="introspection", charset="UTF-8"' },
+          headers: { 'www-authenticate': 'Basic realm="clients", charset="UTF-8"' },
         },
         `${name}, whatever the body`,
       )
@@ -183,7 +182,9 @@ t.test('every client has its own secret, and may write the scheme as it likes', 
   for (const [id, secret] of Object.entries(clients)) {
     t.match((await ask(access, basicOf(`${id}:${secret}`))).body, { active: true }, id)
   }
-  t.match((await ask(access, billing.replace('Basic', 'basic'))).body, { active: true }, 'RFC 9110 11.1')
+  for (const written of [billing.replace('Basic', 'basic'), billing.replace(' ', '  ')]) {
+    t.match((await ask(access, written)).body, { active: true }, 'RFC 9110 11.1 and 11.4')
+  }
 })
 
 t.test('where no client is configured, nobody may ask', async (t) => {
@@ -229,7 +230,8 @@ t.test('the one endpoint that takes a form takes nothing else', async (t) => {
 t.test('secrets are compared in constant time', async (t) => {
   const source = await readFile(new URL('../../src/http/guards.ts', import.meta.url), 'utf8')
   const [compare = ''] = /function clientOf[\s\S]*?\n}/.exec(source) ?? []
-  t.match(compare, 'timingSafeEqual(digest(', 'digests of equal length, in constant time')
+  t.match(compare, 'const known = digest(')
+  t.match(compare, 'timingSafeEqual(one, known)', 'digests of equal length, in constant time')
   t.notMatch(compare, /secret\s*[!=]==|[!=]==\s*secret/, 'and never with ===')
   t.match(compare, '.filter(', 'every client is looked at, whichever matches')
 })
