@@ -162,6 +162,7 @@ t.test('a device is named anew, and its trust ended; trust cannot be given that 
 
   const other = await enter(doorstep, await createUser(doorstep, { twoFactor: 'off' }))
   t.match(await change(other.access, id, { name: 'mine' }), notFound, "another user's device")
+  t.match(await devicesOf(access), [{ name: 'Küche 🏠' }], 'which stays as it is')
   t.match(await change(access, '00000000-0000-4000-8000-000000000000', { name: 'x' }), notFound)
   t.match(await change(access, 'no-uuid', { name: 'x' }), invalid)
   t.match(
