@@ -95,17 +95,7 @@ function toConfig(values: Values) {
       globalDay: values.SMS_GLOBAL_DAY,
       spendDay: values.SMS_SPEND_DAY ?? developmentSpendDay,
     },
-    /** Requests per network address; of clients, per client. */
-    rate: {
-      loginMinute: values.RATE_LOGIN_MINUTE,
-      loginHour: values.RATE_LOGIN_HOUR,
-      verifyMinute: values.RATE_VERIFY_MINUTE,
-      resendHour: values.RATE_RESEND_HOUR,
-      refreshMinute: values.RATE_REFRESH_MINUTE,
-      defaultMinute: values.RATE_DEFAULT_MINUTE,
-      clientMinute: values.RATE_CLIENT_MINUTE,
-      introspectMinute: values.RATE_INTROSPECT_MINUTE,
-    },
+    rate: ratesOf(values),
     corsOrigins: corsOriginsOf(values),
     trustProxy: values.TRUST_PROXY ? listOf(values.TRUST_PROXY) : (false as const),
     argon2: {
@@ -120,6 +110,18 @@ function toConfig(values: Values) {
     logLevel: values.LOG_LEVEL,
   }
 }
+
+/** Requests per network address; of clients, per client. */
+const ratesOf = (values: Values) => ({
+  loginMinute: values.RATE_LOGIN_MINUTE,
+  loginHour: values.RATE_LOGIN_HOUR,
+  verifyMinute: values.RATE_VERIFY_MINUTE,
+  resendHour: values.RATE_RESEND_HOUR,
+  refreshMinute: values.RATE_REFRESH_MINUTE,
+  defaultMinute: values.RATE_DEFAULT_MINUTE,
+  clientMinute: values.RATE_CLIENT_MINUTE,
+  introspectMinute: values.RATE_INTROSPECT_MINUTE,
+})
 
 /** The pages that may call; in development, where nothing is said, all that this machine serves. */
 function corsOriginsOf({ CORS_ORIGINS: origins, NODE_ENV: environment }: Values): readonly string[] | 'localhost' {
