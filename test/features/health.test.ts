@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import t from 'tap'
+import { createReadiness } from '../../src/features/health/readiness.ts'
 import { startMetricsServer } from '../../src/http/metrics-server.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { freePort } from '../helpers/service-process.ts'
@@ -129,7 +130,8 @@ t.test(
     t.match(await call(standby, '/health/ready'), { status: 503, body: { status: 'not_ready' } })
     t.match(await login(standby, user), { status: 503, body: { code: 'unavailable' } }, 'a login there')
     t.equal((await call(standby, '/health/live')).status, 200, 'restarting the process would help nobody')
-    if (!database.isReal) t.match(await words(), { status: 503, body: { database: 'read_only' } })
+    const told = await createReadiness({ ...standby.services, isDraining: () => false })()
+    t.match(told, { status: 'not_ready', database: 'read_only' }, 'and the operator is told why')
     await sql('SET default_transaction_read_only = off')
     if (database.isReal) await sql(`${setting} default_transaction_read_only = off`)
     t.match(await look(), { status: 200 })
