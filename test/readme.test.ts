@@ -3,7 +3,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { loadConfig, settings } from '../src/config.ts'
 import { maxAttempts } from '../src/security/challenge.ts'
-import { perPhoneDayTotal } from '../src/security/sms-budget.ts'
+import { textBudget } from '../src/security/sms-budget.ts'
 import { testKeys } from './helpers/doorstep.ts'
 
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8')
@@ -24,7 +24,7 @@ t.test('the limits that are published are those of the code', async (t) => {
     `| codes, per challenge | ${maxAttempts} |`,
     `per user and per phone | 1 per ${sms.cooldown} s, ${sms.perUserHour} per h, ${sms.perUserDay} per day |`,
     `| ${sms.perAddressHour} per h and ${sms.perAddressDay} per day / ${sms.perPrefixHour} per h |`,
-    `per phone ${perPhoneDayTotal} per day; the service ${sms.globalHour} per h and ${sms.globalDay.toLocaleString('en')} per day`,
+    `per phone ${textBudget(sms, '192.0.2.1').phone_day} per day; the service ${sms.globalHour} per h and ${sms.globalDay.toLocaleString('en')} per day`,
     `\`/login\` ${rate.loginMinute} per min and ${rate.loginHour} per h; \`/login/2fa\` ${rate.verifyMinute} per min; ` +
       `resend ${rate.resendHour} per h; refresh ${rate.refreshMinute} per min; the rest ${rate.defaultMinute} per min`,
   ]
@@ -37,7 +37,7 @@ t.test('the endpoints that are listed exist, and all are listed', async (t) => {
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   )
   const table = readme.split('## Endpoints')[1]?.split('##')[0] ?? ''
-  const listed = [...table.matchAll(/`((?:GET|POST|DELETE) [^`]+)`/g)].map(([, call]) => call)
+  const listed = [...table.matchAll(/`((?:GET|POST|PATCH|DELETE) [^`]+)`/g)].map(([, call]) => call)
   // These describe the others.
   const others = ['GET /openapi.json', 'GET /docs']
   t.strictSame(listed.sort(), [...operations, ...others].sort())
