@@ -76,8 +76,7 @@ export const problemCatalogue = {
   second_factor_locked: {
     status: 429,
     title: 'The second factor of this account is locked',
-    advice:
-      'Wait `retry_after` seconds; without one an operator must unlock it. Tell the owner to change the password.',
+    advice: 'Wait `retry_after` seconds. Tell the owner to change the password: somebody else may have it.',
   },
   resend_too_soon: {
     status: 429,

@@ -2,8 +2,14 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { parse } from 'yaml'
 import { loadConfig, settings } from '../src/config.ts'
+import { problemCatalogue } from '../src/errors.ts'
+import { eventCatalogue } from '../src/events.ts'
+import { createMetrics } from '../src/metrics.ts'
 import { maxAttempts } from '../src/security/challenge.ts'
+import { networksOf } from '../src/security/client-address.ts'
+import { deviceLife } from '../src/security/device-token.ts'
 import { textBudget } from '../src/security/sms-budget.ts'
+import { runHere } from './helpers/cli.ts'
 import { testKeys } from './helpers/doorstep.ts'
 
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8')
@@ -20,11 +26,18 @@ t.test('the table of settings is what the code reads', async (t) => {
 
 t.test('the limits that are published are those of the code', async (t) => {
   const { sms, rate } = loadConfig({ ...testKeys })
+  const timesIn = (address: string) => networksOf(address).map(({ key, times }) => [key.replace(/.*\//, '/'), times])
+  const [[, wide] = []] = timesIn('192.0.2.1').slice(1)
+  const [[, wider] = [], [, widest] = []] = timesIn('2001:db8::/64').slice(1)
   const published = [
     `| codes, per challenge | ${maxAttempts} |`,
-    `per user and per phone | 1 per ${sms.cooldown} s, ${sms.perUserHour} per h, ${sms.perUserDay} per day |`,
+    `per class: per user and per phone | 1 per ${sms.cooldown} s, ${sms.perUserHour} per h, ${sms.perUserDay} per day |`,
     `| ${sms.perAddressHour} per h and ${sms.perAddressDay} per day / ${sms.perPrefixHour} per h |`,
-    `per phone ${textBudget(sms, '192.0.2.1').phone_day} per day; the service ${sms.globalHour} per h and ${sms.globalDay.toLocaleString('en')} per day`,
+    `of the service | ${sms.globalHour} per h and ${sms.globalDay.toLocaleString('en')} per day, a quarter of them for known devices only |`,
+    `| texts in all | per phone ${textBudget(sms, '192.0.2.1').phone_day} per day; the service as many as \`SMS_SPEND_DAY\` says |`,
+    `| ${wide} times as many per IPv4 /24; ${wider} times per IPv6 /56 and ${widest} times per /48.`,
+    `known for\n${deviceLife.known / 86_400} days after its last use`,
+    `trusted: for ${deviceLife.trusted / 86_400}\ndays`,
     `\`/login\` ${rate.loginMinute} per min and ${rate.loginHour} per h; \`/login/2fa\` ${rate.verifyMinute} per min; ` +
       `resend ${rate.resendHour} per h; refresh ${rate.refreshMinute} per min; the rest ${rate.defaultMinute} per min`,
   ]
@@ -42,3 +55,32 @@ t.test('the endpoints that are listed exist, and all are listed', async (t) => {
   const others = ['GET /openapi.json', 'GET /docs']
   t.strictSame(listed.sort(), [...operations, ...others].sort())
 })
+
+t.test(
+  'every alarm of an attack is one that the service has, every command and metric too, and none is left out',
+  async (t) => {
+    const table = between('alarms')
+    const spans = [...table.matchAll(/`([^`]+)`/g)].map(([, span]) => span as string)
+    const named = spans.filter((span) => /^[a-z]+\.[a-z]+$/.test(span))
+    for (const event of named) t.ok(event in eventCatalogue, event)
+    const loud = Object.entries(eventCatalogue).flatMap(([event, { level }]) => (level === 'info' ? [] : [event]))
+    for (const event of loud) t.ok(named.includes(event), `${event} is explained`)
+
+    const { stderr: usage } = await runHere(['--help'], { env: {} })
+    const commands = spans.filter((span) => /^(user|keys) /.test(span))
+    t.ok(commands.length > 5)
+    for (const command of commands) {
+      const [words = '', option] = command.split(' --')
+      const line = usage.split('\n').find((it) => it.trimStart().startsWith(words)) ?? ''
+      t.ok(line.includes(option === undefined ? words : `--${option}`), command)
+    }
+    const metrics = createMetrics()
+    metrics.watch({ hashing: () => ({ running: 0, waiting: 0, started: 0 }), smsAvailable: () => true })
+    metrics.watchLog(() => 0)
+    const shown = await metrics.scrape()
+    for (const name of readme.match(/doorstep_\w+/g) ?? []) {
+      if (name !== 'doorstep_owner') t.ok(shown.includes(name), name)
+    }
+    for (const [, code = ''] of table.matchAll(/`\d{3} (\w+)`/g)) t.ok(code in problemCatalogue, code)
+  },
+)

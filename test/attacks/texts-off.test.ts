@@ -155,7 +155,7 @@ t.test('near the limits of the service each text is counted, whoever asks at the
 })
 
 t.test(
-  'a number that refuses texts uses up nothing but the cooldown; one that may have got it costs money only',
+  'a number that refuses texts uses up nothing but the cooldown; one that may have got them costs money too',
   async (t) => {
     const stub = await startTwilioStub()
     t.teardown(() => stub.close())
@@ -184,11 +184,15 @@ t.test(
     stub.setMode('ok')
     t.equal((await begin(doorstep, await createUser(doorstep))).status, 200)
     stub.setMode({ error: { httpStatus: 500, twilioCode: 20500 } })
-    for (let n = 1; n <= 2; n++) t.match(await begin(doorstep, unsure), noText, `5xx ${n}`)
+    for (let n = 1; n <= 2; n++) {
+      t.match(await begin(doorstep, unsure), noText, `5xx ${n}`)
+      t.match(await begin(doorstep, unsure), { status: 429, body: { code: 'resend_too_soon' } }, 'nor at once here')
+      await passTime(doorstep, 61)
+    }
     t.equal(await spent(), 3, 'it may have gone, so it is paid for')
     stub.setMode('ok')
     for (let n = 1; n <= 5; n++) {
-      t.equal((await begin(doorstep, unsure)).status, 200, `text ${n}: nothing else was counted of it`)
+      t.equal((await begin(doorstep, unsure)).status, 200, `text ${n}: nothing else is counted of it`)
       await passTime(doorstep, 310)
     }
     t.match(await begin(doorstep, unsure), { status: 429, body: { code: 'sms_limit_reached' } })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { createDecisions, type Player } from '../helpers/decisions.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { thorough } from '../helpers/effort.ts'
 import { type Outcome, openSessions, ordersOf, type Script } from '../helpers/interleave.ts'
 
 // The decisions of a login, played against each other in every order in which the transactions of two or three sessions
@@ -601,11 +602,19 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
     const amiss = rules.filter(([, holds]) => !holds).map(([name]) => name)
     return amiss.length === 0 ? null : `${amiss.join()} after ${was.join(' and ')}`
   }
+  // Without the time for all orders, the two in which both statements run before either commits.
+  const orders =
+    database.isReal && thorough(6, 2) === 2
+      ? [
+          [0, 1, 0, 1],
+          [1, 0, 1, 0],
+        ]
+      : ordersFor([2, 2])
   const amiss: string[] = []
   let played = 0
   for (const [i, one] of names.entries()) {
     for (const other of names.slice(i)) {
-      for (const order of ordersFor([2, 2])) {
+      for (const order of orders) {
         const ada = await join()
         const scripts = [all[one]?.(ada) as Script, all[other]?.(ada) as Script]
         const what = await judge(ada, [one, other], await sessions.play(scripts, order))
@@ -615,7 +624,7 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
     }
   }
   t.same(amiss, [])
-  t.equal(played, ((names.length * (names.length + 1)) / 2) * (database.isReal ? 6 : 2))
+  t.equal(played, ((names.length * (names.length + 1)) / 2) * orders.length)
 })
 
 /** Replaces a part of a function in this database while `work` runs. */

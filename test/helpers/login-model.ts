@@ -109,7 +109,8 @@ function triesLeft(model: Model, { attempts, known, owner }: Challenge): number 
   return Math.min(5 - attempts, ofOwner, 20 - within(failed, day), 100 - within(failed, 30 * day))
 }
 
-const isCooling = ({ state, isLost }: Text): boolean => state === 'refused' || (state === 'open' && !isLost)
+const isCooling = ({ state, isLost }: Text): boolean =>
+  state === 'refused' || state === 'unsure' || (state === 'open' && !isLost)
 
 /** Reserves a text: what its budgets refuse, or null. */
 function refusalOfText(model: Model, challenge: Challenge): string | null {

@@ -35,7 +35,7 @@ t.test('events and numbers in it are those of the code', async (t) => {
   t.match(policy, /20 failures in any 24 hours, 100 in any 30 days/)
   t.match(
     read('test/attacks/brute-force.test.ts'),
-    /20 tries in any 24 hours, 100 in any 30 days/,
+    /20 in any 24 hours, 100 in any 30 days/,
     'which that test is about',
   )
 })

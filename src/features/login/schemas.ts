@@ -16,7 +16,8 @@ export const LoginBody = Type.Object(
       Type.String({
         minLength: 1,
         maxLength: 128,
-        description: 'Of a trusted device: skips the text, never the password.',
+        description:
+          'Of a known device: limits of its own, and no text while it is trusted. Never in place of the password.',
       }),
     ),
     return_to: Type.Optional(
