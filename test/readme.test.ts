@@ -35,7 +35,7 @@ t.test('the limits that are published are those of the code', async (t) => {
     `| ${sms.perAddressHour} per h and ${sms.perAddressDay} per day / ${sms.perPrefixHour} per h |`,
     `of the service | ${sms.globalHour} per h and ${sms.globalDay.toLocaleString('en')} per day, a quarter of them for known devices only |`,
     `| texts in all | per phone ${textBudget(sms, '192.0.2.1').phone_day} per day; the service as many as \`SMS_SPEND_DAY\` says |`,
-    `| ${wide} times that per IPv4 /24; ${wider} times per IPv6 /56, ${widest} times per /48 |`,
+    `| ${wide} times as many per IPv4 /24; ${wider} times per IPv6 /56 and ${widest} times per /48.`,
     `known for\n${deviceLife.known / 86_400} days after its last use`,
     `trusted: for ${deviceLife.trusted / 86_400}\ndays`,
     `\`/login\` ${rate.loginMinute} per min and ${rate.loginHour} per h; \`/login/2fa\` ${rate.verifyMinute} per min; ` +

@@ -70,6 +70,18 @@ async function grant(t: Test): Promise<void> {
   for (const statement of documented('grants')) await owner.query(statement)
 }
 
+t.test('README grants what a new table needs, or leaves it out on purpose', async (t) => {
+  const schema = readFileSync(new URL('../../prisma/schema.prisma', import.meta.url), 'utf8')
+  const models = [...schema.matchAll(/^model \w+ \{\n([\s\S]*?)^\}/gm)].map(([, body = '']) => body)
+  t.ok(models.length > 10)
+  const granted = documented('grants').join('\n')
+  for (const model of models) {
+    const table = /@@map\("(\w+)"\)/.exec(model)?.[1] ?? ''
+    t.match(granted, new RegExp(`GRANT [A-Z, ]+ ON [^;]*\\b${table}\\b`), table)
+    if (model.includes('autoincrement()')) t.match(granted, new RegExp(`ON SEQUENCE [^;]*\\b${table}_id_seq\\b`), table)
+  }
+})
+
 if (server !== undefined) {
   t.test('a service that serves with one role what another has migrated', async (t) => {
     await prepare(t)
