@@ -91,7 +91,7 @@ t.test('a person who follows the type in a browser gets a page; a program gets J
   ]
   for (const accept of programs) {
     const reply = await get(accept)
-    t.equal(reply.headers['content-type'], 'application/json; charset=utf-8', `Accept: ${accept}`)
+    t.equal(reply.headers['content-type'], 'application/json; charset=utf-8', String(accept))
     t.equal(reply.json().code, 'invalid_code')
   }
 
