@@ -1,9 +1,31 @@
 import Type, { type Static } from 'typebox'
-import { limit, matching, oneOf, optional, optionalWhole, pairs, secret, setting, text, url, whole } from './kinds.ts'
-import { bytesOf, isCountryList, isHost, isOrigin, isPlainUrl, isPrivateRange, isProxyRange, listOf } from './values.ts'
+import {
+  type About,
+  matching,
+  oneOf,
+  optional,
+  optionalWhole,
+  pairs,
+  secret,
+  setting,
+  text,
+  url,
+  whole,
+} from './kinds.ts'
+import { limits } from './limits.ts'
+import {
+  bytesOf,
+  isCountryList,
+  isHost,
+  isOrigin,
+  isPlainUrl,
+  isPrivateRange,
+  isProxyRange,
+  listOf,
+  withoutSlash,
+} from './values.ts'
 
 const plainUrl = 'an http or https address without credentials, query or fragment'
-const withoutLogin = 'Texts not followed by a login per'
 
 /**
  * Every setting: its form, its default, what it means; documents are checked against this. What depends on other
@@ -113,28 +135,7 @@ export const environment = Type.Object({
     'a host name without a port',
     matching(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/),
   ),
-  SMS_COOLDOWN: whole(60, 1, 3600, 'Seconds between two texts to one user or phone'),
-  SMS_PER_USER_HOUR: limit(5, `${withoutLogin} user and per phone in an hour`),
-  SMS_PER_USER_DAY: limit(10, `${withoutLogin} user and per phone in a day`),
-  SMS_PER_ADDRESS_HOUR: limit(10, `${withoutLogin} network address in an hour`),
-  SMS_PER_ADDRESS_DAY: limit(20, `${withoutLogin} network address in a day`),
-  SMS_PER_PREFIX_HOUR: limit(30, `${withoutLogin} number prefix (number less its last 4 digits) in an hour`),
-  SMS_GLOBAL_HOUR: limit(200, 'Texts of the whole service in an hour that were not followed by a login'),
-  SMS_GLOBAL_DAY: limit(2000, 'Texts of the whole service in a day that were not followed by a login'),
-  SMS_SPEND_DAY: optionalWhole(
-    '2000 in development',
-    1,
-    1_000_000_000,
-    'All texts of the whole service in a day: the most that they may cost; required in production',
-  ),
-  RATE_LOGIN_MINUTE: limit(10, 'Logins per network address in a minute'),
-  RATE_LOGIN_HOUR: limit(100, 'Logins per network address in an hour'),
-  RATE_VERIFY_MINUTE: limit(20, 'Codes tried per network address in a minute'),
-  RATE_RESEND_HOUR: limit(10, 'Resends asked for per network address in an hour'),
-  RATE_REFRESH_MINUTE: limit(30, 'Refreshes per network address in a minute'),
-  RATE_DEFAULT_MINUTE: limit(300, 'Other requests per network address in a minute'),
-  RATE_CLIENT_MINUTE: limit(600, 'Requests of one client (a backend) in a minute'),
-  RATE_INTROSPECT_MINUTE: limit(6000, 'Questions of one client about tokens in a minute'),
+  ...limits,
   CORS_ORIGINS: optional(
     'every localhost origin in development, none in production',
     'Pages of other origins that may call from a browser: exact origins, `https://app.example.com,capacitor://localhost`',
@@ -186,3 +187,18 @@ export const environment = Type.Object({
 /** The settings one by one: each of the right form, defaults filled in, not yet grouped. */
 export type Values = Static<typeof environment>
 export type Name = keyof Values
+
+/** The address that clients use. */
+export const publicUrlOf = (values: Values) => withoutSlash(values.PUBLIC_URL ?? `http://localhost:${values.PORT}`)
+
+/** The host in the last line of a text. */
+export const smsOriginOf = (values: Values) => values.SMS_ORIGIN?.toLowerCase() ?? new URL(publicUrlOf(values)).hostname
+
+/** Every setting for documents: the default as text (`constant`: it can be written as the value), and the meaning. */
+export const settings = Object.entries(environment.properties).map(([name, schema]: [string, About]) => ({
+  name,
+  default: String(schema.default ?? schema.unset ?? ''),
+  constant: schema.default !== undefined,
+  description: schema.description,
+  secret: schema.secret === true,
+}))

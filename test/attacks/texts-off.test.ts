@@ -1,10 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { codeOf, plantDevice } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
+import { thorough } from '../helpers/effort.ts'
 import { passTime } from '../helpers/pass-time.ts'
 import { freshAddress } from '../helpers/password-guesses.ts'
 import { type Answer, call, createUser, finish, login, resend, type TestUser } from '../helpers/story.ts'
-import { tally, together } from '../helpers/together.ts'
+import { isOverloaded, tally, together } from '../helpers/together.ts'
 import { startTwilioStub } from '../helpers/twilio-stub.ts'
 
 // Somebody wants nobody to get a code any more: by using up what the service sends, or what is counted of one number (SEC-106).
@@ -15,9 +17,18 @@ t.setTimeout(300_000)
 const budgets = { SMS_GLOBAL_HOUR: '', SMS_GLOBAL_DAY: '', SMS_PER_ADDRESS_HOUR: '', SMS_PER_ADDRESS_DAY: '' }
 const noText = { status: 503, body: { code: 'sms_unavailable' } }
 
-/** A first step from a new address, with a device token or without. */
-const begin = (at: Doorstep, user: TestUser, device?: string): Promise<Answer> =>
-  login(at, user, { from: freshAddress(), ...(device !== undefined && { body: { device_token: device } }) })
+/**
+ * A first step from a new address, with a device token or without. A machine that is too busy tells its clients to come
+ * again, which they do: what was begun all the same they join.
+ */
+async function begin(at: Doorstep, user: TestUser, device?: string): Promise<Answer> {
+  const more = { from: freshAddress(), ...(device !== undefined && { body: { device_token: device } }) }
+  for (;;) {
+    const answer = await login(at, user, more)
+    if (!isOverloaded([answer])) return answer
+    await sleep(1_000)
+  }
+}
 
 /** Both steps. */
 async function enter(at: Doorstep, user: TestUser, device?: string): Promise<Answer> {
@@ -60,7 +71,8 @@ t.test(
     const owners = await createUsers(one, 4)
     const devices = await devicesOf(one, owners)
     const answers: Answer[] = []
-    for (let round = 0; round < 24; round++) {
+    const rounds = thorough(24, 15)
+    for (let round = 0; round < rounds; round++) {
       answers.push(...(await together(40, (n) => begin(either(n), thieves[n] as TestUser))))
       const [owner, device] = [owners[round % 4] as TestUser, devices[round % 4]]
       t.match(
@@ -72,18 +84,20 @@ t.test(
     }
     const counts = tally(answers)
     const sent = counts['200'] ?? 0
-    t.ok(sent <= 375 && sent > 375 - 24, `${sent}: what strangers may spend in a day, less what the owners did`)
-    t.ok((counts['503 sms_unavailable'] ?? 0) > 100, JSON.stringify(counts))
+    t.ok(sent <= 375 && sent > 375 - rounds, `${sent}: what strangers may spend in a day, less what the owners did`)
+    t.ok((counts['503 sms_unavailable'] ?? 0) > 50, JSON.stringify(counts))
     t.match(await begin(one, owners[0] as TestUser), noText, 'which the owner on a new device feels as well')
   },
 )
 
-t.test('500 good logins in an hour pass, whatever they cost in unfinished texts', async (t) => {
+const goodLogins = thorough(500, 220)
+
+t.test(`${goodLogins} good logins in an hour pass, whatever they cost in unfinished texts`, async (t) => {
   const { one, either } = await startTwo(t, { ...budgets, SMS_SPEND_DAY: '2000' })
   const users = await createUsers(one, 25)
   const failed: Answer[] = []
   await together(5, async (worker) => {
-    for (let n = worker; n < 500; n += 5) {
+    for (let n = worker; n < goodLogins; n += 5) {
       const answer = await enter(either(n), users[n % 25] as TestUser)
       if (answer.status !== 200) failed.push(answer)
     }
@@ -92,7 +106,7 @@ t.test('500 good logins in an hour pass, whatever they cost in unfinished texts'
     failed.map(({ body }) => body),
     [],
   )
-  t.equal(await countTexts(one), 500, 'a text each')
+  t.equal(await countTexts(one), goodLogins, 'a text each: more than may be unfinished')
   t.same(await one.sql(`SELECT FROM sms_messages WHERE state = 'open'`), [], 'none of which counts against the service')
 })
 

@@ -31,8 +31,6 @@ const publicRoutes = [
   'GET /health/ready',
   'GET /openapi.json',
   'GET /problems/:code',
-  // What a browser asks before a call from another origin.
-  'OPTIONS *',
   'POST /login',
   'POST /token/refresh',
   'POST /webhooks/twilio/status',

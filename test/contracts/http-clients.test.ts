@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { exchange, type RawAnswer } from '../helpers/raw-http.ts'
-import { registeredRoutes } from '../helpers/registered-routes.ts'
+import { allRoutes, pathOf } from '../helpers/registered-routes.ts'
 import { call, codeFor, createUser, finish, login, rightPassword } from '../helpers/story.ts'
 
 t.setTimeout(180_000)
@@ -30,11 +30,19 @@ async function raw(head: string[], body: string | Buffer = ''): Promise<RawAnswe
 t.test('HEAD wherever there is GET: the same headers, no body (RFC 9110 9.3.2)', async (t) => {
   const { access_token: token } = await enter()
   const authorization = `Bearer ${token}`
-  const routes = registeredRoutes(doorstep.app)
+  const routes = allRoutes(doorstep.app)
   const gets = new Set(routes.filter(({ method }) => method === 'GET').map(({ url }) => url))
   const heads = new Set(routes.filter(({ method }) => method === 'HEAD').map(({ url }) => url))
   t.ok(gets.size > 15)
-  for (const url of gets) t.ok(heads.has(url), url)
+  for (const url of gets) {
+    t.ok(heads.has(url), url)
+    const path = pathOf({ method: 'GET', url })
+    const [get, head] = [
+      await doorstep.app.inject({ method: 'GET', url: path }),
+      await doorstep.app.inject({ method: 'HEAD', url: path }),
+    ]
+    t.equal(head.statusCode, get.statusCode, `${url}: no other door than GET, to a stranger`)
+  }
 
   const paths = ['/health/live', '/health/ready', '/.well-known/jwks.json', '/.well-known/oauth-authorization-server']
   const more = ['/openapi.json', '/docs', '/docs/', '/docs/static/swagger-ui.css', '/problems/busy', '/dev/sms']

@@ -147,6 +147,33 @@ t.test('throttle', async (t) => {
     t.same(await rowOf(identifier), { failures: 5, locked: true })
   })
 
+  await t.test('begin: an hour at most, and a lock under any of the keys is a lock', async (t) => {
+    const { store, user, text, identifier, begin } = await setup()
+    const other = randomBytes(32)
+    await begin()
+    await doorstep.sql('UPDATE login_throttles SET failures = 40 WHERE identifier = $1', [identifier])
+    t.match(await begin(), { outcome: 'charged' })
+    t.match(await begin(), { outcome: 'locked', retry_after: 3_600 })
+    for (const keys of [
+      [identifier, other],
+      [other, identifier],
+    ]) {
+      t.match(await store.throttle.begin(user.email, keys, null, text), { outcome: 'locked' })
+    }
+    t.equal(await rowOf(other), undefined, 'and nothing is counted under the other')
+  })
+
+  if (process.env.TEST_DATABASE_URL !== undefined) {
+    await t.test('begin: who is refused waits for nobody', async (t) => {
+      const { begin, identifier } = await setup()
+      await many(5, () => begin())
+      await doorstep.sql('BEGIN')
+      await doorstep.sql('UPDATE login_throttles SET failures = failures WHERE identifier = $1', [identifier])
+      t.match(await begin(), { outcome: 'locked' }, 'though its row is being written')
+      await doorstep.sql('ROLLBACK')
+    })
+  }
+
   await t.test('begin: an e-mail that nobody has is counted alike', async (t) => {
     const { store, text } = await setup()
     const identifier = randomBytes(32)
@@ -194,6 +221,7 @@ t.test('throttle', async (t) => {
       t.match(await other.begin(hash), { outcome: 'charged', device: null }, 'to another account it is a stranger')
       for (const gone of ['expires_at = now()', `expires_at = now() + interval '1 day', failures = 20`]) {
         await doorstep.sql(`UPDATE devices SET ${gone} WHERE id = $1`, [id])
+        await doorstep.sql('DELETE FROM login_throttles WHERE identifier = $1', [hash])
         t.match(await begin(hash), { outcome: 'locked' }, `${gone}: a stranger`)
       }
       await doorstep.sql("UPDATE devices SET failures = 0, trusted_until = now() + interval '1 second' WHERE id = $1", [
@@ -482,6 +510,53 @@ t.test('challenges', async (t) => {
     t.equal(await alive(), '011111', 'nor do those of another class or purpose end any')
   })
 
+  await t.test('open: only logins that wait count among the three', async (t) => {
+    const { user, opened, answer, aged } = await setup()
+    const waiting = await opened({ client: 'waiting' })
+    for (let more = 1; more <= 3; more += 1) {
+      await aged(61)
+      t.match(await answer(await opened({ client: `finished ${more}` })), { outcome: 'completed' })
+    }
+    await opened({ client: 'another' })
+    t.equal(await challenges.isAlive(waiting, user.id), true, 'those that are finished do not')
+
+    await aged(61)
+    const known = await opened({ client: 'device', known: true })
+    for (let more = 1; more <= 3; more += 1) {
+      await aged(61)
+      await opened({ client: `session:${randomUUID()}`, known: true, purpose: 'step_up' })
+    }
+    await aged(61)
+    await opened({ client: 'another device', known: true })
+    t.equal(await challenges.isAlive(known, user.id), true, 'nor do step-ups')
+  })
+
+  await t.test('open: what is over is not joined', async (t) => {
+    const { user, identifier, opened, open, answer, aged, sending } = await setup()
+    const fresh = async (what: string, policy = sending, epoch = 0) => {
+      await aged(61)
+      const next = await open(policy, { epoch })
+      t.match(next, { outcome: 'opened' }, what)
+      return 'challenge_id' in next ? next.challenge_id : ''
+    }
+    const first = await opened()
+    const same = { client: 'a browser', purpose: 'step_up' } as const
+    await aged(61)
+    t.match(await open(sending, same), { outcome: 'opened' }, 'a challenge for something else')
+    await aged(240)
+    const second = await fresh('a code that has run out')
+    t.equal(await challenges.isAlive(first, user.id), false, 'which then is over')
+    await answer(second)
+    const third = await fresh('a code that was used')
+    await doorstep.sql('UPDATE challenges SET attempts = 5 WHERE id = $1', [third])
+    await fresh('a code that was tried five times')
+    await doorstep.services.store.accounts.change(user.email, [identifier], { two_factor: 'sms' }, event())
+    const after = await fresh('a code from before a change', sending, 1)
+    t.equal(await challenges.isAlive(after, user.id), true)
+    await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
+    t.same(await open(sending, { epoch: 1 }), { outcome: 'stale' }, 'nor is anything opened for who is disabled')
+  })
+
   await t.test('open: the password is right, so its charge goes; a device starts anew', async (t) => {
     const { store, open, begin, identifier, account, user, device, sending, aged } = await setup()
     await many(4, () => begin())
@@ -660,6 +735,30 @@ t.test('challenges', async (t) => {
     })
   }
 
+  for (const [what, failures, from, streak, left] of [
+    ['in a row', 7, '1 minute', 7, 2],
+    ['in a row after the first lock', 12, '1 minute', 12, 2],
+    ['in a day', 17, '23 hours', 1, 2],
+    ['in 30 days', 97, '719 hours', 1, 2],
+    ['of this login', 10, '25 hours', 10, 4],
+  ] as const) {
+    await t.test(`answer and read: how many are left ${what}`, async (t) => {
+      const { user, opened, answer, limits, guard, aged } = await setup()
+      const id = await opened()
+      await aged(61)
+      const known = await opened({ client: 'device', known: true })
+      await doorstep.sql(
+        `INSERT INTO factor_guards (user_id, known, streak, failed_at) VALUES ($1, false, $3,
+           array_fill(now() - $4::interval, ARRAY[$2::integer]))`,
+        [user.id, failures, streak, from],
+      )
+      t.match(await answer(id, wrong), { outcome: 'wrong', attempts_remaining: left })
+      t.match(await guard(), { locked: null })
+      t.match(await challenges.read(id, user.id, limits), { attempts_remaining: left })
+      t.match(await challenges.read(known, user.id, limits), { attempts_remaining: 5 }, 'the other class has all')
+    })
+  }
+
   await t.test('answer: what failed longer ago than 30 days is forgotten', async (t) => {
     const { user, opened, answer, guard } = await setup()
     const id = await opened()
@@ -755,6 +854,7 @@ t.test('challenges', async (t) => {
     t.not(await store.sessions.findLive(session.id, user.id), null, 'four are not five: the success began anew')
     t.match(await raise(second, wrong), { outcome: 'wrong' })
     t.equal(await store.sessions.findLive(session.id, user.id), null, 'the fifth ends the session')
+    t.match(await guard(true), { streak: 0, failed: 6 }, 'and still there is no streak')
     t.same(await raise(second, right), { outcome: 'invalid' })
     const rows = await doorstep.sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'session.ended'`, [
       user.id,
@@ -1051,6 +1151,7 @@ t.test('messages', async (t) => {
       t.same(await state(), { state: 'open', delivery: 'sent', provider_id: providerId, error: null })
       t.match(await store.challenges.read(id, user.id, limits), { delivery: 'sent' })
       await answer(id)
+      await doorstep.sql(`UPDATE sms_messages SET delivery = 'queued' WHERE id = $1`, [textId])
       await messages.recordAnswer(textId, { delivery: 'failed', state: 'refused', providerId: null, error: null })
       t.match(await state(), { state: 'finished' })
     },

@@ -3,6 +3,7 @@ import { createRemoteJWKSet, importPKCS8, jwtVerify, SignJWT } from 'jose'
 import t from 'tap'
 import { createKeyRing, replaceKeys } from '../../src/security/key-ring.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
+import { generateKey } from '../../src/security/signing-key.ts'
 import { systemRandom } from '../../src/system.ts'
 import { dump, enter, refresh, type Signed, tokensOf } from '../helpers/credentials.ts'
 import { createTestDatabase } from '../helpers/database.ts'
@@ -354,6 +355,7 @@ t.test('SECRET_KEYS change in three steps, replica by replica, and nothing break
 
   await t.test('a process with the old list starts, whatever the others have done meanwhile', async (t) => {
     t.equal((await start(k1)).services.keyRing.active().kid, kid)
+    t.same(Object.keys(generateKey(parts(`${k2},${k1}`)).seals), ['k2', 'k1'], 'a key is never there without a seal')
     const made = await used.services.keyRing.rotate(0)
     await settle()
     t.equal((await start(k1)).services.keyRing.active().kid, made, 'also the key that one with the new list made')

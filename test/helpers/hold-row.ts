@@ -4,9 +4,8 @@ import type { Doorstep } from './doorstep.ts'
 
 /**
  * Starts `work` while the row that `text` selects is locked, and lets go when `waiters` of the service's statements stand
- * before a lock, so that they truly meet: one of each replica, whose others follow over the same connection. If fewer
- * ever come, the service gives up waiting and the work fails. On the embedded database, which has one backend, they
- * simply run.
+ * before a lock, so that they truly meet. If fewer ever come, the service gives up waiting and the work fails. On the
+ * embedded database, which has one backend, they simply run.
  */
 export async function meetAtRow<T>(
   { database }: Pick<Doorstep, 'database'>,

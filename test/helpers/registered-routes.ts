@@ -2,8 +2,17 @@ import type { App } from '../../src/features/app-type.ts'
 
 export type RegisteredRoute = { method: string; url: string }
 
-/** Every route and method that the application answers, read from its own router; parameters and wildcards as written. */
+/**
+ * Every route and method that the application answers, read from its own router; parameters and wildcards as written.
+ * Without HEAD, which is GET without a body (http-clients.test.ts proves it), and without what the CORS plugin answers
+ * everywhere, as if nothing were there.
+ */
 export function registeredRoutes(app: App): RegisteredRoute[] {
+  return allRoutes(app).filter(({ method, url }) => method !== 'HEAD' && url !== '*')
+}
+
+/** All of them. */
+export function allRoutes(app: App): RegisteredRoute[] {
   const parents: string[] = []
   // The tree as it is: with `commonPrefix: false` Fastify prints a wildcard without the prefix it stands under.
   return app

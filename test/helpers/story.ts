@@ -106,8 +106,12 @@ export const wrongCode = (right: string): string =>
   String((Number(right) + 1) % 10 ** right.length).padStart(right.length, '0')
 
 /** Both steps; the answer of the second. */
-export async function signIn(doorstep: Pick<Doorstep, 'app' | 'services'>, user: TestUser): Promise<Answer> {
-  const first = await login(doorstep, user)
+export async function signIn(
+  doorstep: Pick<Doorstep, 'app' | 'services'>,
+  user: TestUser,
+  more: Pick<Sent, 'from'> = {},
+): Promise<Answer> {
+  const first = await login(doorstep, user, more)
   if (first.status !== 200) throw new Error(`login: ${first.status} ${first.body.code}`)
-  return finish(doorstep, first.body.pending_token, codeFor(doorstep, user.phone))
+  return finish(doorstep, first.body.pending_token, codeFor(doorstep, user.phone), more)
 }
