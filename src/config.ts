@@ -3,12 +3,11 @@ import Value from 'typebox/value'
 import { developmentSecretKeys } from './config/development-secrets.ts'
 import { type Environment, readSettings } from './config/read.ts'
 import { brokenRules } from './config/rules.ts'
-import { environment, type Values } from './config/schema.ts'
-import { publicUrlOf, smsOriginOf } from './config/settings.ts'
+import { environment, publicUrlOf, smsOriginOf, type Values } from './config/schema.ts'
 import { clientsOf, keysOf, listOf, withoutSlash } from './config/values.ts'
 import { type Random, systemRandom } from './system.ts'
 
-export { settings } from './config/settings.ts'
+export { settings } from './config/schema.ts'
 
 /** The settings, grouped and frozen. Times are whole seconds, addresses have no slash at the end. */
 export type Config = ReturnType<typeof toConfig>

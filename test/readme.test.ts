@@ -25,7 +25,7 @@ t.test('the table of settings is what the code reads', async (t) => {
 })
 
 t.test('the limits that are published are those of the code', async (t) => {
-  const { sms, rate } = loadConfig({ ...testKeys })
+  const { sms, rate, argon2 } = loadConfig({ ...testKeys })
   const timesIn = (address: string) => networksOf(address).map(({ key, times }) => [key.replace(/.*\//, '/'), times])
   const [[, wide] = []] = timesIn('192.0.2.1').slice(1)
   const [[, wider] = [], [, widest] = []] = timesIn('2001:db8::/64').slice(1)
@@ -35,7 +35,9 @@ t.test('the limits that are published are those of the code', async (t) => {
     `| ${sms.perAddressHour} per h and ${sms.perAddressDay} per day / ${sms.perPrefixHour} per h |`,
     `of the service | ${sms.globalHour} per h and ${sms.globalDay.toLocaleString('en')} per day, a quarter of them for known devices only |`,
     `| texts in all | per phone ${textBudget(sms, '192.0.2.1').phone_day} per day; the service as many as \`SMS_SPEND_DAY\` says |`,
-    `| ${wide} times as many per IPv4 /24; ${wider} times per IPv6 /56 and ${widest} times per /48.`,
+    `| the same, per network | ${wide} times as many per IPv4 /24; ${wider} times per IPv6 /56 and ${widest} times per /48.`,
+    `introspection ${rate.introspectMinute.toLocaleString('en')} per min and client`,
+    `| the line for hashing | ${argon2.queue} places: known devices first, strangers at most ${(argon2.queue * 3) / 4},`,
     `known for\n${deviceLife.known / 86_400} days after its last use`,
     `trusted: for ${deviceLife.trusted / 86_400}\ndays`,
     `\`/login\` ${rate.loginMinute} per min and ${rate.loginHour} per h; \`/login/2fa\` ${rate.verifyMinute} per min; ` +

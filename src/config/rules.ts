@@ -2,8 +2,7 @@ import { matcherOf } from '../security/client-address.ts'
 import { isLoopback } from '../security/nearby.ts'
 import { messageFits } from '../sms/message.ts'
 import { hasPlainSchema } from '../store/database-url.ts'
-import type { Name, Values } from './schema.ts'
-import { publicUrlOf, smsOriginOf } from './settings.ts'
+import { type Name, publicUrlOf, smsOriginOf, type Values } from './schema.ts'
 import { clientsOf, isHttps, isLoopbackUrl, isUniqueList, keysOf, listOf, looksRandom, passwordIn } from './values.ts'
 
 /** A condition over settings. The first of `about` is the one to correct; nothing is said while one is malformed. */

@@ -165,3 +165,18 @@ export const environment = Type.Object({
 /** The settings one by one: each of the right form, defaults filled in, not yet grouped. */
 export type Values = Static<typeof environment>
 export type Name = keyof Values
+
+/** The address that clients use. */
+export const publicUrlOf = (values: Values) => withoutSlash(values.PUBLIC_URL ?? `http://localhost:${values.PORT}`)
+
+/** The host in the last line of a text. */
+export const smsOriginOf = (values: Values) => values.SMS_ORIGIN?.toLowerCase() ?? new URL(publicUrlOf(values)).hostname
+
+/** Every setting for documents: the default as text (`constant`: it can be written as the value), and the meaning. */
+export const settings = Object.entries(environment.properties).map(([name, schema]: [string, About]) => ({
+  name,
+  default: String(schema.default ?? schema.unset ?? ''),
+  constant: schema.default !== undefined,
+  description: schema.description,
+  secret: schema.secret === true,
+}))
