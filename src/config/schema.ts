@@ -1,7 +1,29 @@
 import Type, { type Static } from 'typebox'
-import { matching, oneOf, optional, optionalWhole, pairs, secret, setting, text, url, whole } from './kinds.ts'
+import {
+  type About,
+  matching,
+  oneOf,
+  optional,
+  optionalWhole,
+  pairs,
+  secret,
+  setting,
+  text,
+  url,
+  whole,
+} from './kinds.ts'
 import { limits } from './limits.ts'
-import { bytesOf, isCountryList, isHost, isOrigin, isPlainUrl, isPrivateRange, isProxyRange, listOf } from './values.ts'
+import {
+  bytesOf,
+  isCountryList,
+  isHost,
+  isOrigin,
+  isPlainUrl,
+  isPrivateRange,
+  isProxyRange,
+  listOf,
+  withoutSlash,
+} from './values.ts'
 
 const plainUrl = 'an http or https address without credentials, query or fragment'
 
