@@ -86,6 +86,9 @@ async function stored({ user, sessions }: Real): Promise<object | undefined> {
          FROM (VALUES (true), (false)) class (of_known)
          LEFT JOIN factor_guards g ON g.user_id = $1 AND g.known = of_known ORDER BY of_known DESC) AS guards,
        coalesce((SELECT remembered_failures(l, clock_timestamp()) FROM login_throttles l WHERE identifier = $3), 0) AS throttle,
+       ARRAY(SELECT (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND purpose = 'login' AND known = of_known
+           AND superseded_at IS NULL AND consumed_at IS NULL AND ends_at > clock_timestamp())
+         FROM (VALUES (true), (false)) class (of_known) ORDER BY of_known DESC) AS waiting,
        ARRAY(SELECT concat_ws(' ', CASE WHEN known THEN 'known' ELSE 'strangers' END, state) COLLATE "C" FROM sms_messages
          WHERE user_id = $1 AND reserved_at > clock_timestamp() - interval '24 hours' ORDER BY 1) AS texts`,
     [user.id, sessions.map(({ sid }) => sid), services.loginThrottle.identifyAll(user.email)[0]],
@@ -323,6 +326,20 @@ function burn(at: number, device: boolean, rounds: number, tries: number): Step 
   }
 }
 
+/** Logins at one place after the other, none of which is finished. */
+function crowd(count: number): Step {
+  return {
+    check: always,
+    toString: () => `begin at ${count} places`,
+    run: async (model, real) => {
+      for (let n = 0; n < count; n++) {
+        await knock(true, false, n, null, 1).run(model, real)
+        await wait(62).run(model, real)
+      }
+    },
+  }
+}
+
 const place = fc.oneof(
   { weight: 2, arbitrary: fc.constant(0) },
   { weight: 3, arbitrary: fc.nat({ max: places.length - 1 }) },
@@ -340,6 +357,7 @@ const steps = [
   fc.tuple(place, back, often).map(([at, device, times]) => knock(false, false, at, device, times)),
   ...[wrongCodes, wrongCodes],
   fc.tuple(place, flag, fc.integer({ min: 1, max: 6 }), fc.constantFrom(0, 0, 4, 5, 5)).map((given) => burn(...given)),
+  fc.integer({ min: 3, max: places.length }).map(crowd),
   back.map(askAgain),
   fc.tuple(back, fc.constantFrom('refused', 'unsure', 'lost')).map(([at, what]) => report(at, what)),
   ...[1, 2, 3, 4].map(() => back.map((at) => renew(at, 0))),

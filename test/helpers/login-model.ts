@@ -341,6 +341,10 @@ export function storedOf(model: Model) {
       }),
     guards: [guards.known, guards.strangers].map(({ streak, failed }) => `${streak} ${failed.length}`),
     throttle: remembered(model, model.strangers),
+    waiting: [true, false].map(
+      (known) =>
+        model.challenges.filter((one) => one.known === known && !isSession(one.owner) && !isOver(model, one)).length,
+    ),
     texts: kinds.sort(),
   }
 }
