@@ -232,7 +232,18 @@ if (serverUrl !== undefined) {
       await configure(database, settings)
       const replicas = await start(t, database)
       await flow(t, replicas[0])
-      if ('default_transaction_isolation' in settings) await load(t, replicas)
+      if (!('default_transaction_isolation' in settings)) return
+      await load(t, replicas)
+      // Whatever a replica is asked first.
+      const user = await createUser(replicas[0], { twoFactor: 'off' })
+      for (const name of ['refresh', 'login'] as const) {
+        const session = await enter(replicas[0], user)
+        const fresh = await startDoorstep(t, { database, env })
+        const all = await together(10, () =>
+          name === 'refresh' ? refresh(fresh, session.refresh) : login(fresh, user),
+        )
+        t.same(tally(all), { '200': 10 }, name)
+      }
     })
   }
 

@@ -235,23 +235,23 @@ t.test('throttle', async (t) => {
   )
 
   await t.test('begin: where strangers have no texts left their passwords are not looked at', async (t) => {
-    const { store, user, identifier, opened, text, device } = await setup()
+    const { store, user, identifier, opened, answer, text, aged, device } = await setup()
     const { hash } = await device()
-    await doorstep.sql(`UPDATE sms_messages SET state = 'finished' WHERE user_id = $1`, [user.id])
-    await opened({ client: 'another' }).catch(() => {})
-    await doorstep.sql(`UPDATE sms_messages SET state = 'open' WHERE user_id = $1`, [user.id])
     const full = { ...text, address_hour: 1 }
-    const refused = await store.throttle.begin(user.email, [identifier], null, full)
+    const strangers = (budget: typeof plenty & { address: string } = full) =>
+      store.throttle.begin(user.email, [identifier], null, budget)
+    await aged(61)
+    await opened({ client: 'a device', known: true })
+    t.match(await strangers(), { outcome: 'charged' }, 'those of known devices and finished ones are not counted')
+    const waiting = await opened()
+    const refused = await strangers()
     t.match(refused, { outcome: 'address_spent', retry_after: Number })
     t.match(await store.throttle.begin('nobody@example.com', [identifier], null, full), { outcome: 'address_spent' })
-    t.match(
-      await store.throttle.begin(user.email, [identifier], hash, full),
-      { outcome: 'charged' },
-      'but those of a device',
-    )
-    t.match(await store.throttle.begin(user.email, [identifier], null, { ...full, address: 'elsewhere' }), {
-      outcome: 'charged',
-    })
+    t.match(await store.throttle.begin(user.email, [identifier], hash, full), { outcome: 'charged' }, 'but a device is')
+    t.match(await strangers({ ...full, address: 'elsewhere' }), { outcome: 'charged' })
+    t.match(await strangers({ ...full, address: '' }), { outcome: 'charged' }, 'and what has no address')
+    await answer(waiting)
+    t.match(await strangers(), { outcome: 'charged' }, 'a login that is finished gives its text back')
   })
 
   await t.test(
@@ -332,6 +332,9 @@ t.test('accounts', async (t) => {
     t.equal(await accounts.findByEmail('nobody@example.com'), null)
     t.match(await accounts.change(email, [], { phone }, event()), { outcome: 'phone_taken' })
     t.match(await accounts.findByEmail(email), { epoch: 0 }, 'and nothing was changed')
+    const [sharing] = await doorstep.sql('SELECT email FROM users WHERE phone = $1', [phone])
+    const kept = await accounts.change(sharing?.email, [], { phone }, event())
+    t.match(kept, { outcome: 'changed' }, 'but who has it may keep it')
   })
 
   await t.test('change: what was begun before it ends with it', async (t) => {
@@ -341,6 +344,10 @@ t.test('accounts', async (t) => {
     const before = newSession()
     t.match(await start(before), { outcome: 'started' })
     const changed = { outcome: 'changed', id: user.id }
+    const earlier = await setup()
+    const waiting = await earlier.opened()
+    await accounts.change(earlier.user.email, [], { two_factor: 'sms' }, event())
+    t.equal(await store.challenges.isAlive(waiting, earlier.user.id), false, 'whatever it was that changed')
     t.same(await accounts.change(user.email, [identifier], { disabled: true }, event()), changed)
     t.match(await accounts.findByEmail(user.email), { phone: user.phone, epoch: 1, disabled: true })
     t.equal(await store.sessions.findLive(before.id, user.id), null)
@@ -607,6 +614,19 @@ t.test('challenges', async (t) => {
       const refused = await open({ ...sending, text: { ...text, [limit]: count } })
       t.match(refused, { outcome: 'sms_limit_reached', retry_after: Number }, limit)
     }
+    const elsewhere = { ...text, phone: freshPhone(), address: 'elsewhere' }
+    const other = await setup()
+    const onSamePhone = { ...other.text, phone: text.phone }
+    for (const limit of ['user_hour', 'user_day']) {
+      const tight = { ...sending, text: { ...elsewhere, [limit]: 1 } }
+      t.match(await open(tight), { outcome: 'sms_limit_reached' }, `${limit}, whatever the phone`)
+      const shared = { ...sending, text: { ...onSamePhone, [limit]: 1 } }
+      t.match(await other.open(shared), { outcome: 'sms_limit_reached' }, `${limit}, whoever has the phone`)
+    }
+    await doorstep.sql('UPDATE sms_messages SET reserved_at = now() WHERE user_id = $1', [user.id])
+    t.match(await open({ ...sending, text: elsewhere }), { outcome: 'resend_too_soon' }, "the cooldown is the user's")
+    t.match(await other.open({ ...sending, text: onSamePhone }), { outcome: 'resend_too_soon' }, "and the phone's")
+    await aged(61)
     t.match(
       await open(sending, { known: true, client: 'device' }),
       { outcome: 'opened' },
@@ -810,6 +830,26 @@ t.test('challenges', async (t) => {
     },
   )
 
+  await t.test('answer: a success gives back its own texts, and those of no other login', async (t) => {
+    const { user, opened, answer, aged } = await setup()
+    await opened({ client: 'another' })
+    await aged(61)
+    await answer(await opened())
+    const states = await doorstep.sql('SELECT state FROM sms_messages WHERE user_id = $1 ORDER BY id', [user.id])
+    t.same(states, [{ state: 'open' }, { state: 'finished' }])
+  })
+
+  await t.test('answer: a device of another account is not touched by a login that names it', async (t) => {
+    const { user, opened, answer } = await setup()
+    const other = await setup()
+    const { id } = await other.device({ name: 'not theirs' })
+    const mine = newDevice()
+    const done = await answer(await opened({ known: true, device_id: id }), right, newSession(), mine)
+    t.match(done, { outcome: 'completed', device: { made: true } })
+    t.match(await other.store.devices.list(other.user.id), [{ id, name: 'not theirs' }])
+    t.match(await other.store.devices.list(user.id), [{ id: mine.id }])
+  })
+
   await t.test('answer: a success ends the streak of its class only', async (t) => {
     const { user, opened, answer, guard } = await setup()
     await doorstep.sql(`INSERT INTO factor_guards (user_id, known, streak) VALUES ($1, true, 7), ($1, false, 8)`, [
@@ -848,8 +888,16 @@ t.test('challenges', async (t) => {
     )
     t.same([fresh, same], [true, true], 'authenticated anew, and no other session')
 
+    await doorstep.sql('UPDATE sessions SET device_id = NULL WHERE id = $1', [session.id])
+    await aged(61)
+    t.match(await raise(await opened(stepUp), right), { outcome: 'completed', device: { made: false } })
+    t.equal((await store.devices.list(user.id)).length, 1, 'and makes no device known')
+
     await aged(61)
     const second = await opened(stepUp)
+    const old = `array_fill(now() - interval '24 hours 1 second', ARRAY[4])`
+    await doorstep.sql(`UPDATE sessions SET proofs_failed_at = ${old} WHERE id = $1`, [session.id])
+    t.match(await challenges.read(second, user.id, limits), { attempts_remaining: 5 }, 'a day later they are forgotten')
     for (let tries = 1; tries <= 4; tries += 1) t.match(await raise(second, wrong), { outcome: 'wrong' })
     t.not(await store.sessions.findLive(session.id, user.id), null, 'four are not five: the success began anew')
     t.match(await raise(second, wrong), { outcome: 'wrong' })
@@ -867,13 +915,16 @@ t.test('sessions', async (t) => {
   const { sessions } = doorstep.services.store
 
   await t.test('start, and findLive until it ends', async (t) => {
-    const { user, start } = await setup()
+    const { user, start, begin, identifier } = await setup()
     const made = newSession()
+    await many(3, () => begin())
     t.match(await start(made), { outcome: 'started', id: made.id, authenticated_at: Number, device: { made: true } })
     t.match(await sessions.findLive(made.id, user.id), {
       ...{ id: made.id, user_id: user.id, email: user.email, phone: user.phone, two_factor: 'sms', epoch: 0 },
       ...{ amr: ['pwd', 'sms', 'mfa'], acr: 'aal2', authenticated_at: Number, age: Number, device_id: String },
     })
+    const counted = await doorstep.sql('SELECT failures FROM login_throttles WHERE identifier = $1', [identifier])
+    t.same(counted, [{ failures: 2 }], 'its charge was given back')
     t.equal(await sessions.findLive(made.id, randomUUID()), null, 'not for another user')
     t.equal(await sessions.findLive(randomUUID(), user.id), null)
     const lives = `ended_at = NULL, expires_at = now() + interval '9 seconds', idle_until = now() + interval '9 seconds'`
@@ -956,7 +1007,7 @@ t.test('sessions', async (t) => {
       const { user, start } = await setup()
       const rotate = (id: string, generation: number) =>
         sessions.rotate(id, generation, { graceSeconds: 30, idleSeconds: 7_200 }, event('refresh.reused'))
-      const plain = newSession()
+      const plain = { ...newSession(), ttl: 86_400 }
       const remembered = { ...newSession(), remember: true, ttl: 86_400 }
       for (const session of [plain, remembered]) await start(session)
       t.match(await rotate(plain.id, 0), { outcome: 'rotated', refresh_expires_in: 3_600 })
@@ -1045,19 +1096,19 @@ t.test('devices', async (t) => {
   await t.test('twenty at most: those never used again go first, then those not used longest', async (t) => {
     const { user, device, answer, opened, aged } = await setup()
     const made: string[] = []
-    for (let count = 0; count < 20; count += 1) {
-      await aged(100)
-      made.push((await device()).id)
+    const make = async (count: number) => {
+      for (let more = 0; more < count; more += 1) {
+        await aged(100)
+        made.push((await device()).id)
+      }
     }
-    // The two oldest are in use.
-    for (const id of made.slice(0, 2)) {
+    await make(2)
+    // The two oldest are in use, if not lately.
+    for (const id of made) {
       await aged(100)
       await answer(await opened({ client: id, known: true, device_id: id }))
     }
-    for (let more = 0; more < 3; more += 1) {
-      await aged(100)
-      made.push((await device()).id)
-    }
+    await make(21)
     const left = new Set(await list(user.id))
     t.equal(left.size, 20)
     t.same(
@@ -1067,7 +1118,7 @@ t.test('devices', async (t) => {
   })
 
   await t.test("change and forget: only one's own, and with it its sessions", async (t) => {
-    const { store, user, device, begin } = await setup()
+    const { store, user, device, begin, aged } = await setup()
     const other = await setup()
     const { id, hash } = await device({ trust: true })
     const change = (userId: string, name: string | null, endsTrust: boolean) =>
@@ -1079,10 +1130,19 @@ t.test('devices', async (t) => {
     t.equal(await change(user.id, null, true), true)
     t.match(await devices.list(user.id), [{ name: 'mine', trusted_until: null }])
 
+    await doorstep.sql('UPDATE devices SET failures = 20 WHERE id = $1', [id])
+    t.same(await devices.list(user.id), [], 'one whose guesses are used up is not known any more')
+    await doorstep.sql('UPDATE devices SET failures = 0, expires_at = now() WHERE id = $1', [id])
+    t.equal(await change(user.id, 'late', false), false, 'nor one that has run out')
+    await doorstep.sql(`UPDATE devices SET expires_at = now() + interval '1 day' WHERE id = $1`, [id])
+
+    await aged(61)
+    const kept = await device()
     t.equal(await devices.forget(other.user.id, id, event()), false)
-    t.equal((await store.sessions.list(user.id)).length, 1)
+    t.equal((await store.sessions.list(user.id)).length, 2)
     t.equal(await devices.forget(user.id, id, event()), true)
-    t.same(await store.sessions.list(user.id), [], 'its session has ended')
+    t.match(await store.sessions.list(user.id), [{ device_id: kept.id }], 'its session has ended, and no other')
+    t.equal((await store.sessions.list(user.id)).length, 1)
     t.match(await begin(hash), { device: null })
     t.equal(await devices.forget(user.id, id, event()), false)
     t.equal(await change(user.id, 'gone', false), false)
@@ -1182,13 +1242,21 @@ t.test('messages', async (t) => {
       await messages.recordAnswer(textId, { delivery: 'failed', state, providerId: null, error: '21610' })
       const outcomeOf = async (limit: object) =>
         (await open({ ...sending, text: { ...text, ...limit } }, { client: randomUUID() })).outcome
-      if (state === 'refused') t.equal(await outcomeOf({}), 'resend_too_soon')
+      if (state !== 'open') t.equal(await outcomeOf({}), 'resend_too_soon', `${state}: the cooldown`)
       await aged(61)
       const limit = 'sms_limit_reached'
       t.equal(await outcomeOf({ phone_day: 1 }), ofPhone ? 'opened' : limit, `${state}: what a phone gets in a day`)
       await doorstep.sql('DELETE FROM sms_messages WHERE phone = $1 AND id > $2', [text.phone, textId])
       t.equal(await outcomeOf({ user_hour: 1 }), ofUser ? 'opened' : limit, `${state}: what leads nowhere`)
     }
+  })
+
+  await t.test('a text of which the network says that it failed is no reason to wait', async (t) => {
+    const { messages, textId, providerId, open } = await setUp()
+    await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null })
+    t.match(await open(undefined, { client: 'another' }), { outcome: 'resend_too_soon' })
+    await messages.recordReceipt(textId, { providerId, delivery: 'failed', error: '30003' })
+    t.match(await open(undefined, { client: 'another' }), { outcome: 'opened' })
   })
 
   await t.test('used: open ones of the hour and the day, and all of the day but the refused', async (t) => {
