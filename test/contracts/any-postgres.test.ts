@@ -5,6 +5,7 @@ import { emptyDatabase } from '../helpers/catalogue.ts'
 import { enter, refresh } from '../helpers/credentials.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
+import { meetAtRow } from '../helpers/hold-row.ts'
 import { pgbouncer, startPooler } from '../helpers/pooler.ts'
 import {
   type Answer,
@@ -234,16 +235,12 @@ if (serverUrl !== undefined) {
       await flow(t, replicas[0])
       if (!('default_transaction_isolation' in settings)) return
       await load(t, replicas)
-      // Whatever a replica is asked first.
-      const user = await createUser(replicas[0], { twoFactor: 'off' })
-      for (const name of ['refresh', 'login'] as const) {
-        const session = await enter(replicas[0], user)
-        const fresh = await startDoorstep(t, { database, env })
-        const all = await together(10, () =>
-          name === 'refresh' ? refresh(fresh, session.refresh) : login(fresh, user),
-        )
-        t.same(tally(all), { '200': 10 }, name)
-      }
+      // Also where a refresh, which nobody stands in line for, is the first that a replica is asked.
+      const session = await enter(replicas[0], await createUser(replicas[0], { twoFactor: 'off' }))
+      const fresh = await startDoorstep(t, { database, env })
+      const row = { text: 'SELECT FROM public.sessions WHERE id = $1 FOR UPDATE', values: [session.sid], waiters: 4 }
+      const all = await meetAtRow(fresh, row, () => together(10, () => refresh(fresh, session.refresh)))
+      t.same(tally(all), { '200': 10 })
     })
   }
 
