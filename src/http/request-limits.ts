@@ -45,11 +45,11 @@ export async function createRequestLimits(app: App, { config, clock }: Pick<Serv
       let spent: { name: LimitName; retryAfter: number } | null = null
       for (const { name, key, counted, finished } of places) {
         request.countedBy = key
-        const old = await finished(request, { increment: false })
+        const old = await finished?.(request, { increment: false })
         const now = await counted(request)
         const window = counts.windowOf(now.key)
         if (window !== undefined) windows.push(window)
-        const wait = Math.max(now.isExceeded ? now.ttlInSeconds : 0, old.remaining === 0 ? old.ttlInSeconds : 0)
+        const wait = Math.max(now.isExceeded ? now.ttlInSeconds : 0, old?.remaining === 0 ? old.ttlInSeconds : 0)
         if (wait > (spent?.retryAfter ?? 0)) spent = { name, retryAfter: wait }
       }
       if (spent !== null) giveBack()
@@ -57,7 +57,7 @@ export async function createRequestLimits(app: App, { config, clock }: Pick<Serv
         if (!giveBack()) return
         for (const { key, finished } of places) {
           request.countedBy = key
-          await finished(request)
+          await finished?.(request)
         }
       }
       return { spent, giveBack, finish }
@@ -79,13 +79,16 @@ function limitersOf(app: App, rate: Services['config']['rate']) {
       return count
     }
   }
-  const limit = (name: LimitName, most: number, seconds: number) => ({
-    counted: limiter(name, most, seconds),
+  type Limit = { counted: ReturnType<typeof limiter>; finished?: ReturnType<typeof limiter> }
+  const limit = (name: LimitName, most: number, seconds: number): Limit => ({ counted: limiter(name, most, seconds) })
+  // Only a login is ever finished: a right password.
+  const login = (name: LimitName, most: number, seconds: number): Limit => ({
+    ...limit(name, most, seconds),
     finished: limiter(`finished ${name}`, most * finishedTimes, seconds),
   })
   return {
-    loginMinute: limit('loginMinute', rate.loginMinute, 60),
-    loginHour: limit('loginHour', rate.loginHour, 3_600),
+    loginMinute: login('loginMinute', rate.loginMinute, 60),
+    loginHour: login('loginHour', rate.loginHour, 3_600),
     verifyMinute: limit('verifyMinute', rate.verifyMinute, 60),
     resendHour: limit('resendHour', rate.resendHour, 3_600),
     refreshMinute: limit('refreshMinute', rate.refreshMinute, 60),

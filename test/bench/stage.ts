@@ -78,6 +78,7 @@ function productionEnvironment(twilio: { url: string; accountSid: string; authTo
   const limits = [
     ...['SMS_GLOBAL_HOUR', 'SMS_GLOBAL_DAY', 'SMS_SPEND_DAY'],
     ...['RATE_LOGIN_MINUTE', 'RATE_LOGIN_HOUR', 'RATE_VERIFY_MINUTE', 'RATE_REFRESH_MINUTE', 'RATE_DEFAULT_MINUTE'],
+    'RATE_INTROSPECT_MINUTE',
   ]
   return {
     ...Object.fromEntries(limits.map((name) => [name, unlimited])),
