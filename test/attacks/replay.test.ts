@@ -380,7 +380,6 @@ t.test('somebody who sends anything but a code', async (t) => {
       },
       ...{
         sign: `+${code}`,
-        minus: `−${code}`,
         decimal: `${code}.0`,
         underscore: `${code.slice(0, 3)}_${code.slice(3)}`,
       },
@@ -391,7 +390,7 @@ t.test('somebody who sends anything but a code', async (t) => {
         bold: digits(0x1d7ce),
       },
       mixed: code.slice(0, 5) + String.fromCodePoint(0xff10 + Number(code[5])),
-      ...{ NUL: `${code}\u0000`, 'zero width': `${code}\u200b`, surrogate: `${code}\ud800`, long: '1'.repeat(10_000) },
+      ...{ NUL: `${code}\u0000`, surrogate: `${code}\ud800`, long: '1'.repeat(10_000) },
       ...{ 'many spaces': ' '.repeat(100) + code, 'only dashes': '-–—‐--' },
     }
     for (const [name, value] of Object.entries(bad)) {
@@ -435,7 +434,9 @@ t.test('somebody who sends anything but a code', async (t) => {
     const [a, b, c, d, e, f] = code
     const halves = (between: string): string => `${a}${b}${c}${between}${d}${e}${f}`
     const written = [halves(' '), `${a}-${b}-${c}-${d}-${e}-${f}`, ` ${code} `, `- ${code} -`, `\t${code}\r\n`]
-    const pasted = ['\u00a0', '\u2009', '\u202f', '\u3000', '\ufeff', '–', '—', '\u2011'].map(halves)
+    const pasted = ['\u00a0', '\u2009', '\u202f', '\u3000', '\ufeff', '–', '—', '\u2011', '−', '\u200b', '\u2068'].map(
+      halves,
+    )
     for (const typed of [...written, ...pasted]) {
       const next = await login(doorstep, user)
       const again = codeFor(doorstep, user.phone)
