@@ -38,7 +38,7 @@ BEGIN
   RETURN (
     SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'name', name, 'created_at', extract(epoch FROM created_at),
       'last_used_at', extract(epoch FROM last_used_at), 'address', address, 'user_agent', user_agent,
-      'trusted_until', CASE WHEN trusted_until > clock_timestamp() THEN extract(epoch FROM trusted_until) END) ORDER BY last_used_at DESC, id), '[]')
+      'trusted_until', CASE WHEN trusted_until > clock_timestamp() THEN floor(extract(epoch FROM trusted_until)) END) ORDER BY last_used_at DESC, id), '[]')
     FROM devices WHERE user_id = p_user AND expires_at > clock_timestamp() AND failures < 20);
 END $$;
 

@@ -113,7 +113,7 @@ t.test('the service works under a path that a proxy takes off: documents, assets
 })
 
 t.test('without a proxy the page of the documents finds its files just as well', async (t) => {
-  const doorstep = await startDoorstep(t, { env: { PUBLIC_URL: 'https://example.com/auth' } })
+  const doorstep = await startDoorstep(t, { env: { PUBLIC_URL: 'http://localhost:3000/auth' } })
   const html = (await doorstep.app.inject('/docs')).body
   for (const [, link = ''] of html.matchAll(/(?:src|href)="([^"]+)"/g)) {
     const { pathname } = new URL(link, 'http://localhost:3000/docs')

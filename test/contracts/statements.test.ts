@@ -709,7 +709,7 @@ const teeth: Tooth[] = [
     in: 'rotate_session',
     part: 'AND ended_at IS NULL AND expires_at > t',
     instead: 'AND expires_at > t',
-    race: false,
+    race: true,
     breaks: [refreshAndEnd],
   },
   {
