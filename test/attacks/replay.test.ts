@@ -434,7 +434,9 @@ t.test('somebody who sends anything but a code', async (t) => {
     const [a, b, c, d, e, f] = code
     const halves = (between: string): string => `${a}${b}${c}${between}${d}${e}${f}`
     const written = [halves(' '), `${a}-${b}-${c}-${d}-${e}-${f}`, ` ${code} `, `- ${code} -`, `\t${code}\r\n`]
-    const pasted = ['\u00a0', '\u2009', '\u202f', '\u3000', '\ufeff', '–', '—', '\u2011'].map(halves)
+    const pasted = ['\u00a0', '\u2009', '\u202f', '\u3000', '\ufeff', '–', '—', '\u2011', '−', '\u200b', '\u2068'].map(
+      halves,
+    )
     for (const typed of [...written, ...pasted]) {
       const next = await login(doorstep, user)
       const again = codeFor(doorstep, user.phone)

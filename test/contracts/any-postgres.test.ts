@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { migrate } from '../../src/store/migrate.ts'
@@ -7,6 +8,7 @@ import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { meetAtRow } from '../helpers/hold-row.ts'
 import { pgbouncer, startPooler } from '../helpers/pooler.ts'
+import { interceptStatements } from '../helpers/statements.ts'
 import {
   type Answer,
   call,
@@ -244,6 +246,29 @@ if (serverUrl !== undefined) {
     })
   }
 
+  t.test('a connection that is lost between BEGIN and the decision takes nothing with it', async (t) => {
+    const database = await createTestDatabase()
+    t.teardown(() => database.close())
+    await configure(database, { default_transaction_isolation: 'serializable' })
+    const [doorstep] = await start(t, database)
+    const user = await createUser(doorstep, { twoFactor: 'off' })
+    await t.test('it is an answer', async (t) => {
+      let kills = true
+      interceptStatements(t, async (text, run) => {
+        const result = await run()
+        if (!kills || !text.startsWith('BEGIN')) return result
+        kills = false
+        const ours = `application_name = 'doorstep' AND datname = current_database() AND state = 'idle in transaction'`
+        await doorstep.sql(`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE ${ours}`)
+        await sleep(50) // for the news of it
+        return result
+      })
+      t.match(await login(doorstep, user), { status: 503, body: { code: 'unavailable' } })
+      t.notOk(kills)
+    })
+    t.equal((await login(doorstep, user)).status, 200, 'and the next one goes through')
+  })
+
   t.test('everything at once, and set before the first start', async (t) => {
     const { database, sql } = await emptyDatabase(t)
     await configure(database, everything)
@@ -295,30 +320,36 @@ if (serverUrl !== undefined && pgbouncer !== undefined) {
     )
   }
 
+  // Named statements stay with the pooler's connections, for whoever gets them next. Here each of two services has made its
+  // own on one of two connections, and is then lent the other's.
   t.test('two services in two schemas behind one PgBouncer: each keeps to its own', async (t) => {
     const { database } = await emptyDatabase(t)
-    const url = await startPooler(t, { program, target: database.url, mode: 'transaction', connections: 1 })
+    const url = await startPooler(t, { program, target: database.url, mode: 'transaction', connections: 2 })
+    const holders = [new pg.Client({ connectionString: url }), new pg.Client({ connectionString: url })] as const
+    for (const holder of holders) {
+      await holder.connect()
+      await holder.query('BEGIN')
+    }
+    t.teardown(() => Promise.all(holders.map((holder) => holder.end())))
     const services: Doorstep[] = []
-    for (const schema of ['one', 'two']) {
+    const users: TestUser[] = []
+    const entersAs = async (i: number): Promise<string> => {
+      const { access } = await enter(services[i] as Doorstep, users[i] as TestUser)
+      return (await call(services[i] as Doorstep, '/me', { token: access })).body.id
+    }
+    for (const [i, schema] of ['one', 'two'].entries()) {
+      await holders[i]?.query('COMMIT')
       await migrate(`${url}?schema=${schema}`)
-      services.push(
-        await startDoorstep(t, {
-          database: { ...database, url: `${url}?schema=${schema}`, close: async () => {} },
-          env,
-        }),
-      )
+      const mine = { ...database, url: `${url}?schema=${schema}`, close: async () => {} }
+      services.push(await startDoorstep(t, { database: mine, env }))
+      users.push(await createUser(services[i] as Doorstep, { email: 'ada@example.com', twoFactor: 'off' }))
+      t.equal(await entersAs(i), users[i]?.id)
+      await holders[i]?.query('BEGIN')
     }
-    const users = await Promise.all(
-      services.map((service) => createUser(service, { email: 'ada@example.com', twoFactor: 'off' })),
-    )
-    for (let round = 0; round < 5; round += 1) {
-      await Promise.all(
-        services.map(async (service, i) => {
-          const { access } = await enter(service, users[i] as (typeof users)[0])
-          const { body } = await call(service, '/me', { token: access })
-          t.equal(body.id, users[i]?.id)
-        }),
-      )
-    }
+    await holders[0].query('COMMIT')
+    t.equal(await entersAs(1), users[1]?.id, 'over the connection of the first')
+    await holders[0].query('BEGIN')
+    await holders[1].query('COMMIT')
+    t.equal(await entersAs(0), users[0]?.id, 'and over that of the second')
   })
 }
