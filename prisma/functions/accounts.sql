@@ -10,24 +10,28 @@ END $$;
 CREATE OR REPLACE FUNCTION phone_is_taken(p_phone text, p_user uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('phone:' || p_phone, 0));
-  RETURN (SELECT count(*) FROM users WHERE phone = p_phone AND id IS DISTINCT FROM p_user) >= 3;
+  RETURN (SELECT count(DISTINCT user_id) FROM factors WHERE phone = p_phone AND user_id IS DISTINCT FROM p_user) >= 3;
 END $$;
 
--- A new account, unless its e-mail is taken or p_phone already serves three: created (id) | email_taken | phone_taken
-CREATE OR REPLACE FUNCTION create_user(p_email text, p_phone text, p_password_hash text, p_two_factor text, p_event jsonb)
+-- A new account, unless its e-mail is taken or its phone, which may be NULL and counts as confirmed, already serves three:
+-- created (id) | email_taken | phone_taken
+CREATE OR REPLACE FUNCTION create_user(p_email text, p_phone text, p_password_hash text, p_two_factor text, p_locale text, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   new_id uuid;
 BEGIN
   PERFORM require_read_committed();
-  IF phone_is_taken(p_phone, NULL) THEN
+  IF p_phone IS NOT NULL AND phone_is_taken(p_phone, NULL) THEN
     RETURN jsonb_build_object('outcome', 'phone_taken');
   END IF;
-  INSERT INTO users (email, phone, password_hash, two_factor) VALUES (p_email, p_phone, p_password_hash, p_two_factor)
+  INSERT INTO users (email, password_hash, two_factor, locale) VALUES (p_email, p_password_hash, p_two_factor, coalesce(p_locale, 'en'))
   ON CONFLICT (email) DO NOTHING RETURNING id INTO new_id;
   IF new_id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'email_taken');
+  END IF;
+  IF p_phone IS NOT NULL THEN
+    PERFORM put_factor(new_id, jsonb_build_object('method', 'sms', 'phone', p_phone), false, clock_timestamp());
   END IF;
   PERFORM record_event(p_event, new_id);
   RETURN jsonb_build_object('outcome', 'created', 'id', new_id);
@@ -35,7 +39,8 @@ END $$;
 
 -- The one place where an account changes, and where everything begun before the change ends with it: live challenges,
 -- sessions, and the trust in devices, which stay known. A new password or phone also ends what was counted about the old
--- one, for both classes of clients. p_change: {password_hash?, phone?, two_factor?, disabled?}; p_identifiers: the e-mail's
+-- one, for both classes of clients. p_change: {password_hash?, phone?, two_factor?, disabled?,
+-- notices (whether the owner is told)}; p_identifiers: the e-mail's
 -- keyed hashes. changed (id) | unknown | phone_taken
 CREATE OR REPLACE FUNCTION change_user(p_email text, p_identifiers bytea[], p_change jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
@@ -46,25 +51,27 @@ BEGIN
   IF the_user IS NULL THEN
     RETURN jsonb_build_object('outcome', 'unknown');
   END IF;
-  IF phone_is_taken(p_change->>'phone', the_user) THEN
-    RETURN jsonb_build_object('outcome', 'phone_taken');
+  IF p_change ? 'phone' THEN
+    IF phone_is_taken(p_change->>'phone', the_user) THEN
+      RETURN jsonb_build_object('outcome', 'phone_taken');
+    END IF;
+    PERFORM put_factor(the_user, jsonb_build_object('method', 'sms', 'phone', p_change->'phone'), false, t);
   END IF;
   UPDATE users SET
     password_hash = coalesce(p_change->>'password_hash', password_hash),
-    phone = coalesce(p_change->>'phone', phone),
     two_factor = coalesce(p_change->>'two_factor', two_factor),
-    disabled_at = CASE p_change->>'disabled' WHEN 'true' THEN coalesce(disabled_at, t) WHEN 'false' THEN NULL ELSE disabled_at END,
-    epoch = epoch + 1
+    disabled_at = CASE p_change->>'disabled' WHEN 'true' THEN coalesce(disabled_at, t) WHEN 'false' THEN NULL ELSE disabled_at END
   WHERE id = the_user;
-  UPDATE challenges SET superseded_at = t WHERE user_id = the_user AND consumed_at IS NULL AND superseded_at IS NULL;
-  UPDATE sessions SET ended_at = t WHERE user_id = the_user AND ended_at IS NULL;
   -- Counters before devices, as a login that begins takes them.
   IF p_change ?| ARRAY['password_hash', 'phone'] THEN
     PERFORM forget_password_failures(the_user, p_identifiers);
     PERFORM forget_code_failures(the_user);
   END IF;
-  UPDATE devices SET trusted_until = NULL WHERE user_id = the_user AND trusted_until IS NOT NULL;
+  PERFORM end_begun(the_user, NULL, true, t);
   PERFORM record_event(p_event, the_user);
+  IF p_change->>'disabled' = 'true' THEN
+    PERFORM tell(the_user, 'account.disabled', '{}', false, p_change, p_event, t);
+  END IF;
   RETURN jsonb_build_object('outcome', 'changed', 'id', the_user);
 END $$;
 
@@ -108,11 +115,12 @@ BEGIN
   UPDATE devices SET failures = 0 WHERE user_id = p_user AND failures > 0;
 END $$;
 
--- Empties the counters of codes and of texts, of both classes.
+-- Empties the counters of codes, and of texts and mails with them, of both classes.
 CREATE OR REPLACE FUNCTION forget_code_failures(p_user uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   DELETE FROM factor_guards WHERE user_id = p_user;
   UPDATE sms_messages SET state = 'finished' WHERE user_id = p_user AND state IN ('open', 'unsure', 'refused');
+  UPDATE mails SET state = 'finished' WHERE user_id = p_user AND state = 'open';
 END $$;
 
 -- Ends the locks of both steps and the streaks behind them; with p_all also the 24 hour and 30 day counters of codes and
@@ -145,6 +153,7 @@ BEGIN
   PERFORM pg_advisory_xact_lock(uuid_hash_extended(OLD.id, 0));
   DELETE FROM challenges WHERE user_id = OLD.id;
   DELETE FROM sms_messages WHERE user_id = OLD.id;
+  DELETE FROM mails WHERE user_id = OLD.id;
   DELETE FROM sessions WHERE user_id = OLD.id;
   UPDATE audit_events SET user_id = nobody, address = NULL, detail = NULL, request_id = NULL WHERE user_id = OLD.id;
   RETURN NULL;

@@ -1,6 +1,6 @@
 -- What has run out goes (ASVS 14.2.7): each call deletes one batch of one kind, skipping rows in use, and says how many.
 -- p_days: how long events are kept.
-CREATE OR REPLACE FUNCTION purge(p_kind text, p_batch integer, p_days integer) RETURNS integer LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION purge(p_kind text, p_batch integer, p_days integer, p_notices boolean) RETURNS integer LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   t timestamptz := clock_timestamp();
@@ -13,8 +13,7 @@ BEGIN
         SELECT identifier FROM login_throttles WHERE counted_from < t - interval '48 hours' AND (locked_until IS NULL OR locked_until < t)
         ORDER BY counted_from LIMIT p_batch FOR UPDATE SKIP LOCKED);
     WHEN 'challenges' THEN
-      DELETE FROM challenges WHERE id IN (
-        SELECT id FROM challenges WHERE ends_at < t - interval '1 hour' ORDER BY ends_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+      RETURN purge_challenges(p_batch, p_notices, t);
     WHEN 'texts' THEN
       DELETE FROM sms_messages WHERE id IN (
         SELECT id FROM sms_messages WHERE reserved_at < t - interval '25 hours' ORDER BY reserved_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
@@ -24,6 +23,14 @@ BEGIN
     WHEN 'devices' THEN
       DELETE FROM devices WHERE id IN (
         SELECT id FROM devices WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'mails' THEN
+      RETURN purge_mails(p_batch);
+    WHEN 'starts' THEN
+      DELETE FROM used_starts WHERE id IN (
+        SELECT id FROM used_starts WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'removed_factors' THEN
+      DELETE FROM removed_factors WHERE id IN (
+        SELECT id FROM removed_factors WHERE removed_at < t - interval '7 days' ORDER BY removed_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
     WHEN 'events' THEN
       RETURN purge_events(p_batch, p_days);
     WHEN 'unknown_logins' THEN
@@ -31,6 +38,29 @@ BEGIN
         SELECT hour, slot FROM unknown_logins WHERE hour < t - p_days * interval '24 hours' LIMIT p_batch);
   END CASE;
   GET DIAGNOSTICS deleted = ROW_COUNT;
+  RETURN deleted;
+END $$;
+
+-- The same for challenges, an hour after their end; set-ups of factors are counted by the day. A login whose password was
+-- right and whose code nobody typed is recorded as it goes, and may be one too many (p_notices: its owner can be told).
+CREATE OR REPLACE FUNCTION purge_challenges(p_batch integer, p_notices boolean, p_now timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  deleted integer := 0;
+  c challenges;
+BEGIN
+  FOR c IN
+    DELETE FROM challenges WHERE id IN (
+      SELECT id FROM challenges
+      WHERE ends_at < p_now - interval '1 hour' AND (purpose <> 'enrol' OR ends_at < p_now - interval '24 hours')
+      ORDER BY ends_at LIMIT p_batch FOR UPDATE SKIP LOCKED)
+    RETURNING *
+  LOOP
+    deleted := deleted + 1;
+    IF c.purpose = 'login' AND c.attempts = 0 AND c.consumed_at IS NULL THEN
+      PERFORM record_event('{"type": "code.abandoned", "outcome": "abandoned"}', c.user_id);
+      PERFORM tell_of_failed_codes(c.user_id, jsonb_build_object('notices', p_notices), '{}', p_now);
+    END IF;
+  END LOOP;
   RETURN deleted;
 END $$;
 

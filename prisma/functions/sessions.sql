@@ -33,7 +33,7 @@ END $$;
 -- The password was right and nothing more is asked: the account has no second factor, or the login came from a device that
 -- is trusted (p_trusted). p_keys: the counters that were charged. started (with the session and the device) |
 -- untrusted (the device is trusted no longer) | stale (the account has changed)
-CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_keys bytea[], p_known uuid, p_trusted boolean, p_session jsonb, p_device jsonb, p_event jsonb)
+CREATE OR REPLACE FUNCTION start_session(p_user uuid, p_epoch integer, p_keys bytea[], p_known uuid, p_trusted boolean, p_session jsonb, p_device jsonb, p_policy jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -51,6 +51,7 @@ BEGIN
   d := use_device(p_user, p_known, p_device, t);
   s := insert_session(p_user, d.id, p_session, t);
   PERFORM record_event(p_event, p_user);
+  PERFORM tell_of_sign_in(p_user, d, p_device, p_policy, p_event, t);
   RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
 END $$;
 
@@ -63,10 +64,61 @@ DECLARE
 BEGIN
   RETURN coalesce((
     SELECT jsonb_build_object('outcome', 'found', 'id', s.id, 'user_id', s.user_id, 'device_id', s.device_id, 'email', u.email,
-      'phone', u.phone, 'two_factor', u.two_factor, 'epoch', u.epoch, 'amr', s.amr, 'acr', s.acr,
+      'email_confirmed', u.email_confirmed_at IS NOT NULL, 'locale', u.locale, 'two_factor', u.two_factor, 'epoch', u.epoch,
+      'amr', s.amr, 'acr', s.acr, 'remember', s.remember,
       'authenticated_at', floor(extract(epoch FROM s.authenticated_at)),
-      'age', extract(epoch FROM t - s.authenticated_at))
+      'age', extract(epoch FROM t - s.authenticated_at)) || methods_of(u.id)
     FROM live_session(p_session, p_user, t) s JOIN users u ON u.id = s.user_id), '{"outcome": "ended"}');
+END $$;
+
+-- What a user has to finish a login with, and the phone that texts go to, if there is one.
+CREATE OR REPLACE FUNCTION methods_of(p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (SELECT jsonb_build_object('methods', coalesce(jsonb_agg(DISTINCT f.method), '[]'), 'phone', max(f.phone),
+      'recovery_codes', EXISTS (SELECT FROM recovery_codes WHERE user_id = p_user))
+    FROM factors f WHERE f.user_id = p_user);
+END $$;
+
+-- Somebody who is signed in, to an account without a factor, has given the password once more: the session's new
+-- authentication (the session's state, outcome raised) | ended | stale (a factor is there by now, or the account changed).
+CREATE OR REPLACE FUNCTION raise_session(p_user uuid, p_session uuid, p_epoch integer, p_level jsonb, p_policy jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+  s sessions;
+BEGIN
+  PERFORM FROM sessions WHERE id = p_session FOR UPDATE;
+  SELECT * INTO s FROM live_session(p_session, p_user, t);
+  IF s.id IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'ended');
+  ELSIF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch)
+    OR EXISTS (SELECT FROM factors WHERE user_id = p_user AND p_policy->'factors' ? method) THEN
+    RETURN jsonb_build_object('outcome', 'stale');
+  END IF;
+  UPDATE sessions SET authenticated_at = t, last_used_at = t, acr = p_level->>'acr', proofs_failed_at = '{}',
+    amr = ARRAY(SELECT jsonb_array_elements_text(p_level->'amr'))
+  WHERE id = s.id RETURNING * INTO s;
+  PERFORM record_event(p_event, p_user);
+  RETURN session_state(s, t) || jsonb_build_object('outcome', 'raised');
+END $$;
+
+-- Somebody who is signed in has given a wrong password: it counts as a failed proof of a known client, and the fifth of the
+-- session within 24 hours ends it. {remaining, ended}; remaining is null where there is no such session any more.
+CREATE OR REPLACE FUNCTION fail_proof(p_user uuid, p_session uuid, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+  s sessions;
+  remaining integer;
+BEGIN
+  PERFORM FROM sessions WHERE id = p_session FOR UPDATE;
+  SELECT * INTO s FROM live_session(p_session, p_user, t);
+  PERFORM count_wrong_code(p_user, true, false, t) WHERE s.id IS NOT NULL;
+  remaining := count_failed_proof(s, p_event, t);
+  IF s.id IS NOT NULL THEN
+    PERFORM record_event(p_event, p_user);
+  END IF;
+  RETURN jsonb_build_object('remaining', remaining, 'ended', coalesce(remaining <= 0, true));
 END $$;
 
 -- The live sessions of a user, the one used last first.

@@ -160,13 +160,22 @@ BEGIN
   RETURN reached;
 END $$;
 
--- What the provider answered, unless a receipt has said more already; p_state where it refused or failed.
-CREATE OR REPLACE FUNCTION record_answer(p_text bigint, p_delivery text, p_state text, p_provider_id text, p_error text) RETURNS void LANGUAGE plpgsql
+-- What the provider answered, unless a receipt has said more already; p_state where it refused or failed. Where the text
+-- certainly did not go, its challenge goes on with another method in the same decision (p_leaves: {challenge, user, method,
+-- methods, policy}): that challenge's state then, otherwise NULL.
+CREATE OR REPLACE FUNCTION record_answer(p_text bigint, p_delivery text, p_state text, p_provider_id text, p_error text, p_leaves jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
+  -- The account before its texts, as every other decision.
+  PERFORM lock_account((p_leaves->>'user')::uuid) WHERE p_leaves IS NOT NULL;
   UPDATE sms_messages SET delivery = p_delivery, state = CASE state WHEN 'open' THEN p_state ELSE state END,
     provider_id = p_provider_id, error = p_error
   WHERE id = p_text AND delivery = 'queued';
+  IF p_leaves IS NULL THEN
+    RETURN NULL;
+  END IF;
+  RETURN leave_method((p_leaves->>'challenge')::uuid, (p_leaves->>'user')::uuid, p_leaves->>'method',
+    ARRAY(SELECT jsonb_array_elements_text(p_leaves->'methods')), p_leaves->'policy');
 END $$;
 
 -- A later word of the provider, also one that overtook its answer: true if it says more than is known. The end of a text
