@@ -21,7 +21,9 @@ export const problemCatalogue = {
   insufficient_user_authentication: {
     status: 401,
     title: 'A fresher or stronger sign-in is needed',
-    advice: 'Read `acr_values` and `max_age` in `WWW-Authenticate` (RFC 9470), step up, and repeat the call.',
+    advice:
+      'Read `acr_values` and `max_age` in `WWW-Authenticate` (RFC 9470), step up with `POST /login/step-up` (an account ' +
+      'without a second factor: with its password), and repeat the call.',
   },
   refresh_token_reused: {
     status: 401,
@@ -37,10 +39,17 @@ export const problemCatalogue = {
   not_found: { status: 404, title: 'There is nothing here', advice: 'Check the path against the OpenAPI document.' },
   method_not_allowed: { status: 405, title: 'This path has other methods', advice: 'Use one that `Allow` lists.' },
   conflict: { status: 409, title: 'The thing exists already', advice: 'Use the one that exists.' },
+  last_factor: {
+    status: 409,
+    title: 'This is the last second factor',
+    advice: 'The account has to have one: let the user add another first, then remove this one.',
+  },
   code_expired: {
     status: 410,
     title: 'The code has run out',
-    advice: 'The pending token still lives: ask for the code again with `POST /login/2fa/resend`.',
+    advice:
+      'The pending token still lives: ask for the code again with `POST /login/2fa/resend`, or go on with another of ' +
+      'the `methods`.',
   },
   payload_too_large: { status: 413, title: 'The body is too large', advice: 'Send at most 16 KiB, 4 KiB for a login.' },
   unsupported_media_type: {
@@ -50,13 +59,15 @@ export const problemCatalogue = {
   },
   invalid_code: {
     status: 422,
-    title: 'The code is wrong',
-    advice: 'Let the user try again while `attempts_remaining` is above 0.',
+    title: 'The code or passkey is wrong',
+    advice:
+      'Let the user try again, or with another of the `methods`, while `attempts_remaining` is above 0. All of them use ' +
+      'up the same tries.',
   },
   phone_unreachable: {
     status: 422,
     title: 'This phone cannot receive texts',
-    advice: 'The number is invalid, a landline, or has opted out. Offer another factor or another number.',
+    advice: 'The number is invalid, a landline, or has opted out. Offer another of the `methods` or another number.',
   },
   phone_not_allowed: {
     status: 422,
@@ -70,28 +81,36 @@ export const problemCatalogue = {
   },
   code_attempts_exhausted: {
     status: 429,
-    title: 'Too many wrong codes for this login',
-    advice: 'Sign in again after `retry_after` seconds to get a new code.',
+    title: 'Too many wrong answers for this login',
+    advice:
+      'Sign in again after `retry_after` seconds. Another of the `methods` does not help: the tries are of the login.',
   },
   second_factor_locked: {
     status: 429,
     title: 'The second factor of this account is locked',
-    advice: 'Wait `retry_after` seconds. Tell the owner to change the password: somebody else may have it.',
+    advice:
+      'Wait `retry_after` seconds; a passkey or a recovery code works meanwhile. Tell the owner to change the password: ' +
+      'somebody else may have it.',
   },
   resend_too_soon: {
     status: 429,
-    title: 'A text was sent a moment ago',
-    advice: 'Wait `retry_after` seconds before asking for another text.',
+    title: 'A code was sent a moment ago',
+    advice: 'Wait `retry_after` seconds before asking for another text or mail, or use the code that has arrived.',
   },
   sms_limit_reached: {
     status: 429,
     title: 'Too many texts without a sign-in',
-    advice: 'Wait `retry_after` seconds, or use a text that has already arrived.',
+    advice: 'Wait `retry_after` seconds, use a text that has already arrived, or go on with another of the `methods`.',
+  },
+  mail_limit_reached: {
+    status: 429,
+    title: 'Too many mails without a sign-in',
+    advice: 'Wait `retry_after` seconds, use a mail that has already arrived, or go on with another of the `methods`.',
   },
   rate_limited: {
     status: 429,
-    title: 'Too many requests from this address',
-    advice: 'Wait `retry_after` seconds.',
+    title: 'Too many requests',
+    advice: 'Wait `retry_after` seconds. Requests are counted by address, network, client or account.',
   },
   internal_error: {
     status: 500,
@@ -101,7 +120,12 @@ export const problemCatalogue = {
   sms_unavailable: {
     status: 503,
     title: 'Texts cannot be sent at the moment',
-    advice: 'Try again after `retry_after` seconds, or use another of the `methods`.',
+    advice: 'Try again after `retry_after` seconds, or go on with another of the `methods`.',
+  },
+  mail_unavailable: {
+    status: 503,
+    title: 'Mails cannot be sent at the moment',
+    advice: 'Try again after `retry_after` seconds, or go on with another of the `methods`.',
   },
   busy: { status: 503, title: 'Too many sign-ins at this moment', advice: 'Try again after `retry_after` seconds.' },
   unavailable: {

@@ -1,7 +1,8 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Database } from './client.ts'
 
-export type TwoFactor = 'sms' | 'off'
+/** Whether a login asks for a second factor: always, of who has one, or never. */
+export type TwoFactor = 'required' | 'optional' | 'off'
 
 /** A user as the login sees it. `epoch` goes up with every change that ends what was begun before it. */
 export type Account = {
@@ -14,8 +15,30 @@ export type Account = {
   disabled: boolean
 }
 
-/** What an operator sees of a user. */
-export type AccountSummary = Omit<Account, 'password_hash' | 'epoch'> & { createdAt: Date }
+/**
+ * A user to be stored. `phone`: E.164, and confirmed, which makes it a second factor; null without one. `locale`: the
+ * language of mails.
+ */
+export type NewUser = {
+  email: string
+  phone: string | null
+  passwordHash: string
+  twoFactor: TwoFactor
+  locale: string
+}
+
+/** What an operator sees of a user. `methods`: those that the user has, in any order; `created_at`: seconds since 1970. */
+export type AccountSummary = {
+  id: string
+  email: string
+  email_confirmed: boolean
+  locale: string
+  phone: string | null
+  two_factor: TwoFactor
+  methods: string[]
+  disabled: boolean
+  created_at: number
+}
 
 export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean }
 
@@ -27,15 +50,20 @@ export function createAccounts(db: Database) {
     findByEmail: async (email: string): Promise<Account | null> => await db.decide('find_account', email),
 
     create: async (
-      user: { email: string; phone: string; passwordHash: string; twoFactor: TwoFactor },
+      { email, phone, passwordHash, twoFactor, locale }: NewUser,
       event: Event,
     ): Promise<{ outcome: 'created'; id: string } | { outcome: 'email_taken' | 'phone_taken' }> => {
-      return await db.decide('create_user', user.email, user.phone, user.passwordHash, user.twoFactor, auditRow(event))
+      return await db.decide('create_user', email, phone, passwordHash, twoFactor, locale, auditRow(event))
     },
 
     /** Changes an account and ends everything begun before the change. `identifiers`: the e-mail's keyed hashes. */
     change: async (email: string, identifiers: Uint8Array[], change: AccountChange, event: Event): Promise<Changed> => {
       return await db.decide('change_user', email, identifiers, JSON.stringify(change), auditRow(event))
+    },
+
+    /** Takes away all factors and recovery codes, and ends everything begun before; the user's id, or null if there is none. */
+    resetFactors: async (email: string, identifiers: Uint8Array[], event: Event): Promise<string | null> => {
+      return await db.decide('reset_factors', email, identifiers, auditRow(event))
     },
 
     /** One password hash of each kind that is there, with what all of a kind have in common. */
@@ -60,16 +88,6 @@ export function createAccounts(db: Database) {
     },
 
     /** Oldest first. */
-    list: async (limit: number): Promise<AccountSummary[]> => {
-      const users = await db.user.findMany({ orderBy: [{ createdAt: 'asc' }, { id: 'asc' }], take: limit })
-      return users.map((user) => ({
-        id: user.id,
-        email: user.email,
-        phone: user.phone,
-        two_factor: user.twoFactor as TwoFactor,
-        disabled: user.disabledAt !== null,
-        createdAt: user.createdAt,
-      }))
-    },
+    list: async (limit: number): Promise<AccountSummary[]> => await db.decide('list_users', limit),
   }
 }

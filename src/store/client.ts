@@ -19,6 +19,8 @@ type Decision =
       | 'hash_samples'
       | 'rehash_password'
       | 'unlock_user'
+      | 'reset_factors'
+      | 'list_users'
       | 'record_event'
       | 'purge'
     )

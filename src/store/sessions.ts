@@ -1,4 +1,5 @@
 import { auditRow, type Event } from '../events.ts'
+import type { TwoFactor } from './accounts.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
 
@@ -26,7 +27,8 @@ export type SessionState = {
 }
 
 /**
- * A session that has not ended, with what its owner may see of the account. `authenticated_at`: seconds since 1970; `age`:
+ * A session that has not ended, with what its owner may see of the account. `phone`: of the sms factor, or null; `methods`:
+ * of all factors, and `recovery_code` where codes are left, in any order. `authenticated_at`: seconds since 1970; `age`:
  * seconds since then.
  */
 export type LiveSession = {
@@ -34,8 +36,11 @@ export type LiveSession = {
   user_id: string
   device_id: string | null
   email: string
-  phone: string
-  two_factor: string
+  email_confirmed: boolean
+  locale: string
+  phone: string | null
+  two_factor: TwoFactor
+  methods: string[]
   epoch: number
   amr: string[]
   acr: string
