@@ -40,7 +40,8 @@ async function answer(services: FinishServices, pending: PendingClaims, step: Se
   const event = (type: Event['type'], outcome: string): Event => ({ type, outcome, factor: 'sms', userId, caller })
 
   // What the token is for, not the stored purpose: a code that was made for something else is wrong here (SEC-46).
-  const macs = oneTimeCodes.macs({ challengeId: cid, userId, purpose: sid === undefined ? 'login' : 'step_up' }, code)
+  const purpose = sid === undefined ? 'login' : 'step_up'
+  const macs = oneTimeCodes.macs({ challengeId: cid, userId, purpose, method: 'sms' }, code)
   const session =
     sid === undefined
       ? newSession(services, { level: smsLevel, remember: pending.remember_me === true, caller })

@@ -35,7 +35,7 @@ export async function openChallenge(services: ChallengeServices, user: Challenge
   const { account, purpose, caller, known, deviceId, sessionId } = user
   const { id: userId, phone } = account
   const fresh = { challengeId: random.uuid(), userId, purpose }
-  const { mac, keyId } = oneTimeCodes.issue(fresh)
+  const { mac, keyId } = oneTimeCodes.issue({ ...fresh, method: 'sms' })
   const challenge = {
     id: fresh.challengeId,
     purpose,

@@ -31,7 +31,7 @@ export type DueText = {
 export async function sendCode(services: SendingServices, text: DueText): Promise<Delivery> {
   const { oneTimeCodes, phoneNumbers, sms, background, config } = services
   const { challenge, phone } = text
-  const code = oneTimeCodes.again(challenge.challenge_id, challenge.key_id)
+  const code = oneTimeCodes.again({ challengeId: challenge.challenge_id, method: 'sms' }, challenge.key_id)
   if (code === null) throw new Error(`The key "${challenge.key_id}" of a live code is not in SECRET_KEYS`)
   phoneNumbers.assertAllowed(phone)
 
