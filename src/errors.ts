@@ -37,6 +37,11 @@ export const problemCatalogue = {
   not_found: { status: 404, title: 'There is nothing here', advice: 'Check the path against the OpenAPI document.' },
   method_not_allowed: { status: 405, title: 'This path has other methods', advice: 'Use one that `Allow` lists.' },
   conflict: { status: 409, title: 'The thing exists already', advice: 'Use the one that exists.' },
+  last_factor: {
+    status: 409,
+    title: 'This is the last second factor',
+    advice: 'This account has to have one: enrol another first, or replace this one.',
+  },
   code_expired: {
     status: 410,
     title: 'The code has run out',
@@ -50,8 +55,13 @@ export const problemCatalogue = {
   },
   invalid_code: {
     status: 422,
-    title: 'The code is wrong',
+    title: 'The code or passkey is wrong',
     advice: 'Let the user try again while `attempts_remaining` is above 0.',
+  },
+  invalid_password: {
+    status: 422,
+    title: 'The password is wrong',
+    advice: 'Ask for the current password again; the session stays.',
   },
   phone_unreachable: {
     status: 422,
@@ -80,17 +90,22 @@ export const problemCatalogue = {
   },
   resend_too_soon: {
     status: 429,
-    title: 'A text was sent a moment ago',
-    advice: 'Wait `retry_after` seconds before asking for another text.',
+    title: 'A code was sent a moment ago',
+    advice: 'Wait `retry_after` seconds before asking for it again.',
   },
   sms_limit_reached: {
     status: 429,
     title: 'Too many texts without a sign-in',
     advice: 'Wait `retry_after` seconds, or use a text that has already arrived.',
   },
+  mail_limit_reached: {
+    status: 429,
+    title: 'Too many mails',
+    advice: 'Wait `retry_after` seconds, or use a mail that has already arrived.',
+  },
   rate_limited: {
     status: 429,
-    title: 'Too many requests from this address',
+    title: 'Too many requests',
     advice: 'Wait `retry_after` seconds.',
   },
   internal_error: {
@@ -101,6 +116,11 @@ export const problemCatalogue = {
   sms_unavailable: {
     status: 503,
     title: 'Texts cannot be sent at the moment',
+    advice: 'Try again after `retry_after` seconds, or use another of the `methods`.',
+  },
+  mail_unavailable: {
+    status: 503,
+    title: 'Mails cannot be sent at the moment',
     advice: 'Try again after `retry_after` seconds, or use another of the `methods`.',
   },
   busy: { status: 503, title: 'Too many sign-ins at this moment', advice: 'Try again after `retry_after` seconds.' },
@@ -135,3 +155,7 @@ export class Problem extends Error {
     this.extras = extras
   }
 }
+
+/** What is wrong with one field of a body. */
+export const invalidField = (pointer: string, message: string): Problem =>
+  new Problem('invalid_request', { errors: [{ pointer, message }] })

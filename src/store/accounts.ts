@@ -1,23 +1,36 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Database } from './client.ts'
+import type { StoredFactor } from './factors.ts'
 
-export type TwoFactor = 'sms' | 'off'
+/** Whether a second factor has to be there (`required`), is asked for where there is one (`optional`), or is not asked (`off`). */
+export type TwoFactor = 'required' | 'optional' | 'off'
 
-/** A user as the login sees it. `epoch` goes up with every change that ends what was begun before it. */
-export type Account = {
+/**
+ * A user with what can prove it. `epoch` goes up with every change that ends what was begun before it; `user_handle`: what
+ * passkeys know the user by (base64url); `recovery_codes`: how many are left.
+ */
+export type FactorOwner = {
   id: string
   email: string
-  phone: string
-  password_hash: string
+  email_confirmed: boolean
+  locale: string
   two_factor: TwoFactor
   epoch: number
-  disabled: boolean
+  user_handle: string
+  factors: StoredFactor[]
+  recovery_codes: number
 }
 
-/** What an operator sees of a user. */
-export type AccountSummary = Omit<Account, 'password_hash' | 'epoch'> & { createdAt: Date }
+/** A user as the login sees it. */
+export type Account = FactorOwner & { password_hash: string; disabled: boolean }
 
-export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean }
+/** What an operator sees of a user. */
+export type AccountSummary = Pick<Account, 'id' | 'email' | 'two_factor' | 'disabled'> & {
+  phone: string | null
+  createdAt: Date
+}
+
+export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean; notices?: boolean }
 
 type Changed = { outcome: 'changed'; id: string } | { outcome: 'unknown' | 'phone_taken' }
 
@@ -27,10 +40,11 @@ export function createAccounts(db: Database) {
     findByEmail: async (email: string): Promise<Account | null> => await db.decide('find_account', email),
 
     create: async (
-      user: { email: string; phone: string; passwordHash: string; twoFactor: TwoFactor },
+      user: { email: string; phone: string | null; passwordHash: string; twoFactor: TwoFactor; locale: string },
       event: Event,
     ): Promise<{ outcome: 'created'; id: string } | { outcome: 'email_taken' | 'phone_taken' }> => {
-      return await db.decide('create_user', user.email, user.phone, user.passwordHash, user.twoFactor, auditRow(event))
+      const { email, phone, passwordHash, twoFactor, locale } = user
+      return await db.decide('create_user', email, phone, passwordHash, twoFactor, locale, auditRow(event))
     },
 
     /** Changes an account and ends everything begun before the change. `identifiers`: the e-mail's keyed hashes. */
@@ -61,11 +75,13 @@ export function createAccounts(db: Database) {
 
     /** Oldest first. */
     list: async (limit: number): Promise<AccountSummary[]> => {
-      const users = await db.user.findMany({ orderBy: [{ createdAt: 'asc' }, { id: 'asc' }], take: limit })
+      const phones = { where: { phone: { not: null } }, select: { phone: true } }
+      const orderBy = [{ createdAt: 'asc' as const }, { id: 'asc' as const }]
+      const users = await db.user.findMany({ orderBy, take: limit, include: { factors: phones } })
       return users.map((user) => ({
         id: user.id,
         email: user.email,
-        phone: user.phone,
+        phone: user.factors[0]?.phone ?? null,
         two_factor: user.twoFactor as TwoFactor,
         disabled: user.disabledAt !== null,
         createdAt: user.createdAt,
