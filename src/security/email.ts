@@ -1,4 +1,4 @@
-import { domainToASCII } from 'node:url'
+import { domainToASCII, domainToUnicode } from 'node:url'
 import { Problem } from '../errors.ts'
 
 /**
@@ -20,10 +20,14 @@ export function canonicalEmail(text: string): string {
 
 /**
  * The domain as it is looked up; empty where there is none. Of ASCII only what names are made of: `domainToASCII` reads
- * the rest as parts of a URL, and `example.com/x` would be another way to write `example.com`.
+ * the rest as parts of a URL, and `example.com/x` would be another way to write `example.com`. A label that only looks
+ * encoded (`xn--a`) is none on every Node: from 24 on `domainToASCII` lets it pass, and nothing comes of it in Unicode.
  */
 function asciiDomain(written: string): string {
   if (!/^[a-z\d._\u0080-\u{10ffff}-]+$/u.test(written)) return ''
   const domain = domainToASCII(written).replace(/\.$/, '')
-  return domain.split('.').includes('') ? '' : domain
+  const isEncodedOnly = domainToUnicode(domain)
+    .split('.')
+    .some((label) => label.startsWith('xn--'))
+  return isEncodedOnly || domain.split('.').includes('') ? '' : domain
 }
