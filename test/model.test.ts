@@ -177,7 +177,7 @@ const tryCode = (at: number, isRight: boolean, trust: boolean, times: number): S
     hasPending,
     async (model, real) => {
       const token = pick(real.pendings, at)
-      const right = services.oneTimeCodes.again(String(part(token, 1).cid), 'k1') ?? ''
+      const right = services.oneTimeCodes.again({ challengeId: String(part(token, 1).cid), method: 'sms' }, 'k1') ?? ''
       const body = { trust_device: trust }
       const answer = await finish(doorstep, token, isRight ? right : wrongCode(right), { body })
       return { expected: rules.code(model, pick(model.pendings, at), isRight, trust), answer }

@@ -10,6 +10,9 @@ export type Purpose =
   | 'signing-key'
   | 'refresh-token'
   | 'device-token'
+  | 'totp'
+  | 'recovery-code'
+  | 'webauthn'
 
 /** A key with the id that is stored beside whatever was made with it. */
 export type Secret = { id: string; key: Buffer }

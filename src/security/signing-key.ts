@@ -1,14 +1,7 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type JsonWebKey,
-} from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type JsonWebKey } from 'node:crypto'
 import type { SealedSigningKey, Seals } from '../store/signing-keys.ts'
 import type { Random } from '../system.ts'
+import { decrypt, encrypt } from './sealed.ts'
 import type { Secrets } from './secrets.ts'
 
 /** A public signing key as JWKS shows it (RFC 7517). */
@@ -49,16 +42,12 @@ export function openKey(stored: SealedSigningKey, secrets: Secrets): SigningKey 
 /** With every secret, so that each replica can open it, whichever it has while SECRET_KEYS changes. */
 function sealAll(id: string, der: Buffer, { secrets, random }: Sealing, secretIds = secrets.ids): Seals {
   return Object.fromEntries(
-    secretIds.map((secretId) => [secretId, seal(id, der, secrets.find('signing-key', secretId) as Buffer, random)]),
+    secretIds.map((secretId) => [
+      secretId,
+      // The id as additional data, so that no key passes for another.
+      encrypt(secrets.find('signing-key', secretId) as Buffer, der, id, random).toString('hex'),
+    ]),
   )
-}
-
-/** AES-256-GCM with the key's id as additional data, so that no key passes for another: nonce, tag, ciphertext. */
-function seal(id: string, der: Buffer, secret: Buffer, random: Random): string {
-  const nonce = random.bytes(12)
-  const cipher = createCipheriv('aes-256-gcm', secret, nonce).setAAD(Buffer.from(id))
-  const sealed = Buffer.concat([cipher.update(der), cipher.final()])
-  return Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString('hex')
 }
 
 const wayOut = 'Put that secret back behind the others, or give all signing keys up: keys rotate --now'
@@ -72,16 +61,9 @@ function unseal({ id, seals }: SealedSigningKey, secrets: Secrets): Buffer {
     )
   }
   const key = secrets.find('signing-key', secretId) as Buffer
-  const sealed = Buffer.from(String(seals[secretId]), 'hex')
-  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12), { authTagLength: 16 })
-  decipher.setAAD(Buffer.from(id)).setAuthTag(sealed.subarray(12, 28))
-  try {
-    return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()])
-  } catch {
-    throw new Error(
-      `The signing key cannot be decrypted: the secret "${secretId}" in SECRET_KEYS has changed. ${wayOut}`,
-    )
-  }
+  const der = decrypt(key, Buffer.from(String(seals[secretId]), 'hex'), id)
+  if (der !== null) return der
+  throw new Error(`The signing key cannot be decrypted: the secret "${secretId}" in SECRET_KEYS has changed. ${wayOut}`)
 }
 
 /** RFC 7638. */

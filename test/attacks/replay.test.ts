@@ -186,7 +186,7 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
     for (const purpose of ['enrol', 'step_up']) {
       const ada = await begin()
       const challengeId = randomUUID()
-      const binding = { challengeId, userId: ada.user.id, purpose }
+      const binding = { challengeId, userId: ada.user.id, purpose, method: 'sms' } as const
       const { code, mac, keyId } = services.oneTimeCodes.issue(binding)
       await sql(
         `INSERT INTO challenges (id, user_id, purpose, client, known, code_mac, key_id, last_sent_at, expires_at, ends_at)

@@ -19,7 +19,12 @@ const idOf = (n: number): string => {
   const hex = createHash('sha256').update(`challenge ${n}`).digest('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
-const bindingOf = (n: number): CodeBinding => ({ challengeId: idOf(n), userId: idOf(-1 - n), purpose: 'login' })
+const bindingOf = (n: number): CodeBinding => ({
+  challengeId: idOf(n),
+  userId: idOf(-1 - n),
+  purpose: 'login',
+  method: 'sms',
+})
 
 t.test('a guesser who hopes that some codes come more often than others (SEC-27)', async (t) => {
   const issued = Array.from({ length: 3_000 }, (_, n) => codes.issue(bindingOf(n)).code)
@@ -91,7 +96,14 @@ t.test('a thief of the database finds nothing that he can search for a code (SEC
   const found: string[] = []
   for (const { code, phone, userId, challengeId } of known) {
     if (dump.includes(code)) found.push(`the code ${code}`)
-    for (const before of ['', challengeId, userId, phone, phone.slice(1), `otp:v1|${challengeId}|${userId}|login`]) {
+    for (const before of [
+      '',
+      challengeId,
+      userId,
+      phone,
+      phone.slice(1),
+      `otp:v2|${challengeId}|${userId}|login|sms`,
+    ]) {
       for (const between of before === '' ? [''] : ['', ':', '|', '.', '-', ' ', '\0']) {
         for (const text of [before + between + code, code + between + before]) {
           for (const algorithm of ['md5', 'sha1', 'sha224', 'sha256', 'sha384', 'sha512']) {
@@ -126,7 +138,7 @@ t.test('a thief of the database who tries every code (SEC-28)', async (t) => {
   const { code, mac, keyId } = codes.issue(binding)
   /** The first code whose MAC under `key` is the stored one. */
   const search = (key: Buffer | string): string | null => {
-    const prefix = `otp:v1|${binding.challengeId}|${binding.userId}|${binding.purpose}|`
+    const prefix = `otp:v2|${binding.challengeId}|${binding.userId}|${binding.purpose}|sms|`
     for (let n = 0; n < 1_000_000; n++) {
       const guess = n.toString().padStart(6, '0')
       if (
@@ -164,15 +176,22 @@ t.test('a thief who has seen one code of another login (SEC-28, SEC-46)', async 
   const { code, mac, keyId } = codes.issue(binding)
   const stored = mac.toString('hex')
   t.equal(codes.macs(binding, code)[keyId], stored)
-  t.equal(codes.again(binding.challengeId, keyId), code, 'sent again, it is the same')
-  for (const other of [{ challengeId: idOf(2) }, { userId: idOf(3) }, { purpose: 'step_up' }, { purpose: 'login|' }]) {
+  t.equal(codes.again(binding, keyId), code, 'sent again, it is the same')
+  const changes: Partial<CodeBinding>[] = [
+    { challengeId: idOf(2) },
+    { userId: idOf(3) },
+    { purpose: 'step_up' },
+    { purpose: 'login|' },
+    { method: 'email' },
+  ]
+  for (const other of changes) {
     t.not(codes.macs({ ...binding, ...other }, code)[keyId], stored, `another ${Object.keys(other)[0]}`)
   }
   t.same(Object.keys(codes.macs(binding, code)), [keyId], 'nor is there one under a key that is not there')
   const keyOf = (text: string) => createHash('sha256').update(text).digest()
   const others = createOneTimeCodes({ secrets: createSecrets([{ id: 'k1', key: keyOf('another key') }]), length: 6 })
   t.not(others.macs(binding, code)[keyId], stored, 'nor under another key of that name')
-  t.not(others.again(binding.challengeId, keyId), code)
+  t.not(others.again(binding, keyId), code)
   const newer = createSecrets([
     { id: 'k2', key: keyOf('a newer key') },
     { id: 'k1', key: keyOf('a key of this test') },

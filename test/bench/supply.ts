@@ -79,7 +79,7 @@ export async function createSupply({ url, config, count }: { url: string; config
   /** Opens a user's challenge as a right password does, but for the password. */
   async function openChallenge(user: User): Promise<string> {
     const challengeId = systemRandom.uuid()
-    const { code, mac, keyId } = oneTimeCodes.issue({ challengeId, userId: user.id, purpose })
+    const { code, mac, keyId } = oneTimeCodes.issue({ challengeId, userId: user.id, purpose, method: 'sms' })
     const whose = { purpose, client: user.address, known: false, device_id: null } as const
     const { outcome } = await store.challenges.open(
       { id: user.id, epoch: 0 },
@@ -188,7 +188,8 @@ export async function createSupply({ url, config, count }: { url: string; config
       return async (send) => {
         const { pending_token: token } = expectOk(await send(loginRequest(user)))
         const claims = JSON.parse(Buffer.from(String(token).split('.')[1] ?? '', 'base64url').toString())
-        const code = oneTimeCodes.again(String(claims.cid), secrets.current('code').id) ?? ''
+        const code =
+          oneTimeCodes.again({ challengeId: String(claims.cid), method: 'sms' }, secrets.current('code').id) ?? ''
         expectOk(await send(codeRequest(user, String(token), code)))
       }
     },

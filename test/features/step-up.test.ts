@@ -30,7 +30,7 @@ async function weakSession() {
 
 /** The code of the challenge that a pending token is for, though no text shows which of several it is. */
 function codeOf(pending: string): string {
-  const code = services.oneTimeCodes.again(String(part(pending, 1).cid), 'k1')
+  const code = services.oneTimeCodes.again({ challengeId: String(part(pending, 1).cid), method: 'sms' }, 'k1')
   if (code === null) throw new Error('no such key')
   return code
 }
@@ -120,8 +120,8 @@ t.test('a stored challenge of one purpose cannot be finished as the other, even 
   const misuse = (cid: unknown, purpose: 'login' | 'step_up') => {
     const challengeId = String(cid)
     const macs = oneTimeCodes.macs(
-      { challengeId, userId: user.id, purpose },
-      oneTimeCodes.again(challengeId, 'k1') ?? '',
+      { challengeId, userId: user.id, purpose, method: 'sms' },
+      oneTimeCodes.again({ challengeId, method: 'sms' }, 'k1') ?? '',
     )
     const session = purpose === 'login' ? started : { id: sid, ...smsLevel }
     return store.challenges.answer(challengeId, user.id, macs, challengeRules.limits, session, device, event)

@@ -60,7 +60,10 @@ export async function plantDevice(
 /** The code of the challenge that a `2fa_required` answer is about, whatever texts went out since. */
 export function codeOf({ services }: Pick<Doorstep, 'services'>, { status, body }: Answer): string {
   if (body.pending_token === undefined) throw new Error(`no challenge: ${status} ${body.code ?? body.status}`)
-  const code = services.oneTimeCodes.again(String(part(body.pending_token, 1).cid), 'k1')
+  const code = services.oneTimeCodes.again(
+    { challengeId: String(part(body.pending_token, 1).cid), method: 'sms' },
+    'k1',
+  )
   if (code === null) throw new Error('another key')
   return code
 }

@@ -47,7 +47,7 @@ export async function reconcile(
   )
   const stored = new Map<string, number>()
   for (const { id, key_id: keyId, phone, sends } of challenges) {
-    const code = services.oneTimeCodes.again(id, keyId)
+    const code = services.oneTimeCodes.again({ challengeId: id, method: 'sms' }, keyId)
     stored.set(`${phone} ${code}`, sends)
   }
   const sent = new Map<string, number>()

@@ -11,6 +11,9 @@ const purposes: Purpose[] = [
   'signing-key',
   'refresh-token',
   'device-token',
+  'totp',
+  'recovery-code',
+  'webauthn',
 ]
 const counting = Buffer.from(Array.from({ length: 32 }, (_, at) => at))
 const keys = [
