@@ -10,6 +10,7 @@ export type Purpose =
   | 'signing-key'
   | 'refresh-token'
   | 'device-token'
+  | 'webauthn'
 
 /** A key with the id that is stored beside whatever was made with it. */
 export type Secret = { id: string; key: Buffer }

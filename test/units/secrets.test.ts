@@ -11,6 +11,7 @@ const purposes: Purpose[] = [
   'signing-key',
   'refresh-token',
   'device-token',
+  'webauthn',
 ]
 const counting = Buffer.from(Array.from({ length: 32 }, (_, at) => at))
 const keys = [
