@@ -3,7 +3,7 @@ import Value from 'typebox/value'
 import { developmentSecretKeys } from './config/development-secrets.ts'
 import { type Environment, readSettings } from './config/read.ts'
 import { brokenRules } from './config/rules.ts'
-import { environment, publicUrlOf, smsOriginOf, type Values } from './config/schema.ts'
+import { appUrlOf, environment, methodsOf, passkeyOf, publicUrlOf, smsOriginOf, type Values } from './config/schema.ts'
 import { clientsOf, keysOf, listOf, withoutSlash } from './config/values.ts'
 import { type Random, systemRandom } from './system.ts'
 
@@ -65,6 +65,8 @@ function toConfig(values: Values) {
     port: values.PORT,
     publicUrl,
     issuer: publicUrl,
+    /** The application's pages. */
+    appUrl: appUrlOf(values),
     /** Without it: the embedded database in `dataDir`. */
     databaseUrl: values.DATABASE_URL,
     dataDir: values.DATA_DIR,
@@ -80,7 +82,15 @@ function toConfig(values: Values) {
     signingKeyDays: values.SIGNING_KEY_DAYS,
     eventRetentionDays: values.EVENT_RETENTION_DAYS,
     code: { ttl: values.CODE_TTL, length: values.CODE_LENGTH },
+    /** What new users need. */
+    twoFactor: values.TWO_FACTOR,
+    /** What may be enrolled and used, best first; recovery codes, which come along, are not among them. */
+    methods: methodsOf(values),
+    enrolmentsDay: values.ENROLMENTS_DAY,
+    passkey: { ...passkeyOf(values), rpName: values.SMS_APP_NAME },
+    totpIssuer: values.TOTP_ISSUER ?? values.SMS_APP_NAME.replaceAll(':', ''),
     sms: smsOf(values),
+    mail: mailOf(values),
     rate: rateOf(values),
     corsOrigins: corsOriginsOf(values),
     trustProxy: trustedProxiesOf(values),
@@ -105,7 +115,8 @@ const trustedProxiesOf = ({ TRUST_PROXY: proxies = 'none' }: Values): string[] |
 function smsOf(values: Values) {
   const countries = values.SMS_ALLOWED_COUNTRIES ?? '*'
   return {
-    provider: values.SMS_PROVIDER ?? ('console' as const),
+    /** `none`: production without texts. */
+    provider: values.SMS_PROVIDER ?? (values.NODE_ENV === 'production' ? ('none' as const) : ('console' as const)),
     twilio: values.SMS_PROVIDER === 'twilio' ? twilioOf(values) : undefined,
     allowedCountries: countries === '*' ? ('*' as const) : listOf(countries),
     appName: values.SMS_APP_NAME,
@@ -119,6 +130,15 @@ function smsOf(values: Values) {
     globalHour: values.SMS_GLOBAL_HOUR,
     globalDay: values.SMS_GLOBAL_DAY,
     spendDay: values.SMS_SPEND_DAY ?? developmentSpendDay,
+  }
+}
+
+function mailOf({ MAIL_PROVIDER: provider = 'console', SMTP_URL: smtpUrl, ...values }: Values) {
+  return {
+    provider,
+    smtpUrl: provider === 'smtp' ? smtpUrl : undefined,
+    from: values.MAIL_FROM ?? 'doorstep@localhost',
+    cooldown: values.MAIL_COOLDOWN,
   }
 }
 

@@ -21,7 +21,9 @@ export const problemCatalogue = {
   insufficient_user_authentication: {
     status: 401,
     title: 'A fresher or stronger sign-in is needed',
-    advice: 'Read `acr_values` and `max_age` in `WWW-Authenticate` (RFC 9470), step up, and repeat the call.',
+    advice:
+      'Read `acr_values` and `max_age` in `WWW-Authenticate` (RFC 9470), step up with `POST /login/step-up` (an account ' +
+      'without a second factor: with its password), and repeat the call.',
   },
   refresh_token_reused: {
     status: 401,
@@ -40,12 +42,14 @@ export const problemCatalogue = {
   last_factor: {
     status: 409,
     title: 'This is the last second factor',
-    advice: 'This account has to have one: enrol another first, or replace this one.',
+    advice: 'The account has to have one: let the user add another first, then remove this one.',
   },
   code_expired: {
     status: 410,
     title: 'The code has run out',
-    advice: 'The pending token still lives: ask for the code again with `POST /login/2fa/resend`.',
+    advice:
+      'The pending token still lives: ask for the code again with `POST /login/2fa/resend`, or go on with another of ' +
+      'the `methods`.',
   },
   payload_too_large: { status: 413, title: 'The body is too large', advice: 'Send at most 16 KiB, 4 KiB for a login.' },
   unsupported_media_type: {
@@ -56,7 +60,9 @@ export const problemCatalogue = {
   invalid_code: {
     status: 422,
     title: 'The code or passkey is wrong',
-    advice: 'Let the user try again while `attempts_remaining` is above 0.',
+    advice:
+      'Let the user try again, or with another of the `methods`, while `attempts_remaining` is above 0. All of them use ' +
+      'up the same tries.',
   },
   invalid_password: {
     status: 422,
@@ -66,7 +72,7 @@ export const problemCatalogue = {
   phone_unreachable: {
     status: 422,
     title: 'This phone cannot receive texts',
-    advice: 'The number is invalid, a landline, or has opted out. Offer another factor or another number.',
+    advice: 'The number is invalid, a landline, or has opted out. Offer another of the `methods` or another number.',
   },
   phone_not_allowed: {
     status: 422,
@@ -80,33 +86,36 @@ export const problemCatalogue = {
   },
   code_attempts_exhausted: {
     status: 429,
-    title: 'Too many wrong codes for this login',
-    advice: 'Sign in again after `retry_after` seconds to get a new code.',
+    title: 'Too many wrong answers for this login',
+    advice:
+      'Sign in again after `retry_after` seconds. Another of the `methods` does not help: the tries are of the login.',
   },
   second_factor_locked: {
     status: 429,
     title: 'The second factor of this account is locked',
-    advice: 'Wait `retry_after` seconds. Tell the owner to change the password: somebody else may have it.',
+    advice:
+      'Wait `retry_after` seconds; a passkey or a recovery code works meanwhile. Tell the owner to change the password: ' +
+      'somebody else may have it.',
   },
   resend_too_soon: {
     status: 429,
     title: 'A code was sent a moment ago',
-    advice: 'Wait `retry_after` seconds before asking for it again.',
+    advice: 'Wait `retry_after` seconds before asking for another text or mail, or use the code that has arrived.',
   },
   sms_limit_reached: {
     status: 429,
     title: 'Too many texts without a sign-in',
-    advice: 'Wait `retry_after` seconds, or use a text that has already arrived.',
+    advice: 'Wait `retry_after` seconds, use a text that has already arrived, or go on with another of the `methods`.',
   },
   mail_limit_reached: {
     status: 429,
-    title: 'Too many mails',
-    advice: 'Wait `retry_after` seconds, or use a mail that has already arrived.',
+    title: 'Too many mails without a sign-in',
+    advice: 'Wait `retry_after` seconds, use a mail that has already arrived, or go on with another of the `methods`.',
   },
   rate_limited: {
     status: 429,
     title: 'Too many requests',
-    advice: 'Wait `retry_after` seconds.',
+    advice: 'Wait `retry_after` seconds. Requests are counted by address, network, client or account.',
   },
   internal_error: {
     status: 500,
@@ -116,12 +125,12 @@ export const problemCatalogue = {
   sms_unavailable: {
     status: 503,
     title: 'Texts cannot be sent at the moment',
-    advice: 'Try again after `retry_after` seconds, or use another of the `methods`.',
+    advice: 'Try again after `retry_after` seconds, or go on with another of the `methods`.',
   },
   mail_unavailable: {
     status: 503,
     title: 'Mails cannot be sent at the moment',
-    advice: 'Try again after `retry_after` seconds, or use another of the `methods`.',
+    advice: 'Try again after `retry_after` seconds, or go on with another of the `methods`.',
   },
   busy: { status: 503, title: 'Too many sign-ins at this moment', advice: 'Try again after `retry_after` seconds.' },
   unavailable: {

@@ -51,6 +51,9 @@ async function main(): Promise<void> {
       'passwords can take every thread: set UV_THREADPOOL_SIZE higher',
     )
   }
+  if (config.mail.provider === 'none') {
+    log.warn('no mail: whoever signs in to an account without a factor binds one with the password alone')
+  }
   let draining = false
 
   const stop = async (signal: string): Promise<void> => {

@@ -16,6 +16,7 @@ import { createSecrets, type Secrets } from './security/secrets.ts'
 import type { Tokens } from './security/tokens.ts'
 import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
 import type { SmsSender } from './sms/index.ts'
+import { noTexts } from './sms/none.ts'
 import { createDatabase } from './store/client.ts'
 import { createStore, type Store } from './store/index.ts'
 import type { OpenDatabase } from './store/open.ts'
@@ -87,11 +88,11 @@ export async function createServices(parts: {
   const events = createEvents({ saveRow: store.audit.record, log, count: metrics.countEvent })
   const secrets = createSecrets(config.secretKeys)
   const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
-  const sms = inbox ?? (await createTwilio(config, clock, log))
+  const sms = inbox ?? (config.sms.provider === 'none' ? noTexts : await createTwilio(config, clock, log))
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
   if (replacesKeys) await replaceKeys({ store, secrets, random, events })
-  metrics.watch({ hashing: passwordHash.load, smsAvailable: sms.isAvailable })
+  metrics.watch({ hashing: passwordHash.load, smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable() })
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },

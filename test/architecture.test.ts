@@ -107,7 +107,7 @@ t.test('a feature calls the use cases of another, never its routes, and never in
 })
 
 t.test('only services.ts, and what starts or operates the service, names an adapter', async (t) => {
-  const adapters = ['sms/twilio.ts', 'sms/console.ts', 'store/client.ts', 'store/embedded.ts']
+  const adapters = ['sms/twilio.ts', 'sms/console.ts', 'sms/none.ts', 'store/client.ts', 'store/embedded.ts']
   const mayName = (from: string): boolean => from === 'services.ts' || from.startsWith('cli')
   t.strictSame(
     wrongImports(

@@ -95,7 +95,13 @@ t.test('a newcomer: one command, three lines, signed in; and it is all there aft
     t.match(address, /^http:\/\/127\.0\.0\.1:[1-9]\d*$/, 'it listens on a real port')
     t.match(service.err(), /Starting the embedded database/, 'it says what takes a while')
     me = await follow(service)
-    t.match(me, { email: 'ada@example.com', two_factor_enabled: true, amr: ['pwd', 'sms', 'mfa'], acr: 'aal2' })
+    t.match(me, {
+      email: 'ada@example.com',
+      two_factor: 'required',
+      methods: ['sms'],
+      amr: ['pwd', 'sms', 'mfa'],
+      acr: 'aal2',
+    })
     t.match(await ask(address, '/health/ready'), { status: 200, body: { status: 'ready' } })
     t.equal((await ask(address, '/docs')).status, 200)
     keys = (await ask(address, '/.well-known/jwks.json')).body.keys
@@ -424,6 +430,8 @@ function production(database: TestDatabase, stub: TwilioStub): Record<string, st
     ...testKeys,
     NODE_ENV: 'production',
     PUBLIC_URL: 'https://login.example.com',
+    APP_URL: 'https://app.example.com',
+    MAIL_PROVIDER: 'none',
     DATABASE_URL: database.url,
     SMS_PROVIDER: 'twilio',
     SMS_ALLOWED_COUNTRIES: 'US',

@@ -1,75 +1,11 @@
-import { type ParseArgsConfig, parseArgs } from 'node:util'
-import type { Config } from '../config.ts'
-import type { AccountEdit } from '../features/accounts/change-account.ts'
-import type { BaseServices } from '../services.ts'
+import { parseArgs } from 'node:util'
+import { type Command, configOf, flag, type Given, type Place, sayAt, serve, text } from './command.ts'
 import { explainFailure, usageError } from './failures.ts'
-import { askForPassword, readPassword } from './password.ts'
-
-/** Where a command runs: its streams, and the settings it finds. */
-export type Place = Pick<NodeJS.Process, 'stdin' | 'stdout' | 'stderr'> & {
-  settings(): Record<string, string | undefined>
-}
-
-type Given = Record<string, unknown>
-type Command = {
-  usage: string
-  options: NonNullable<ParseArgsConfig['options']>
-  run(given: Given, place: Place): Promise<object>
-}
-
-const text = { type: 'string' } as const
-const flag = { type: 'boolean' } as const
+import { userCommands } from './user-commands.ts'
 
 /** Every command: its words, what may follow them, and the use case behind it. */
 const commands: Record<string, Command> = {
-  'user create': {
-    usage: '--email E --phone P [--two-factor sms|off] [--password-stdin]',
-    options: { email: text, phone: text, 'two-factor': text, 'password-stdin': flag },
-    run: createUser,
-  },
-  'user unlock': {
-    usage: '--email E [--all]',
-    options: { email: text, all: flag },
-    run: async (given, place) => {
-      const email = required(given, 'email')
-      const { unlockAccount } = await import('../features/accounts/unlock-account.ts')
-      return serve(place, (services) => unlockAccount(services, { email, all: given.all === true }))
-    },
-  },
-  'user disable': changing('disabled', { disabled: true }),
-  'user enable': changing('enabled', { disabled: false }),
-  'user revoke': changing('revoked', {}),
-  'user set-phone': {
-    usage: '--email E --phone P',
-    options: { email: text, phone: text },
-    run: (given, place) => changeUser(given, place, 'phone changed', { phone: required(given, 'phone') }),
-  },
-  'user set-password': {
-    usage: '--email E [--password-stdin]',
-    options: { email: text, 'password-stdin': flag },
-    run: async (given, place) => {
-      required(given, 'email')
-      return changeUser(given, place, 'password changed', { password: await givenPassword(given, place) })
-    },
-  },
-  'user sessions': {
-    usage: '--email E',
-    options: { email: text },
-    run: async (given, place) => {
-      const email = required(given, 'email')
-      const { accountSessions } = await import('../features/accounts/account-sessions.ts')
-      return serve(place, (services) => accountSessions(services, email))
-    },
-  },
-  'user list': {
-    usage: '[--limit N]',
-    options: { limit: text },
-    run: async ({ limit = '100' }, place) => {
-      if (!/^[1-9]\d{0,5}$/.test(String(limit))) throw usageError('--limit must be a whole number from 1 to 999999.')
-      const { listAccounts } = await import('../features/accounts/list-accounts.ts')
-      return serve(place, (services) => listAccounts(services, Number(limit)))
-    },
-  },
+  ...userCommands,
   migrate: {
     usage: '',
     options: {},
@@ -118,59 +54,6 @@ const usage = `Usage: npm run cli -- COMMAND
 ${Object.entries(commands)
   .map(([name, command]) => `  ${name} ${command.usage}`.trimEnd())
   .join('\n')}`
-
-async function createUser(given: Given, place: Place): Promise<object> {
-  const user = { email: required(given, 'email'), phone: required(given, 'phone') }
-  const twoFactor = given['two-factor'] ?? 'sms'
-  if (twoFactor !== 'sms' && twoFactor !== 'off') throw usageError('--two-factor must be sms or off.')
-  const password = await givenPassword(given, place)
-  const { createAccount } = await import('../features/accounts/create-account.ts')
-  return serve(place, (services) => createAccount(services, { ...user, password, twoFactor }))
-}
-
-function givenPassword(given: Given, { stdin, stderr }: Place): Promise<string> {
-  return given['password-stdin'] === true ? readPassword(stdin) : askForPassword({ input: stdin, output: stderr })
-}
-
-function changing(outcome: string, edit: AccountEdit): Command {
-  return {
-    usage: '--email E',
-    options: { email: text },
-    run: (given, place) => changeUser(given, place, outcome, edit),
-  }
-}
-
-async function changeUser(given: Given, place: Place, outcome: string, edit: AccountEdit): Promise<object> {
-  const email = required(given, 'email')
-  const { changeAccount } = await import('../features/accounts/change-account.ts')
-  return serve(place, (services) => changeAccount(services, { email, edit, outcome }))
-}
-
-async function serve(
-  place: Place,
-  work: (services: BaseServices) => Promise<object>,
-  how: { replacesKeys?: boolean } = {},
-): Promise<object> {
-  const config = await configOf(place)
-  const { withServices } = await import('./services.ts')
-  return withServices({ config, log: place.stderr, say: sayAt(place), ...how }, work)
-}
-
-async function configOf(place: Place): Promise<Config> {
-  const settings = place.settings()
-  return (await import('../config.ts')).loadConfig(settings)
-}
-
-const sayAt =
-  ({ stderr }: Place) =>
-  (line: string) =>
-    void stderr.write(`${line}\n`)
-
-function required(given: Given, name: string): string {
-  const value = given[name]
-  if (typeof value !== 'string') throw usageError(`--${name} is missing.`)
-  return value
-}
 
 /** The command that `words` begin with, and its options. Never repeats what was typed: it could be a password. */
 function parse(words: string[]): { command: Command; given: Given } {

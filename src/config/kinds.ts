@@ -10,6 +10,8 @@ export type About = {
   secret?: boolean
 }
 
+export const plainUrl = 'an http or https address without credentials, query or fragment'
+
 /** The schema with `about` written into it. */
 export const setting = <S extends TSchema, A extends About>(schema: S, about: A): S & A => Object.assign(schema, about)
 
@@ -31,7 +33,7 @@ export const optionalWhole = (unset: string, minimum: number, maximum: number, d
     wanted: `a whole number from ${minimum} to ${maximum}`,
   })
 
-export const oneOf = <const V extends string[]>(fallback: V[number], values: V, description: string) =>
+export const oneOf = <const V extends string>(fallback: V, values: V[], description: string) =>
   setting(Type.Enum(values), { default: fallback, description, wanted: `one of ${values.join(', ')}` })
 
 type Holds = (value: string) => boolean

@@ -1,37 +1,12 @@
 import { matcherOf } from '../security/client-address.ts'
 import { isLoopback } from '../security/nearby.ts'
-import { messageFits } from '../sms/message.ts'
 import { hasPlainSchema } from '../store/database-url.ts'
-import { type Name, publicUrlOf, smsOriginOf, type Values } from './schema.ts'
-import { clientsOf, isHttps, isLoopbackUrl, isUniqueList, keysOf, listOf, looksRandom, passwordIn } from './values.ts'
-
-/** A condition over settings. The first of `about` is the one to correct; nothing is said while one is malformed. */
-type Rule = { about: [Name, ...Name[]]; wanted: string; holds(values: Values): boolean }
-
-const rule = (about: Rule['about'], wanted: string, holds: Rule['holds']): Rule => ({ about, wanted, holds })
-
-const between = (name: Name, least: number, most: number): Rule =>
-  rule([name], `must be from ${least} to ${most} in production`, (values) => {
-    const value = Number(values[name])
-    return value >= least && value <= most
-  })
-
-const required = (name: Name, hint = ''): Rule =>
-  rule([name], `is required in production${hint}`, (values) => values[name] !== undefined)
-
-const twilioNeeds = (name: Name): Rule =>
-  rule(
-    [name, 'SMS_PROVIDER'],
-    'is required by SMS_PROVIDER=twilio',
-    (values) => values.SMS_PROVIDER !== 'twilio' || values[name] !== undefined,
-  )
-
-const twilioSettings: Name[] = [
-  'TWILIO_ACCOUNT_SID',
-  'TWILIO_AUTH_TOKEN',
-  'TWILIO_FROM',
-  'TWILIO_MESSAGING_SERVICE_SID',
-]
+import { factorRules } from './factor-rules.ts'
+import { mailRules } from './mail-rules.ts'
+import { between, type Rule, type Rules, required, rule } from './rule.ts'
+import { publicUrlOf, type Values } from './schema.ts'
+import { textRules } from './text-rules.ts'
+import { clientsOf, isHttps, isUniqueList, keysOf, listOf, looksRandom, passwordIn } from './values.ts'
 
 const keysIn = (values: Values) => keysOf(values.SECRET_KEYS)
 const clientSecrets = (values: Values) => clientsOf(values.INTROSPECTION_CLIENTS).map(({ secret }) => secret)
@@ -40,7 +15,7 @@ const clientSecrets = (values: Values) => clientsOf(values.INTROSPECTION_CLIENTS
 function secretTexts(values: Values): string[] {
   const keys = keysIn(values).flatMap(({ text, key }) => [text, `${key}`])
   const production = values.NODE_ENV === 'production'
-  const passwords = production ? [values.DATABASE_URL, values.REDIS_URL].map(passwordIn) : []
+  const passwords = production ? [values.DATABASE_URL, values.REDIS_URL, values.SMTP_URL].map(passwordIn) : []
   const others = [values.TWILIO_AUTH_TOKEN ?? '', ...clientSecrets(values), ...passwords]
   // Equal keys are a mistake of their own.
   return [...new Set(keys), ...others.filter((it) => it !== '')]
@@ -57,9 +32,9 @@ const always: Rule[] = [
     isUniqueList(keysIn(values).map(({ key }) => key.toString('hex'))),
   ),
   rule(
-    ['SECRET_KEYS', 'TWILIO_AUTH_TOKEN', 'INTROSPECTION_CLIENTS', 'DATABASE_URL', 'REDIS_URL'],
+    ['SECRET_KEYS', 'TWILIO_AUTH_TOKEN', 'INTROSPECTION_CLIENTS', 'DATABASE_URL', 'REDIS_URL', 'SMTP_URL'],
     'and the other secrets must all differ: one secret is used for two purposes (SECRET_KEYS, TWILIO_AUTH_TOKEN, ' +
-      'INTROSPECTION_CLIENTS, and in production the passwords of DATABASE_URL and REDIS_URL)',
+      'INTROSPECTION_CLIENTS, and in production the passwords of DATABASE_URL, REDIS_URL and SMTP_URL)',
     (values) => isUniqueList(secretTexts(values)),
   ),
   rule(
@@ -71,21 +46,6 @@ const always: Rule[] = [
     ['METRICS_PORT', 'PORT'],
     'must differ from PORT',
     (values) => values.METRICS_PORT === 0 || values.METRICS_PORT !== values.PORT,
-  ),
-  rule(
-    ['SMS_APP_NAME', 'SMS_ORIGIN', 'PUBLIC_URL', 'CODE_LENGTH'],
-    'with SMS_ORIGIN must let the text fit one SMS: shorter, in GSM-7 letters, the name without a link or @',
-    (values) =>
-      messageFits({ appName: values.SMS_APP_NAME, origin: smsOriginOf(values), codeLength: values.CODE_LENGTH }),
-  ),
-  twilioNeeds('TWILIO_ACCOUNT_SID'),
-  twilioNeeds('TWILIO_AUTH_TOKEN'),
-  rule(
-    ['TWILIO_FROM', 'TWILIO_MESSAGING_SERVICE_SID', 'SMS_PROVIDER'],
-    'or TWILIO_MESSAGING_SERVICE_SID, exactly one of them, is required by SMS_PROVIDER=twilio',
-    (values) =>
-      values.SMS_PROVIDER !== 'twilio' ||
-      (values.TWILIO_FROM === undefined) !== (values.TWILIO_MESSAGING_SERVICE_SID === undefined),
   ),
 ]
 
@@ -106,11 +66,6 @@ const inDevelopment: Rule[] = [
     'must be on localhost or on an address in DEVELOPMENT_NETWORKS, unless NODE_ENV=production',
     (values) => isForDevelopment(new URL(publicUrlOf(values)).hostname, values),
   ),
-  rule(
-    ['SMS_PROVIDER', 'NODE_ENV', ...twilioSettings],
-    'must say who sends texts (twilio or console) where there are TWILIO_ settings',
-    (values) => values.SMS_PROVIDER !== undefined || twilioSettings.every((name) => values[name] === undefined),
-  ),
 ]
 
 const inProduction: Rule[] = [
@@ -120,20 +75,6 @@ const inProduction: Rule[] = [
   required('DATABASE_URL'),
   required('PUBLIC_URL'),
   rule(['PUBLIC_URL'], 'must be https in production', ({ PUBLIC_URL }) => !PUBLIC_URL || isHttps(PUBLIC_URL)),
-  required('SMS_PROVIDER'),
-  rule(['SMS_PROVIDER'], 'must not be console in production', (values) => values.SMS_PROVIDER !== 'console'),
-  required('SMS_ALLOWED_COUNTRIES'),
-  required('SMS_SPEND_DAY'),
-  rule(
-    ['SMS_ALLOWED_COUNTRIES'],
-    'must name the countries in production, not *',
-    (values) => values.SMS_ALLOWED_COUNTRIES !== '*',
-  ),
-  rule(
-    ['TWILIO_API_BASE_URL'],
-    'must be https in production, or on this machine',
-    ({ TWILIO_API_BASE_URL: base }) => isHttps(base) || isLoopbackUrl(base),
-  ),
   between('PENDING_TOKEN_TTL', 60, 600),
   rule(
     ['PENDING_TOKEN_TTL', 'CODE_TTL'],
@@ -142,7 +83,6 @@ const inProduction: Rule[] = [
   ),
   between('ACCESS_TOKEN_TTL', 60, 3600),
   between('CODE_TTL', 60, 600),
-  rule(['SMS_COOLDOWN'], 'must be at least 30 in production', (values) => values.SMS_COOLDOWN >= 30),
   // OWASP's password storage advice: 19 MiB with two passes, or 46 MiB with one.
   rule(
     ['ARGON2_MEMORY_KIB', 'ARGON2_TIME'],
@@ -154,6 +94,8 @@ const inProduction: Rule[] = [
   ),
 ]
 
+const groups: Rules[] = [{ always, inDevelopment, inProduction }, textRules, mailRules, factorRules]
+
 /**
  * What is wrong with settings that are each of the right form: rules between settings, the floors of production, the
  * walls round development.
@@ -163,7 +105,8 @@ const inProduction: Rule[] = [
  * @returns One line per mistake, `NAME what is wanted`, never a value.
  */
 export function brokenRules(values: Values, malformed: ReadonlyMap<string, string>): string[] {
-  const rules = [...always, ...(values.NODE_ENV === 'production' ? inProduction : inDevelopment)]
+  const place = values.NODE_ENV === 'production' ? 'inProduction' : 'inDevelopment'
+  const rules = groups.flatMap((group) => [...group.always, ...group[place]])
   const tried = rules.filter(({ about }) => !about.some((name) => malformed.has(name)))
   return tried.filter((it) => !it.holds(values)).map(({ about, wanted }) => `${about[0]} ${wanted}`)
 }

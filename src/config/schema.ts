@@ -1,4 +1,6 @@
 import Type, { type Static } from 'typebox'
+import { type Method, methodNames } from '../security/methods.ts'
+import { factors } from './factors.ts'
 import {
   type About,
   matching,
@@ -6,26 +8,16 @@ import {
   optional,
   optionalWhole,
   pairs,
+  plainUrl,
   secret,
-  setting,
   text,
   url,
   whole,
 } from './kinds.ts'
 import { limits } from './limits.ts'
-import {
-  bytesOf,
-  isCountryList,
-  isHost,
-  isOrigin,
-  isPlainUrl,
-  isPrivateRange,
-  isProxyRange,
-  listOf,
-  withoutSlash,
-} from './values.ts'
-
-const plainUrl = 'an http or https address without credentials, query or fragment'
+import { mails } from './mails.ts'
+import { texts } from './texts.ts'
+import { bytesOf, isHost, isOrigin, isPlainUrl, isPrivateRange, isProxyRange, listOf, withoutSlash } from './values.ts'
 
 /**
  * Every setting: its form, its default, what it means; documents are checked against this. What depends on other
@@ -48,6 +40,12 @@ export const environment = Type.Object({
   PUBLIC_URL: optional(
     'http://localhost:<PORT>',
     'Address that clients use: issuer, problem types, webhook; https required in production',
+    plainUrl,
+    isPlainUrl,
+  ),
+  APP_URL: optional(
+    'PUBLIC_URL in development',
+    'Pages of the application, where codes are typed and passkeys used; https, and required, in production',
     plainUrl,
     isPlainUrl,
   ),
@@ -87,54 +85,9 @@ export const environment = Type.Object({
   ACCESS_TOKEN_TTL: whole(600, 1, 86_400, 'Seconds that an access token lives'),
   CODE_TTL: whole(300, 1, 600, 'Seconds that a code lives after it was last sent'),
   CODE_LENGTH: whole(6, 6, 10, 'Digits of a code'),
-  SMS_PROVIDER: setting(Type.Optional(Type.Enum(['console', 'twilio'])), {
-    unset: 'console in development',
-    description: 'Who sends texts: `twilio`, or `console` (keeps them to read at /dev/sms); required in production',
-    wanted: 'one of console, twilio',
-  }),
-  TWILIO_ACCOUNT_SID: secret('', 'Twilio account SID', 'AC and 32 hex digits', matching(/^AC[0-9a-fA-F]{32}$/)),
-  TWILIO_AUTH_TOKEN: secret(
-    '',
-    'Twilio auth token: signs in to it and checks its webhooks',
-    'the auth token, without spaces',
-    matching(/^[!-~]+$/),
-  ),
-  TWILIO_FROM: optional(
-    '',
-    'Twilio sender: a phone number or a name. Either this or TWILIO_MESSAGING_SERVICE_SID',
-    'an E.164 number, a short code, or a sender name of up to 11 letters, digits and spaces with a letter in it',
-    matching(/^(\+[1-9]\d{6,14}|\d{5,6}|(?=.{0,10}[A-Za-z])[A-Za-z0-9 _-]{1,11})$/),
-  ),
-  TWILIO_MESSAGING_SERVICE_SID: optional(
-    '',
-    'Twilio sender: a messaging service',
-    'MG and 32 hex digits',
-    matching(/^MG[0-9a-fA-F]{32}$/),
-  ),
-  TWILIO_API_BASE_URL: text(
-    'https://api.twilio.com',
-    'Where the Twilio API is; tests put a local server here',
-    plainUrl,
-    isPlainUrl,
-  ),
-  SMS_ALLOWED_COUNTRIES: optional(
-    '* in development',
-    'Countries that texts may go to, as ISO codes `GB,DE`; required in production',
-    '* or two-letter ISO country codes in capitals',
-    isCountryList,
-  ),
-  SMS_APP_NAME: text(
-    'Doorstep',
-    'Name of the service in the text',
-    '1 to 40 characters without control characters',
-    matching(/^[^\p{C}\p{Zl}\p{Zp}]{1,40}$/u),
-  ),
-  SMS_ORIGIN: optional(
-    'host of PUBLIC_URL',
-    'Host in the last line of the text, `@host #code`, by which browsers offer the code',
-    'a host name without a port',
-    matching(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/),
-  ),
+  ...factors,
+  ...texts,
+  ...mails,
   ...limits,
   CORS_ORIGINS: optional(
     'every localhost origin in development, none in production',
@@ -191,8 +144,26 @@ export type Name = keyof Values
 /** The address that clients use. */
 export const publicUrlOf = (values: Values) => withoutSlash(values.PUBLIC_URL ?? `http://localhost:${values.PORT}`)
 
+/** The address of the application's pages. */
+export const appUrlOf = (values: Values) => (values.APP_URL ? withoutSlash(values.APP_URL) : publicUrlOf(values))
+
 /** The host in the last line of a text. */
-export const smsOriginOf = (values: Values) => values.SMS_ORIGIN?.toLowerCase() ?? new URL(publicUrlOf(values)).hostname
+export const smsOriginOf = (values: Values) => values.SMS_ORIGIN?.toLowerCase() ?? new URL(appUrlOf(values)).hostname
+
+/** The methods that may be enrolled and used, best first. */
+export const methodsOf = (values: Values): Method[] => {
+  const listed = listOf(values.METHODS)
+  return methodNames.filter((name) => listed.includes(name))
+}
+
+/** Where passkeys are made for, and the exact origins that they are used from. */
+export const passkeyOf = (values: Values) => {
+  const { hostname, origin } = new URL(appUrlOf(values))
+  return {
+    rpId: values.PASSKEY_RP_ID?.toLowerCase() ?? hostname,
+    origins: values.PASSKEY_ORIGINS === undefined ? [origin] : listOf(values.PASSKEY_ORIGINS),
+  }
+}
 
 /** Every setting for documents: the default as text (`constant`: it can be written as the value), and the meaning. */
 export const settings = Object.entries(environment.properties).map(([name, schema]: [string, About]) => ({

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { getCountries } from 'libphonenumber-js'
 import { rangeOf } from '../security/client-address.ts'
+import { factorMethods } from '../security/methods.ts'
 import { isLoopback } from '../security/nearby.ts'
 
 /** The parts of a comma list; spaces around the commas do not count. */
@@ -110,3 +111,35 @@ export function isPrivateRange(text: string): boolean {
 
 /** An IP address or a host name, without a port. */
 export const isHost = (text: string): boolean => isIP(text) !== 0 || /^[\w.-]{1,255}$/.test(text)
+
+/** A domain name as a relying party may have it (WebAuthn Level 3, 5.4.2): no address, no port. */
+export const isDomain = (text: string): boolean =>
+  text.length <= 253 && isIP(text) === 0 && /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.(?!$)|$))+$/i.test(text)
+
+/** Whether `domain` is the host itself or above it; one label alone is above nothing. */
+export const isAtOrBelow = (host: string, domain: string): boolean =>
+  host === domain || (domain.includes('.') && host.endsWith(`.${domain}`))
+
+export const isAndroidApp = (origin: string): boolean => /^android:apk-key-hash:[\w-]{43}$/.test(origin)
+
+/** What WebAuthn clients send as `origin`: that of a page, or the hash of an Android app's certificate. */
+export const isPasskeyOrigin = (text: string): boolean =>
+  isAndroidApp(text) || (/^https?:/.test(text) && isOrigin(text))
+
+/** Methods of which one can be the second factor of an account, perhaps with `email`. */
+export function isMethodList(text: string): boolean {
+  const listed = listOf(text)
+  const known: readonly string[] = [...factorMethods, 'email']
+  return listed.every((it) => known.includes(it)) && isUniqueList(listed) && listed.some((it) => it !== 'email')
+}
+
+/** A mail server, perhaps with credentials; what would change how it is spoken to is refused. */
+export const isSmtpUrl = (text: string): boolean =>
+  /^smtps?:\/\/([^\s/?#@\\]+@)?[^\s/?#@\\]+\/?$/.test(text) && URL.canParse(text)
+
+/** `ada@example.com` or `Ada Lovelace <ada@example.com>` (RFC 5322 mailbox, the name without signs that need quotes). */
+export function isMailbox(text: string): boolean {
+  const [, name = 'no name', named, bare = named ?? ''] = /^(?:([^<>]+) <([^<>]+)>|([^<>]+))$/.exec(text) ?? []
+  const isName = /^[^\p{C}\p{Zl}\p{Zp}<>()[\]\\,;:@"]{1,80}$/u.test(name)
+  return isName && bare.length <= 254 && /^[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[a-z0-9.-]+$/i.test(bare)
+}

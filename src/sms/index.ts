@@ -25,7 +25,7 @@ export type SmsResult =
   | { outcome: 'unknown'; error: string }
   | { outcome: 'refused'; reason: 'phone' | 'policy' | 'ours' | 'transient'; isCertain: boolean; error: string }
 
-/** A way to send texts. It has two users: `twilio` and `console`. */
+/** A way to send texts: `twilio`, `console`, or none. */
 export type SmsSender = {
   /** Never throws and never retries; ends within 5 seconds. */
   send(message: SmsMessage): Promise<SmsResult>

@@ -1,4 +1,6 @@
 import { auditRow, type Event } from '../events.ts'
+import type { Method } from '../security/methods.ts'
+import type { ChallengePolicy } from './challenges.ts'
 import type { Database } from './client.ts'
 import type { StoredFactor } from './factors.ts'
 
@@ -24,10 +26,29 @@ export type FactorOwner = {
 /** A user as the login sees it. */
 export type Account = FactorOwner & { password_hash: string; disabled: boolean }
 
-/** What an operator sees of a user. */
-export type AccountSummary = Pick<Account, 'id' | 'email' | 'two_factor' | 'disabled'> & {
+/**
+ * A user to be stored. `phone`: E.164, and confirmed, which makes it a second factor; null without one. `locale`: the
+ * language of mails.
+ */
+export type NewUser = {
+  email: string
   phone: string | null
-  createdAt: Date
+  passwordHash: string
+  twoFactor: TwoFactor
+  locale: string
+}
+
+/** What an operator sees of a user. `methods`: those that the user has, in any order; `created_at`: seconds since 1970. */
+export type AccountSummary = {
+  id: string
+  email: string
+  email_confirmed: boolean
+  locale: string
+  phone: string | null
+  two_factor: TwoFactor
+  methods: Method[]
+  disabled: boolean
+  created_at: number
 }
 
 export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean; notices?: boolean }
@@ -40,16 +61,25 @@ export function createAccounts(db: Database) {
     findByEmail: async (email: string): Promise<Account | null> => await db.decide('find_account', email),
 
     create: async (
-      user: { email: string; phone: string | null; passwordHash: string; twoFactor: TwoFactor; locale: string },
+      { email, phone, passwordHash, twoFactor, locale }: NewUser,
       event: Event,
     ): Promise<{ outcome: 'created'; id: string } | { outcome: 'email_taken' | 'phone_taken' }> => {
-      const { email, phone, passwordHash, twoFactor, locale } = user
       return await db.decide('create_user', email, phone, passwordHash, twoFactor, locale, auditRow(event))
     },
 
     /** Changes an account and ends everything begun before the change. `identifiers`: the e-mail's keyed hashes. */
     change: async (email: string, identifiers: Uint8Array[], change: AccountChange, event: Event): Promise<Changed> => {
       return await db.decide('change_user', email, identifiers, JSON.stringify(change), auditRow(event))
+    },
+
+    /** Takes away all factors and recovery codes, and ends everything begun before; the user's id, or null if there is none. */
+    resetFactors: async (
+      email: string,
+      identifiers: Uint8Array[],
+      policy: ChallengePolicy,
+      event: Event,
+    ): Promise<string | null> => {
+      return await db.decide('reset_factors', email, identifiers, JSON.stringify(policy), auditRow(event))
     },
 
     /** One password hash of each kind that is there, with what all of a kind have in common. */
@@ -74,18 +104,6 @@ export function createAccounts(db: Database) {
     },
 
     /** Oldest first. */
-    list: async (limit: number): Promise<AccountSummary[]> => {
-      const phones = { where: { phone: { not: null } }, select: { phone: true } }
-      const orderBy = [{ createdAt: 'asc' as const }, { id: 'asc' as const }]
-      const users = await db.user.findMany({ orderBy, take: limit, include: { factors: phones } })
-      return users.map((user) => ({
-        id: user.id,
-        email: user.email,
-        phone: user.factors[0]?.phone ?? null,
-        two_factor: user.twoFactor as TwoFactor,
-        disabled: user.disabledAt !== null,
-        createdAt: user.createdAt,
-      }))
-    },
+    list: async (limit: number): Promise<AccountSummary[]> => await db.decide('list_users', limit),
   }
 }

@@ -21,6 +21,8 @@ type Decision =
       | 'hash_samples'
       | 'rehash_password'
       | 'unlock_user'
+      | 'reset_factors'
+      | 'list_users'
       | 'record_event'
       | 'purge'
     )

@@ -102,7 +102,7 @@ t.test('a thief who has the trusted device but not the password cannot sign in; 
   const { access, sid } = tokensOf(answer)
   const { amr, acr, scope } = part(access, 1)
   t.strictSame({ amr, acr, scope }, { amr: ['pwd'], acr: 'aal1', scope: 'account' }, 'and no claim of a text')
-  t.match((await call(second, '/me', { token: access })).body, { amr: ['pwd'], acr: 'aal1', two_factor_enabled: true })
+  t.match((await call(second, '/me', { token: access })).body, { amr: ['pwd'], acr: 'aal1', two_factor: 'required' })
   const [row] = await sql('SELECT amr, acr FROM sessions WHERE id = $1', [sid])
   t.strictSame(row, { amr: ['pwd'], acr: 'aal1' })
 })
@@ -205,7 +205,7 @@ const endings: Record<string, (user: TestUser, access: string) => Promise<unknow
   },
   'a change of factors': async ({ email }) => {
     await edit(email, { twoFactor: 'off' })
-    await edit(email, { twoFactor: 'sms' })
+    await edit(email, { twoFactor: 'required' })
   },
 }
 

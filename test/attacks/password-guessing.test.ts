@@ -314,7 +314,10 @@ t.test('one e-mail has one account and one counter, however it is spelled (SEC-1
   for (const email of [...spellings, user.email]) t.match(await guess(doorstep, email), { status: 429 })
   t.match(
     await services.store.accounts.create(
-      { email: canonicalEmail('ALICE@spelled.example'), phone: user.phone, passwordHash: 'x', twoFactor: 'sms' },
+      {
+        ...{ email: canonicalEmail('ALICE@spelled.example'), phone: user.phone, passwordHash: 'x' },
+        ...{ twoFactor: 'required', locale: 'en' },
+      },
       { type: 'user.created', outcome: 'test' },
     ),
     { outcome: 'email_taken' },

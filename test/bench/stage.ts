@@ -85,6 +85,8 @@ function productionEnvironment(twilio: { url: string; accountSid: string; authTo
     NODE_ENV: 'production',
     PORT: '0',
     PUBLIC_URL: 'https://login.example.com',
+    APP_URL: 'https://app.example.com',
+    MAIL_PROVIDER: 'none',
     SECRET_KEYS: generateSecretKeys(systemRandom),
     TRUST_PROXY: '127.0.0.1',
     ARGON2_QUEUE: '1000',

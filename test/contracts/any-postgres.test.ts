@@ -148,7 +148,7 @@ async function flow(t: Test, doorstep: Doorstep): Promise<void> {
   t.equal((await login(doorstep, user)).status, 200)
 
   const [listed] = (await store.accounts.list(1_000)).filter(({ id }) => id === user.id)
-  isNow(t, (listed?.createdAt.getTime() ?? 0) / 1_000, 'an account, created')
+  isNow(t, listed?.created_at ?? 0, 'an account, created')
   const [key] = await store.signingKeys.list()
   t.ok((key?.activeIn ?? 1) <= 0 && (key?.activeIn ?? -99) > -120, 'the signing key is active')
   isNow(t, (key?.createdAt.getTime() ?? 0) / 1_000, 'the signing key, created')

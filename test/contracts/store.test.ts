@@ -316,7 +316,10 @@ t.test('throttle', async (t) => {
 t.test('accounts', async (t) => {
   const { accounts } = doorstep.services.store
   const newUser = (email: string, phone: string) =>
-    accounts.create({ email, phone, passwordHash: 'a hash', twoFactor: 'sms' }, event('user.created'))
+    accounts.create(
+      { email, phone, passwordHash: 'a hash', twoFactor: 'required', locale: 'en' },
+      event('user.created'),
+    )
 
   await t.test('create: one e-mail once, one phone three times, also for many at once', async (t) => {
     const email = `${randomUUID()}@example.com`
@@ -326,7 +329,7 @@ t.test('accounts', async (t) => {
     t.same(tally(await many(8, () => newUser(`${randomUUID()}@example.com`, phone))), { created: 3, phone_taken: 5 })
     const created = same.find((it) => it.outcome === 'created')
     const found = await accounts.findByEmail(email)
-    t.match(found, { email, password_hash: 'a hash', two_factor: 'sms', epoch: 0, disabled: false })
+    t.match(found, { email, password_hash: 'a hash', two_factor: 'required', epoch: 0, disabled: false })
     t.equal(created?.outcome === 'created' && created.id, found?.id)
     t.same(await doorstep.sql('SELECT type FROM audit_events WHERE user_id = $1', [found?.id]), [
       { type: 'user.created' },
@@ -348,7 +351,7 @@ t.test('accounts', async (t) => {
     const changed = { outcome: 'changed', id: user.id }
     const earlier = await setup()
     const waiting = await earlier.opened()
-    await accounts.change(earlier.user.email, [], { two_factor: 'sms' }, event())
+    await accounts.change(earlier.user.email, [], { two_factor: 'required' }, event())
     t.equal(await store.challenges.isAlive(waiting, earlier.user.id), false, 'whatever it was that changed')
     t.same(await accounts.change(user.email, [identifier], { disabled: true }, event()), changed)
     t.match(await accounts.findByEmail(user.email), { phone: user.phone, epoch: 1, disabled: true })
@@ -374,7 +377,7 @@ t.test('accounts', async (t) => {
   for (const [what, isEmptied] of [
     [{ password_hash: 'new' }, true],
     [{ phone: '' }, true],
-    [{ two_factor: 'sms' }, false],
+    [{ two_factor: 'required' }, false],
     [{ disabled: false }, false],
   ] as const) {
     await t.test(
@@ -444,16 +447,38 @@ t.test('accounts', async (t) => {
     t.equal(await accounts.unlock('nobody@example.com', [identifier], { all: true }, event('user.unlocked')), null)
   })
 
+  await t.test('resetFactors: no factor and no code is left, and what was begun before it ends', async (t) => {
+    const { store, user, identifier, opened, start, device, begin } = await setup()
+    const { hash } = await device({ trust: true })
+    const challengeId = await opened({ client: 'waiting' })
+    const session = newSession()
+    t.match(await start(session), { outcome: 'started' })
+    await doorstep.sql('INSERT INTO recovery_codes (user_id, mac) VALUES ($1, $2)', [user.id, Buffer.alloc(32, 1)])
+    t.equal(await accounts.resetFactors(user.email, [identifier], event()), user.id)
+    for (const table of ['factors', 'recovery_codes']) {
+      t.same(await doorstep.sql(`SELECT FROM ${table} WHERE user_id = $1`, [user.id]), [], table)
+    }
+    t.equal(await store.sessions.findLive(session.id, user.id), null)
+    t.equal(await store.challenges.isAlive(challengeId, user.id), false)
+    t.match(await begin(hash), { device: { trusted: false } })
+    const [listed] = (await accounts.list(1_000)).filter(({ id }) => id === user.id)
+    t.match(listed, { phone: null, methods: [], two_factor: 'required' })
+    t.equal(await accounts.resetFactors(user.email, [identifier], event()), user.id, 'twice is as once')
+    t.equal(await accounts.resetFactors('nobody@example.com', [identifier], event()), null)
+  })
+
   await t.test('list: oldest first, so many, without secrets', async (t) => {
     const all = await accounts.list(1_000)
     t.ok(all.length > 3)
-    const times = all.map(({ createdAt }) => createdAt.getTime())
+    const times = all.map((it) => it.created_at)
     t.same(
       times,
       [...times].sort((a, b) => a - b),
     )
     t.same(await accounts.list(2), all.slice(0, 2))
-    t.same(Object.keys(all[0] ?? {}).sort(), ['createdAt', 'disabled', 'email', 'id', 'phone', 'two_factor'])
+    t.same(Object.keys(all[0] ?? {}).sort(), [
+      ...['created_at', 'disabled', 'email', 'email_confirmed', 'id', 'locale', 'methods', 'phone', 'two_factor'],
+    ])
   })
 
   await t.test('deleted, by whatever statement: nothing is left that says who it was', async (t) => {
@@ -559,7 +584,7 @@ t.test('challenges', async (t) => {
     const third = await fresh('a code that was used')
     await doorstep.sql('UPDATE challenges SET attempts = 5 WHERE id = $1', [third])
     await fresh('a code that was tried five times')
-    await doorstep.services.store.accounts.change(user.email, [identifier], { two_factor: 'sms' }, event())
+    await doorstep.services.store.accounts.change(user.email, [identifier], { two_factor: 'required' }, event())
     const after = await fresh('a code from before a change', sending, 1)
     t.equal(await challenges.isAlive(after, user.id), true)
     await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
@@ -943,7 +968,8 @@ t.test('sessions', async (t) => {
     await many(3, () => begin())
     t.match(await start(made), { outcome: 'started', id: made.id, authenticated_at: Number, device: { made: true } })
     t.match(await sessions.findLive(made.id, user.id), {
-      ...{ id: made.id, user_id: user.id, email: user.email, phone: user.phone, two_factor: 'sms', epoch: 0 },
+      ...{ id: made.id, user_id: user.id, email: user.email, phone: user.phone, two_factor: 'required', epoch: 0 },
+      ...{ email_confirmed: false, locale: 'en', methods: ['sms'] },
       ...{ amr: ['pwd', 'sms', 'mfa'], acr: 'aal2', authenticated_at: Number, age: Number, device_id: String },
     })
     const counted = await doorstep.sql('SELECT failures FROM login_throttles WHERE identifier = $1', [identifier])

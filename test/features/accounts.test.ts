@@ -5,6 +5,7 @@ import { changeAccount } from '../../src/features/accounts/change-account.ts'
 import { createAccount, type NewAccount } from '../../src/features/accounts/create-account.ts'
 import { createDemoUser } from '../../src/features/accounts/demo-user.ts'
 import { listAccounts } from '../../src/features/accounts/list-accounts.ts'
+import { resetFactors } from '../../src/features/accounts/reset-factors.ts'
 import { unlockAccount } from '../../src/features/accounts/unlock-account.ts'
 import { age } from '../helpers/age.ts'
 import { trustDevice } from '../helpers/credentials.ts'
@@ -32,8 +33,8 @@ const { services, sql } = doorstep
 let emails = 0
 const freshEmail = (): string => `owl-${++emails}@example.com`
 
-const newAccount = (given: Partial<NewAccount> = {}): NewAccount => ({
-  ...{ email: freshEmail(), phone: freshPhone(), password, twoFactor: 'sms' as const },
+const newAccount = (given: Partial<NewAccount> = {}): NewAccount & { phone: string } => ({
+  ...{ email: freshEmail(), phone: freshPhone(), password, twoFactor: 'required' as const },
   ...given,
 })
 
@@ -53,7 +54,7 @@ const failPassword = async (user: { email: string }, times: number, at: Pick<Doo
 t.test('a new account can sign in, and is stored in its canonical form', async (t) => {
   const created = await createAccount(services, newAccount({ email: ' Ｅve@Example.COM ', phone: '+1 (202) 555-0150' }))
   t.match(created, { id: /^[0-9a-f-]{36}$/, email: 'eve@example.com', phone: '+12025550150' })
-  t.equal((await signIn(doorstep, { ...created, password })).status, 200)
+  t.equal((await signIn(doorstep, { ...created, phone: '+12025550150', password })).status, 200)
 
   const plain = await createAccount(services, newAccount({ twoFactor: 'off' }))
   t.match(await login(doorstep, { ...plain, password }), { status: 200, body: { status: 'authenticated' } })
@@ -62,6 +63,50 @@ t.test('a new account can sign in, and is stored in its canonical form', async (
   t.match(stored?.password_hash, /^\$argon2id\$v=19\$/)
   const audit = await sql('SELECT type, outcome FROM audit_events WHERE user_id = $1 ORDER BY at', [plain.id])
   t.match(audit[0], { type: 'user.created', outcome: 'created' })
+})
+
+t.test('an account without a phone; whether it needs a factor is TWO_FACTOR unless somebody says it', async (t) => {
+  const bare = () => {
+    const { phone: _phone, twoFactor: _twoFactor, ...account } = newAccount()
+    return account
+  }
+  const lenient = await startDoorstep(t, { database: doorstep.database, env: { TWO_FACTOR: 'optional' } })
+  const cases = [
+    [services, bare(), 'required'],
+    [lenient.services, bare(), 'optional'],
+    [lenient.services, { ...bare(), twoFactor: 'off' }, 'off'],
+  ] as const
+  for (const [at, account, twoFactor] of cases) {
+    const created = await createAccount(at, account)
+    t.match(created, { email: account.email, phone: null })
+    const stored = await sql('SELECT two_factor, locale FROM users WHERE id = $1', [created.id])
+    t.same(stored, [{ two_factor: twoFactor, locale: 'en' }])
+    t.same(await sql('SELECT FROM factors WHERE user_id = $1', [created.id]), [])
+    if (twoFactor === 'required') continue
+    const { body } = await login(lenient, account)
+    t.match(body, { status: 'authenticated' })
+    t.match((await call(lenient, '/me', { token: body.access_token })).body, {
+      ...{ email: account.email, email_confirmed: false, locale: 'en', phone: null },
+      ...{ two_factor: twoFactor, methods: [], amr: ['pwd'], acr: 'aal1' },
+    })
+  }
+})
+
+t.test('who has lost every factor gets in again without one, and nothing of before lives on', async (t) => {
+  const user = await createUser(doorstep, { twoFactor: 'optional' })
+  const { access, device } = await trustDevice(doorstep, user)
+  const begun = await login(doorstep, user)
+  const code = codeFor(doorstep, user.phone)
+  t.same(await resetFactors(services, ` ${user.email.toUpperCase()}`), { id: user.id, email: user.email })
+  t.equal((await call(doorstep, '/me', { token: access })).status, 401, 'the session is over')
+  t.equal((await finish(doorstep, begun.body.pending_token, code)).status, 401, 'the login under way too')
+  const again = await login(doorstep, user, { body: { device_token: device } })
+  t.match(again.body, { status: 'authenticated' })
+  t.match((await call(doorstep, '/me', { token: again.body.access_token })).body, { phone: null, methods: [] })
+  const [change] = await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'user.changed'`, [user.id])
+  t.same(change, { outcome: 'factors reset' })
+  await t.rejects(resetFactors(services, freshEmail()), { code: 'not_found' })
+  await t.rejects(resetFactors(services, 'nobody'), { code: 'invalid_request' })
 })
 
 t.test('what no account is made from', async (t) => {
@@ -323,17 +368,19 @@ t.test('an operator is told when there is no such user', async (t) => {
 t.test('the list is oldest first, and holds no password', async (t) => {
   const created = []
   for (let n = 0; n < 3; n += 1) {
-    created.push(await createAccount(services, newAccount({ twoFactor: n === 1 ? 'off' : 'sms' })))
+    created.push(await createAccount(services, newAccount({ twoFactor: n === 1 ? 'off' : 'required' })))
     await sleep(2)
   }
   await changeAccount(services, { email: created[2]?.email ?? '', edit: { disabled: true }, outcome: 'disabled' })
   const { users } = await listAccounts(services, 1_000)
   t.match(users.slice(-3), [
-    { ...created[0], two_factor: 'sms', disabled: false, created_at: /^20\d\d-.*Z$/ },
+    { ...created[0], two_factor: 'required', methods: ['sms'], disabled: false, created_at: /^20\d\d-.*Z$/ },
     { ...created[1], two_factor: 'off', disabled: false },
-    { ...created[2], two_factor: 'sms', disabled: true },
+    { ...created[2], two_factor: 'required', disabled: true },
   ])
-  t.same(Object.keys(users[0] ?? {}).sort(), ['created_at', 'disabled', 'email', 'id', 'phone', 'two_factor'])
+  t.same(Object.keys(users[0] ?? {}).sort(), [
+    ...['created_at', 'disabled', 'email', 'email_confirmed', 'id', 'locale', 'methods', 'phone', 'two_factor'],
+  ])
   t.same((await listAccounts(services, 2)).users, users.slice(0, 2))
 })
 
@@ -343,6 +390,8 @@ t.test('the demo user signs in, and is only made where the settings allow it', a
     env: { SMS_ALLOWED_COUNTRIES: 'SE', SECRET_KEYS: bothKeys },
   })
   t.equal(await createDemoUser(elsewhere.services), null)
+  const noTexts = { ...services, config: { ...services.config, methods: ['passkey' as const, 'totp' as const] } }
+  t.equal(await createDemoUser(noTexts), null, 'its second step is a text')
 
   const demo = await createDemoUser(services)
   t.same(await createDemoUser(services), demo, 'made once')

@@ -73,13 +73,18 @@ async function createPlace(t: Test) {
 t.test('a wrong command line: exit 2, nothing on standard output, and what was typed is not repeated', async (t) => {
   const user = ['user', 'create', '--email', 'ada@example.com', '--phone', '+12025550101']
   const wrong: [string[], RegExp][] = [
-    [[], /no such command.*\n(.*\n)+ +user create --email E --phone P/],
+    [[], /no such command.*\n(.*\n)+ +user create --email E \[--phone P\]/],
     [['hunter2-hunter2'], /no such command/],
     [['user', 'unlock'], /--email is missing/],
     [['user', 'list', '--limit', '0'], /--limit must be/],
     [['migrate', 'hunter2-hunter2'], /^Usage: .*migrate$/m],
     [user, /no terminal.*--password-stdin/],
-    [[...user, '--two-factor', 'email', '--password-stdin'], /--two-factor must be sms or off/],
+    [[...user, '--two-factor', 'email', '--password-stdin'], /--two-factor must be required, optional or off/],
+    [[...user, '--two-factor', 'sms', '--password-stdin'], /--two-factor must be required, optional or off/],
+    [['user', 'create', '--phone', '+12025550101', '--password-stdin'], /--email is missing/],
+    [['user', 'reset-factors'], /--email is missing/],
+    [['user', 'reset-factors', '--email', 'ada@example.com', '--all'], /^Usage: .*user reset-factors --email E$/m],
+    [['user', 'set-phone', '--email', 'ada@example.com'], /--phone is missing/],
     [[...user, '--password', 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
     [[...user, 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
   ]
@@ -190,6 +195,8 @@ t.test('users, from the first migration to the last lock', async (t) => {
     `\ufeff${windows.password}\r\n`,
   )
   t.match(piped, success({ email: windows.email }))
+  const bare = ['user', 'create', '--email', 'eve@example.com', '--two-factor', 'optional', '--password-stdin']
+  t.match(await run(bare, 'no phone of her own\n'), success({ email: 'eve@example.com', phone: null }))
   const weak = await run(creating('weak@example.com', '+12025550103'), 'Password1234\n')
   t.match(weak, { exitCode: 1, stdout: '', stderr: /password must not be one of the passwords that many people use/ })
   const keys = await run(['keys', 'list'])
@@ -243,8 +250,18 @@ t.test('users, from the first migration to the last lock', async (t) => {
   })
 
   const listed = await run(['user', 'list', '--limit', '5'])
-  const users = listed.result.users as { email: string; disabled: boolean }[]
-  t.same(users.map(({ email }) => email).sort(), [ada.email, windows.email, grace.email])
+  const users = listed.result.users as { email: string }[]
+  t.same(users.map(({ email }) => email).sort(), [ada.email, windows.email, 'eve@example.com', grace.email])
+  t.match(users.slice(0, 2), [
+    { email: ada.email, phone: ada.phone, two_factor: 'required', methods: ['sms'], disabled: false },
+    { email: grace.email, two_factor: 'off', disabled: true },
+  ])
+  const phoned = await run(['user', 'set-phone', '--email', 'eve@example.com', '--phone', '+12025550105'])
+  t.match(phoned, success({ email: 'eve@example.com' }))
+  const reset = await run(['user', 'reset-factors', '--email', 'Eve@example.com'])
+  t.match(reset, success({ id: phoned.result.id, email: 'eve@example.com' }))
+  const nobody = await run(['user', 'reset-factors', '--email', 'nobody@example.com'])
+  t.match(nobody, { exitCode: 1, stdout: '', stderr: 'There is no user with this e-mail.\n' })
   const unlocked = await run(['user', 'unlock', '--email', ada.email])
   t.match(unlocked, success({ id: made.result.id, email: ada.email }))
   const enabled = await run(['user', 'enable', '--email', grace.email])
@@ -309,7 +326,7 @@ t.test('users, from the first migration to the last lock', async (t) => {
 t.test('no command repeated a password, and every answer was one line of JSON or nothing', async (t) => {
   t.ok(runs.length > 20)
   for (const { stdout, stderr, exitCode } of runs) {
-    t.notMatch(stdout + stderr, /Eulen|canary-4711|Password1234|hunter2|windows line/)
+    t.notMatch(stdout + stderr, /Eulen|canary-4711|Password1234|hunter2|windows line|phone of her/)
     t.equal(stdout === '', exitCode !== 0 || stderr.includes('Usage:'))
   }
 })

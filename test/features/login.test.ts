@@ -36,7 +36,14 @@ t.test('a login, from the password to the access token', async (t) => {
 
   const me = await call(doorstep, '/me', { token: second.body.access_token })
   t.equal(me.status, 200)
-  t.match(me.body, { id: ada.id, email: ada.email, two_factor_enabled: true, amr: ['pwd', 'sms', 'mfa'], acr: 'aal2' })
+  t.match(me.body, {
+    id: ada.id,
+    email: ada.email,
+    two_factor: 'required',
+    methods: ['sms'],
+    amr: ['pwd', 'sms', 'mfa'],
+    acr: 'aal2',
+  })
 
   const again = await finish(doorstep, first.body.pending_token, codeFor(doorstep, ada.phone))
   t.match(again, { status: 401, body: { code: 'invalid_token' } })
@@ -52,5 +59,5 @@ t.test('an account without a second factor is signed in at once', async (t) => {
   const answer = await login(doorstep, user)
   t.match(answer, { status: 200, body: { status: 'authenticated', access_token: /^eyJ/ } })
   const me = await call(doorstep, '/me', { token: answer.body.access_token })
-  t.match(me.body, { two_factor_enabled: false, amr: ['pwd'], acr: 'aal1' })
+  t.match(me.body, { two_factor: 'off', amr: ['pwd'], acr: 'aal1' })
 })

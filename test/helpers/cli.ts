@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { Readable, Writable } from 'node:stream'
-import { type Place, runCommand } from '../../src/cli/commands.ts'
+import type { Place } from '../../src/cli/command.ts'
+import { runCommand } from '../../src/cli/commands.ts'
 import { settings } from '../../src/config.ts'
 import { codeOf, loader } from './program.ts'
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { TwoFactor } from '../../src/store/accounts.ts'
 import type { Doorstep } from './doorstep.ts'
 
 /** What a client does, in the words of a client. Every call returns `{ status, body, headers }`. */
@@ -12,7 +13,7 @@ export const rightPassword = 'correct horse battery staple'
 /** A new user with a phone of its own. */
 export async function createUser(
   { services }: Pick<Doorstep, 'services'>,
-  given: { email?: string; phone?: string; password?: string; twoFactor?: 'sms' | 'off' } = {},
+  given: { email?: string; phone?: string; password?: string; twoFactor?: TwoFactor } = {},
 ): Promise<TestUser> {
   const user = {
     email: given.email ?? `user-${randomBytes(6).toString('hex')}@example.com`,
@@ -20,7 +21,10 @@ export async function createUser(
     password: given.password ?? rightPassword,
   }
   const created = await services.store.accounts.create(
-    { ...user, passwordHash: await services.passwordHash.hash(user.password), twoFactor: given.twoFactor ?? 'sms' },
+    {
+      ...{ ...user, passwordHash: await services.passwordHash.hash(user.password) },
+      ...{ twoFactor: given.twoFactor ?? 'required', locale: 'en' },
+    },
     { type: 'user.created', outcome: 'test' },
   )
   if (created.outcome !== 'created') throw new Error(created.outcome)

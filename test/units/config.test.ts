@@ -15,6 +15,7 @@ const sid = (prefix: string) => `${prefix}${'0123456789abcdef'.repeat(2)}`
 const production: Environment = {
   NODE_ENV: 'production',
   PUBLIC_URL: 'https://login.example.com',
+  APP_URL: 'https://app.example.com',
   DATABASE_URL: 'postgres://doorstep@db.internal/doorstep',
   SECRET_KEYS: `k1:${base64Key()}`,
   SMS_PROVIDER: 'twilio',
@@ -24,7 +25,11 @@ const production: Environment = {
   TWILIO_ACCOUNT_SID: sid('AC'),
   TWILIO_AUTH_TOKEN: systemRandom.bytes(16).toString('hex'),
   TWILIO_FROM: '+15005550006',
+  MAIL_PROVIDER: 'smtp',
+  SMTP_URL: `smtps://doorstep:${systemRandom.bytes(16).toString('hex')}@smtp.example.com:465`,
+  MAIL_FROM: 'Doorstep <login@example.com>',
 }
+const android = `android:apk-key-hash:${systemRandom.bytes(32).toString('base64url')}`
 const development: Environment = { SECRET_KEYS: `k1:${base64Key()}` }
 
 function mistakesOf(env: Environment): string[] {
@@ -63,6 +68,7 @@ t.test('the defaults are those of the contract', (t) => {
     port: 3000,
     publicUrl: 'http://localhost:3000',
     issuer: 'http://localhost:3000',
+    appUrl: 'http://localhost:3000',
     databaseUrl: undefined,
     dataDir,
     databasePoolSize: 10,
@@ -71,6 +77,12 @@ t.test('the defaults are those of the contract', (t) => {
     signingKeyDays: 30,
     eventRetentionDays: 400,
     code: { ttl: 300, length: 6 },
+    twoFactor: 'required',
+    methods: ['passkey', 'totp', 'sms'],
+    enrolmentsDay: 10,
+    passkey: { rpId: 'localhost', rpName: 'Doorstep', origins: ['http://localhost:3000'] },
+    totpIssuer: 'Doorstep',
+    mail: { provider: 'console', smtpUrl: undefined, from: 'doorstep@localhost', cooldown: 60 },
     sms: {
       provider: 'console',
       twilio: undefined,
@@ -121,6 +133,12 @@ t.test('everything that is set arrives, grouped', (t) => {
     REDIS_URL: 'rediss://cache:6380/1',
     TRUST_PROXY: '10.0.0.0/8, 192.0.2.7,fd00::/8',
     INTROSPECTION_CLIENTS: `orders:${secret}`,
+    APP_URL: 'https://App.Example.com/door/',
+    TWO_FACTOR: 'optional',
+    METHODS: 'email, sms,totp,passkey',
+    PASSKEY_RP_ID: 'Example.com',
+    PASSKEY_ORIGINS: `https://app.example.com, ${android}`,
+    TOTP_ISSUER: 'Example & Co',
     METRICS_PORT: '9100',
     PORT: '0',
   })
@@ -137,8 +155,28 @@ t.test('everything that is set arrives, grouped', (t) => {
     from: '+15005550006',
     apiBaseUrl: 'https://api.twilio.com',
   })
-  t.match(config.sms, { provider: 'twilio', allowedCountries: ['GB', 'DE'], origin: 'login.example.com' })
-  for (const part of [config, config.tokens, config.sms, config.sms.twilio, config.secretKeys, config.secretKeys[0]]) {
+  t.match(config.sms, { provider: 'twilio', allowedCountries: ['GB', 'DE'], origin: 'app.example.com' })
+  t.equal(config.appUrl, 'https://app.example.com/door')
+  t.same(config.methods, ['passkey', 'totp', 'sms', 'email'], 'best first, however they are listed')
+  t.same(config.passkey, {
+    ...{ rpId: 'example.com', rpName: 'Doorstep', origins: ['https://app.example.com', android] },
+  })
+  t.match(config, { twoFactor: 'optional', totpIssuer: 'Example & Co' })
+  t.same(config.mail, {
+    ...{ provider: 'smtp', smtpUrl: production.SMTP_URL, from: 'Doorstep <login@example.com>', cooldown: 60 },
+  })
+  for (const part of [
+    config,
+    config.tokens,
+    config.mail,
+    config.passkey,
+    config.passkey.origins,
+    config.methods,
+    config.sms,
+    config.sms.twilio,
+    config.secretKeys,
+    config.secretKeys[0],
+  ]) {
     t.ok(Object.isFrozen(part))
   }
   t.end()
@@ -179,7 +217,37 @@ t.test('malformed settings are refused, each by its own name', (t) => {
       ...(SMS_APP_NAME.length === 40 && { SMS_ORIGIN: `${'long.'.repeat(10)}example` }),
     })),
     ...['https://a.example', 'a.example:80', '-a.example'].map((SMS_ORIGIN) => ({ SMS_ORIGIN })),
-    ...settings.filter(({ name }) => /^(RATE|SMS_(PER|GLOBAL|COOL))/.test(name)).map(({ name }) => ({ [name]: '0' })),
+    ...settings
+      .filter(({ name }) => /^(RATE|SMS_(PER|GLOBAL|COOL)|MAIL_COOL|ENROL)/.test(name))
+      .map(({ name }) => ({ [name]: '0' })),
+    ...['off', 'Required', 'sms'].map((TWO_FACTOR) => ({ TWO_FACTOR })),
+    ...['email', 'sms,', 'passkey totp', 'Passkey', 'sms,sms', 'totp,recovery_code', 'totp,pwd', '*'].map(
+      (METHODS) => ({
+        METHODS,
+      }),
+    ),
+    ...[
+      'app.example',
+      'ftp://app.example',
+      'https://app.example/#x',
+      'https://app.example?x',
+      'javascript:alert(1)',
+    ].map((APP_URL) => ({ APP_URL })),
+    ...[
+      'https://localhost',
+      'localhost:3000',
+      '127.0.0.1',
+      '::1',
+      '-a.example',
+      'a..example',
+      'a.example.',
+      'ä.example',
+    ].map((PASSKEY_RP_ID) => ({ PASSKEY_RP_ID })),
+    ...['http://localhost:3000/', 'localhost', 'null', '*', 'capacitor://localhost', 'android:apk-key-hash:short']
+      .concat(`${android}=`, `${android},`, 'ios:bundle-id:com.example', 'https://*.example.com', 'https://A.example')
+      .map((PASSKEY_ORIGINS) => ({ PASSKEY_ORIGINS })),
+    ...['a:b', 'a\nb', 'x'.repeat(41)].map((TOTP_ISSUER) => ({ TOTP_ISSUER })),
+    { MAIL_PROVIDER: 'sendmail' },
     { ARGON2_MEMORY_KIB: '7' },
     { ARGON2_TIME: '0' },
     ...['0', '65'].map((ARGON2_CONCURRENCY) => ({ ARGON2_CONCURRENCY })),
@@ -256,6 +324,7 @@ t.test('one secret never serves two purposes', (t) => {
   refuses(t, production, { SECRET_KEYS: `k:${base64Of(shared)}`, INTROSPECTION_CLIENTS: `a:${shared}` }, name)
   refuses(t, production, { SECRET_KEYS: `k:${shared}`, TWILIO_AUTH_TOKEN: shared }, name)
   refuses(t, production, { DATABASE_URL: `postgres://u:${shared}@db/x`, TWILIO_AUTH_TOKEN: shared }, name)
+  refuses(t, production, { SMTP_URL: `smtp://u:${shared}@mail`, TWILIO_AUTH_TOKEN: shared }, name)
   accepts(t, development, { DATABASE_URL: 'postgres://u:postgres@db/x', REDIS_URL: 'redis://:postgres@cache' })
   t.end()
 })
@@ -295,11 +364,16 @@ t.test('production has floors and refuses every development convenience', (t) =>
   accepts(t, production, {})
   const bad: Environment[] = [
     ...['SECRET_KEYS', 'DATABASE_URL', 'PUBLIC_URL', 'SMS_PROVIDER', 'SMS_ALLOWED_COUNTRIES', 'SMS_SPEND_DAY']
-      .concat('TRUST_PROXY')
+      .concat('TRUST_PROXY', 'APP_URL', 'MAIL_PROVIDER', 'SMTP_URL', 'MAIL_FROM')
       .map((it) => ({ [it]: '' })),
     { PUBLIC_URL: 'http://login.example.com' },
     { PUBLIC_URL: 'http://localhost' },
     { SMS_PROVIDER: 'console' },
+    { MAIL_PROVIDER: 'console' },
+    { MAIL_COOLDOWN: '29' },
+    { APP_URL: 'http://app.example.com' },
+    { APP_URL: 'https://203.0.113.7', PASSKEY_RP_ID: '' },
+    { PASSKEY_ORIGINS: 'https://app.example.com,http://app.example.com' },
     { SMS_ALLOWED_COUNTRIES: '*' },
     { TWILIO_API_BASE_URL: 'http://twilio.example.com' },
     { TWILIO_API_BASE_URL: 'http://127.0.0.1.example.com' },
@@ -418,10 +492,107 @@ t.test('whoever sets up Twilio and forgets to say so does not show the codes at 
   t.end()
 })
 
+t.test('whoever sets up a mail server and forgets to say so does not show the codes at /dev/mail instead', (t) => {
+  const { SMTP_URL, MAIL_FROM } = production
+  for (const change of [{ SMTP_URL }, { MAIL_FROM }, { SMTP_URL, MAIL_FROM }]) {
+    t.same(wrong({ ...development, ...change }), ['MAIL_PROVIDER'], Object.keys(change).join(' '))
+    for (const MAIL_PROVIDER of ['console', 'none']) accepts(t, development, { ...change, MAIL_PROVIDER })
+  }
+  t.same(wrong({ ...production, MAIL_PROVIDER: '' }), ['MAIL_PROVIDER'], 'told once')
+  t.equal(loadConfig({ ...production, MAIL_PROVIDER: 'none' }).mail.smtpUrl, undefined, 'and what is left is not used')
+  t.end()
+})
+
+t.test('smtp needs its server and a sender, in the forms that change nothing else', (t) => {
+  for (const base of [{ ...production, NODE_ENV: 'test', PUBLIC_URL: '' }, production]) {
+    refuses(t, base, { SMTP_URL: undefined })
+    refuses(t, base, { MAIL_FROM: undefined })
+  }
+  const servers = ['mail.example.com', 'http://mail', 'smtp://', 'smtp:// mail', 'smtps://mail/path', 'smtp://mail#x']
+    // What would turn the checks of certificates off.
+    .concat('smtps://mail?tls.rejectUnauthorized=false', 'smtp://u:p/w@mail', 'smtp://mail:port', 'SMTP://mail')
+  for (const SMTP_URL of servers) refuses(t, production, { SMTP_URL })
+  for (const SMTP_URL of [
+    'smtp://mail',
+    'smtp://mail:587/',
+    'smtps://u%40x:p%2Fw@mail.example:465',
+    'smtp://[::1]:25',
+  ]) {
+    accepts(t, production, { SMTP_URL })
+  }
+  const senders = ['login', '@example.com', 'a@b@example.com', 'a b@example.com', 'Doorstep login@example.com']
+    .concat('Doorstep <login@example.com', '<login@example.com>', 'Door, Step <a@example.com>', '"D" <a@example.com>')
+    .concat('a@example.com, b@example.com', 'a@example.com\r\nBcc: b@example.com', 'D\r\nBcc: b <a@example.com>')
+    .concat(`${'x'.repeat(81)} <a@example.com>`, `${'x'.repeat(65)}@example.com`, `a@${'x'.repeat(254)}`)
+  for (const MAIL_FROM of senders) refuses(t, production, { MAIL_FROM })
+  for (const MAIL_FROM of ['login@example.com', 'Haus & Tür <no-reply+door@mail.example.com>']) {
+    t.equal(loadConfig({ ...production, MAIL_FROM }).mail.from, MAIL_FROM)
+  }
+  t.end()
+})
+
+t.test('without texts nobody has to say who sends them, and none is shown instead', (t) => {
+  const texts = ['SMS_PROVIDER', 'SMS_ALLOWED_COUNTRIES', 'SMS_SPEND_DAY', 'TWILIO_ACCOUNT_SID', 'TWILIO_AUTH_TOKEN']
+  const none = Object.fromEntries(texts.concat('TWILIO_FROM').map((name) => [name, undefined]))
+  t.same(wrong({ ...production, ...none }).sort(), ['SMS_ALLOWED_COUNTRIES', 'SMS_PROVIDER', 'SMS_SPEND_DAY'])
+  const without = { ...none, METHODS: 'passkey,totp' }
+  t.match(loadConfig({ ...production, ...without }).sms, { provider: 'none', twilio: undefined })
+  accepts(t, production, { ...without, SMS_APP_NAME: '木の扉' })
+  accepts(t, production, { METHODS: 'totp' })
+  for (const change of [{ SMS_PROVIDER: 'console' }, { SMS_ALLOWED_COUNTRIES: '*' }]) {
+    t.same(wrong({ ...production, ...without, ...change }), Object.keys(change))
+  }
+  t.same(wrong({ ...production, ...without, TWILIO_FROM: '+15005550006' }), ['SMS_PROVIDER'], 'a leftover')
+  t.end()
+})
+
+t.test('without mail: no codes by mail, and APP_URL only where passkeys need it', (t) => {
+  const none = { MAIL_PROVIDER: 'none', SMTP_URL: undefined, MAIL_FROM: undefined }
+  const own = { PASSKEY_RP_ID: 'example.com', PASSKEY_ORIGINS: 'https://app.example.com' }
+  for (const base of [development, production]) {
+    accepts(t, base, none)
+    refuses(t, base, { ...none, METHODS: 'totp,sms,email' }, 'METHODS')
+    accepts(t, base, { METHODS: 'totp,sms,email', ...(base === development && { MAIL_PROVIDER: 'console' }) })
+  }
+  const bare = { ...production, ...none, APP_URL: undefined }
+  accepts(t, bare, { METHODS: 'totp,sms' })
+  accepts(t, bare, own)
+  t.equal(loadConfig({ ...bare, ...own }).appUrl, 'https://login.example.com', 'that of the service')
+  refuses(t, bare, {}, 'APP_URL')
+  refuses(t, bare, { PASSKEY_RP_ID: own.PASSKEY_RP_ID }, 'APP_URL')
+  refuses(t, bare, { PASSKEY_ORIGINS: own.PASSKEY_ORIGINS }, 'APP_URL')
+  refuses(t, { ...production, APP_URL: undefined }, own, 'APP_URL')
+  refuses(t, { ...production, APP_URL: undefined }, { METHODS: 'totp,sms' }, 'APP_URL')
+  t.end()
+})
+
+t.test('passkeys: a relying party that no browser would accept for these pages is refused at start', (t) => {
+  const at = (PASSKEY_RP_ID: string, ...origins: string[]) => ({ PASSKEY_RP_ID, PASSKEY_ORIGINS: origins.join(',') })
+  const name = 'PASSKEY_RP_ID'
+  accepts(t, production, at('example.com', 'https://app.example.com', 'https://example.com:8443', android))
+  accepts(t, production, at('app.example.com', 'https://app.example.com', 'https://x.app.example.com'))
+  accepts(t, production, at('example.com', android))
+  refuses(t, production, at('app.example.com', 'https://example.com'), name)
+  refuses(t, production, at('example.com', 'https://badexample.com'), name)
+  refuses(t, production, at('example.com', 'https://app.example.com', 'https://app.example.org'), name)
+  refuses(t, production, at('com', 'https://app.example.com'), name)
+  refuses(t, production, { PASSKEY_RP_ID: 'login.example.com' }, name)
+  refuses(t, production, { PASSKEY_ORIGINS: 'https://login.example.com' }, name)
+  accepts(t, production, { PASSKEY_RP_ID: 'login.example.com', METHODS: 'totp,sms' })
+  accepts(t, development, { APP_URL: 'http://192.168.1.7:5173' })
+  t.match(loadConfig({ ...development, APP_URL: 'http://localhost:5173/app' }).passkey, {
+    ...{ rpId: 'localhost', origins: ['http://localhost:5173'] },
+  })
+  t.equal(loadConfig({ ...development, SMS_APP_NAME: 'Door: step' }).totpIssuer, 'Door step')
+  t.end()
+})
+
 t.test('production says how clients reach it: all of it is missed at once', (t) => {
   t.same(wrong({ NODE_ENV: 'production' }).sort(), [
     ...[
+      'APP_URL',
       'DATABASE_URL',
+      'MAIL_PROVIDER',
       'PUBLIC_URL',
       'SECRET_KEYS',
       'SMS_ALLOWED_COUNTRIES',
@@ -467,6 +638,10 @@ t.test('no message tells a value', (t) => {
     TWILIO_AUTH_TOKEN: canary.repeat(6),
     INTROSPECTION_CLIENTS: `${canary}:${canary.repeat(6)}`,
     PUBLIC_URL: `http://${canary}.example`,
+    APP_URL: `http://${canary}.example`,
+    PASSKEY_ORIGINS: `http://${canary.toLowerCase()}.example`,
+    SMTP_URL: `smtp://${canary}:${canary.repeat(6)}@mail.example`,
+    MAIL_PROVIDER: 'console',
     SMS_APP_NAME: `${canary}木`,
   }
   const fromFile = { ...production, SECRET_KEYS: '', SECRET_KEYS_FILE: join(directory, `${canary}-file`) }
@@ -494,6 +669,7 @@ t.test('a secret can come from a file', (t) => {
     'INTROSPECTION_CLIENTS',
     'REDIS_URL',
     'SECRET_KEYS',
+    'SMTP_URL',
     'TWILIO_ACCOUNT_SID',
     'TWILIO_AUTH_TOKEN',
   ])

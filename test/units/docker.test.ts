@@ -118,6 +118,8 @@ t.test('compose gives the service settings that it knows', async (t) => {
 t.test('with every value that compose asks for, production accepts its settings', async (t) => {
   const given: Record<string, string> = {
     PUBLIC_URL: 'https://login.example.com',
+    APP_URL: 'https://app.example.com',
+    MAIL_FROM: 'Doorstep <login@example.com>',
     SMS_ALLOWED_COUNTRIES: 'GB,US',
     SMS_SPEND_DAY: '2000',
     TRUST_PROXY: '172.16.0.0/12',
@@ -128,6 +130,7 @@ t.test('with every value that compose asks for, production accepts its settings'
     DATABASE_URL: 'postgresql://doorstep:7f1c9a52e08b46d3a1f0c2b9@postgres:5432/doorstep',
     TWILIO_ACCOUNT_SID: `AC${'0123456789abcdef'.repeat(2)}`,
     TWILIO_AUTH_TOKEN: '9d3e51c07fa24b68b1d2e6f0a7c4935e',
+    SMTP_URL: 'smtps://doorstep:c2b9a1f07f1c9a52e08b46d3@smtp.example.com:465',
   }
   const folder = t.testdir(secrets)
   const asked = new Set<string>()
@@ -146,11 +149,15 @@ t.test('with every value that compose asks for, production accepts its settings'
       t.ok(mounted.includes(secret) && compose.secrets[secret], `${service}: the file of ${name} is mounted`)
       env[name] = `${folder}/${name.replace(/_FILE$/, '')}`
     }
-    t.match(loadConfig(env), { production: true, host: '0.0.0.0', port: 3000, sms: { provider: 'twilio' } }, service)
+    const expected = {
+      ...{ production: true, host: '0.0.0.0', port: 3000, twoFactor: 'required', methods: ['passkey', 'totp', 'sms'] },
+      ...{ sms: { provider: 'twilio' }, mail: { provider: 'smtp', smtpUrl: secrets.SMTP_URL, from: given.MAIL_FROM } },
+    }
+    t.match(loadConfig(env), expected, service)
   }
   t.same(
     [...asked].sort(),
-    ['PUBLIC_URL', 'SMS_ALLOWED_COUNTRIES', 'SMS_SPEND_DAY', 'TRUST_PROXY'],
+    ['APP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SMS_ALLOWED_COUNTRIES', 'SMS_SPEND_DAY', 'TRUST_PROXY'],
     'what has no default',
   )
 })

@@ -11,8 +11,9 @@ export type AccountEdit = { disabled?: boolean; password?: string; phone?: strin
 
 /**
  * Changes a user, and in the same transaction ends everything begun before: sessions, the trust in devices and live
- * challenges; a new password or phone also what was counted about the old one. From then on a disabled user's password is answered like a wrong one. `outcome` names the change in the
- * records. Throws `invalid_request` (e-mail, password), `phone_not_allowed`, `conflict` (the phone serves three),
+ * challenges; a new password or phone also what was counted about the old one. A new phone counts as confirmed, and takes
+ * the place of the old one as the sms factor. From then on a disabled user's password is answered like a wrong one. `outcome`
+ * names the change in the records. Throws `invalid_request` (e-mail, password), `phone_not_allowed`, `conflict` (the phone serves three),
  * `not_found`.
  */
 export async function changeAccount(

@@ -1,24 +1,19 @@
+import { type Method, methodNames } from '../../security/methods.ts'
 import type { Services } from '../../services.ts'
-import type { TwoFactor } from '../../store/accounts.ts'
+import type { AccountSummary } from '../../store/accounts.ts'
 
-type ListedAccount = {
-  id: string
-  email: string
-  phone: string
-  two_factor: TwoFactor
-  disabled: boolean
-  created_at: string
-}
+type ListedAccount = Omit<AccountSummary, 'methods' | 'created_at'> & { methods: Method[]; created_at: string }
 
-/** The first `limit` users, oldest first, for operators. */
+/** The first `limit` users, oldest first, for operators: the factors they have, whether METHODS lists them or not. */
 export async function listAccounts(
   { store }: Pick<Services, 'store'>,
   limit: number,
 ): Promise<{ users: ListedAccount[] }> {
   const accounts = await store.accounts.list(limit)
-  const users = accounts.map(({ createdAt, ...account }) => ({
+  const users = accounts.map(({ created_at, methods, ...account }) => ({
     ...account,
-    created_at: createdAt.toISOString(),
+    methods: methodNames.filter((it) => methods.includes(it)),
+    created_at: new Date(created_at * 1_000).toISOString(),
   }))
   return { users }
 }

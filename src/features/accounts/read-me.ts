@@ -1,16 +1,22 @@
+import { type Method, usableMethods } from '../../security/methods.ts'
 import type { Services } from '../../services.ts'
 import type { LiveSession } from '../../store/sessions.ts'
 import type { Me } from './schemas.ts'
 
 /** The account behind a session, and how the session was authenticated. */
-export function readMe({ phoneNumbers }: Pick<Services, 'phoneNumbers'>, session: LiveSession): Me {
+export function readMe({ phoneNumbers, config }: Pick<Services, 'phoneNumbers' | 'config'>, session: LiveSession): Me {
+  const { email, email_confirmed, locale, phone, two_factor, amr, acr } = session
+  const enrolled: Method[] = session.recovery_codes ? [...session.methods, 'recovery_code'] : session.methods
   return {
     id: session.user_id,
-    email: session.email,
-    phone: phoneNumbers.mask(session.phone),
-    two_factor_enabled: session.two_factor !== 'off',
-    amr: session.amr,
-    acr: session.acr,
+    email,
+    email_confirmed,
+    locale,
+    phone: phone === null ? null : phoneNumbers.mask(phone),
+    two_factor,
+    methods: usableMethods(enrolled, email_confirmed, config.methods),
+    amr,
+    acr,
     auth_time: session.authenticated_at,
   }
 }

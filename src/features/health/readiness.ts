@@ -38,6 +38,7 @@ export function createReadiness(parts: ReadinessParts): () => Promise<Readiness>
     if (looked === null || now - looked.atMs >= cacheMs || now < looked.atMs) looked = { atMs: now, found: look() }
     const found = await looked.found
     const isReady = found.database === 'ok' && !isDraining()
-    return { status: isReady ? 'ready' : 'not_ready', ...found, sms: sms.isAvailable() ? 'ok' : 'unavailable' }
+    const canSend = config.sms.provider === 'none' || sms.isAvailable()
+    return { status: isReady ? 'ready' : 'not_ready', ...found, sms: canSend ? 'ok' : 'unavailable' }
   }
 }

@@ -3,7 +3,7 @@ import Type from 'typebox'
 export const ProblemPageSchema = Type.Object({
   type: Type.String({ format: 'uri', examples: ['https://login.example.com/problems/invalid_code'] }),
   code: Type.String({ examples: ['invalid_code'] }),
-  title: Type.String({ examples: ['The code is wrong'] }),
+  title: Type.String({ examples: ['The code or passkey is wrong'] }),
   status: Type.Integer({ examples: [422] }),
   advice: Type.String({
     description: 'What a client does about it.',
