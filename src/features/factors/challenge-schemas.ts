@@ -93,8 +93,7 @@ const challengeRefs = {
 }
 
 /** One for each method, told apart by `method`, which generated clients switch on. */
-const ChallengeSchema = Type.Unsafe<Challenge>({
-  description: 'What this login goes on with.',
+const oneChallenge = {
   oneOf: Object.values(challengeRefs).map((name) => ({ $ref: `${name}#` })),
   discriminator: {
     propertyName: 'method',
@@ -102,7 +101,9 @@ const ChallengeSchema = Type.Unsafe<Challenge>({
       Object.entries(challengeRefs).map(([method, name]) => [method, `#/components/schemas/${name}`]),
     ),
   },
-})
+}
+
+const ChallengeSchema = Type.Unsafe<Challenge>(oneChallenge)
 
 export const MethodSchema = Type.Enum([...methodNames])
 
@@ -112,7 +113,10 @@ const Methods = Type.Array(MethodSchema, {
 })
 
 export const ChallengeAnswerSchema = Type.Object({
-  challenge: Type.Unsafe<Challenge | null>({ ...ChallengeSchema, oneOf: [...ChallengeSchema.oneOf, { type: 'null' }] }),
+  challenge: Type.Unsafe<Challenge | null>({
+    oneOf: [...oneChallenge.oneOf, { type: 'null' }],
+    description: 'What it goes on with; null while it waits for the first second factor to be set up.',
+  }),
   methods: Methods,
 })
 

@@ -39,7 +39,7 @@ export async function finishPasskey(
   const device = pending.device === undefined ? null : Buffer.from(pending.device, 'base64url')
   const started = await store.factors.startSession(owner, start, verdict, device, rows)
   if (started.outcome === 'used') throw new Problem('invalid_token')
-  if (started.outcome === 'stale') throw new Problem('invalid_credentials')
+  if (started.outcome !== 'started') throw new Problem('invalid_credentials')
   events.announce(event)
   services.mailBell.ring()
   return describeSession(services, started, { returnTo: pending.return_to, deviceToken: fresh.token })

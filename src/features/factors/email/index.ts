@@ -1,5 +1,5 @@
 import { Problem } from '../../../errors.ts'
-import { maskedEmail } from '../../../security/masked-email.ts'
+import { maskEmail } from '../../../security/masked-email.ts'
 import { sendMail } from '../../mails/send-mail.ts'
 import type { Factor } from '../factor.ts'
 import { codeForm, issueCode, readCode, sentCode } from '../sent-code.ts'
@@ -34,7 +34,7 @@ export const email: Factor = {
   describe: (services, { owner }, state) => ({
     method: 'email',
     channel: 'email',
-    destination: maskedEmail(owner.email),
+    destination: maskEmail(owner.email),
     ...sentCode(services, state),
   }),
 
