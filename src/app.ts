@@ -2,6 +2,7 @@ import { accountRoutes } from './features/accounts/routes.ts'
 import type { App } from './features/app-type.ts'
 import { developmentRoutes } from './features/development/routes.ts'
 import { deviceRoutes } from './features/devices/routes.ts'
+import { factorRoutes } from './features/factors/routes.ts'
 import { healthRoutes } from './features/health/routes.ts'
 import { keyRoutes } from './features/keys/routes.ts'
 import { loginRoutes } from './features/login/routes.ts'
@@ -47,6 +48,7 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   registerTimeLimit(app)
 
   loginRoutes(app, services)
+  factorRoutes(app, services)
   await sessionRoutes(app, services)
   deviceRoutes(app, services)
   accountRoutes(app, services)

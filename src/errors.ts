@@ -64,6 +64,11 @@ export const problemCatalogue = {
       'Let the user try again, or with another of the `methods`, while `attempts_remaining` is above 0. All of them use ' +
       'up the same tries.',
   },
+  invalid_password: {
+    status: 422,
+    title: 'The password is wrong',
+    advice: 'Ask for the current password again; the session stays.',
+  },
   phone_unreachable: {
     status: 422,
     title: 'This phone cannot receive texts',
@@ -159,3 +164,7 @@ export class Problem extends Error {
     this.extras = extras
   }
 }
+
+/** What is wrong with one field of a body. */
+export const invalidField = (pointer: string, message: string): Problem =>
+  new Problem('invalid_request', { errors: [{ pointer, message }] })

@@ -1,3 +1,5 @@
+import type { Method } from './security/methods.ts'
+
 /** Where a request comes from; travels with it for the records. `address` is the client's, an IPv6 one as its /64. */
 export type Caller = { requestId: string; address: string; userAgent: string | null }
 
@@ -11,10 +13,20 @@ export const eventCatalogue = {
   'login.challenged': { level: 'info', audit: true },
   'login.succeeded': { level: 'info', audit: true },
   'code.failed': { level: 'info', audit: true },
+  'password.failed': { level: 'info', audit: true },
   'code.refused': { level: 'warn', audit: false },
   'code.resent': { level: 'info', audit: true },
+  'code.abandoned': { level: 'info', audit: true },
+  'mailbox.proven': { level: 'info', audit: true },
+  'factor.enrolment': { level: 'info', audit: true },
+  'factor.added': { level: 'info', audit: true },
+  'factor.replaced': { level: 'warn', audit: true },
+  'factor.removed': { level: 'warn', audit: true },
   'factor.locked': { level: 'warn', audit: true },
+  'recovery_code.used': { level: 'warn', audit: true },
+  'recovery_codes.renewed': { level: 'warn', audit: true },
   'sms.refused': { level: 'warn', audit: true },
+  'mail.refused': { level: 'warn', audit: true },
   'sms.delivery': { level: 'info', audit: false },
   'sms.spend': { level: 'error', audit: true },
   'request.limited': { level: 'warn', audit: false },
@@ -39,7 +51,7 @@ export type Event = {
   outcome: string
   caller?: Caller
   userId?: string
-  factor?: 'password' | 'sms'
+  factor?: 'password' | Method
   detail?: string
 }
 
@@ -51,6 +63,7 @@ export function auditRow(event: Event): string {
     factor: event.factor,
     address: event.caller?.address,
     request_id: event.caller?.requestId,
+    user_agent: event.caller?.userAgent,
     detail: event.detail,
   })
 }

@@ -9,9 +9,12 @@ import { createKeyRing, type KeyRing, replaceKeys } from './security/key-ring.ts
 import { createLoginFloor, type LoginFloor } from './security/login-floor.ts'
 import { createLoginThrottle, type LoginThrottle } from './security/login-throttle.ts'
 import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.ts'
+import { createPasskeys, type Passkeys } from './security/passkey.ts'
 import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
 import { createPhoneNumbers, type PhoneNumbers } from './security/phone-number.ts'
+import { createRecoveryCodes, type RecoveryCodes } from './security/recovery-code.ts'
 import { createRefreshTokens, type RefreshTokens } from './security/refresh-token.ts'
+import { createSealer, type Sealer } from './security/sealed.ts'
 import { createSecrets, type Secrets } from './security/secrets.ts'
 import type { Tokens } from './security/tokens.ts'
 import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
@@ -52,6 +55,9 @@ export type BaseServices = {
   oneTimeCodes: OneTimeCodes
   challengeRules: ChallengeRules
   phoneNumbers: PhoneNumbers
+  passkeys: Passkeys
+  recoveryCodes: RecoveryCodes
+  sealer: Sealer
   sms: SmsSender
   /** The texts of the console sender; null with a real provider. */
   inbox: ConsoleSender | null
@@ -105,6 +111,9 @@ export async function createServices(parts: {
     loginFloor: createLoginFloor({ config, store, passwordHash, clock, log }),
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
     challengeRules: createChallengeRules(config),
+    passkeys: createPasskeys({ config: config.passkey, secrets }),
+    recoveryCodes: createRecoveryCodes({ secrets, random }),
+    sealer: createSealer({ secrets, random }),
     phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),
     close: async () => {
       await background.drain()

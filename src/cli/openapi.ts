@@ -75,6 +75,9 @@ function createRouteServices(): BaseServices {
     oneTimeCodes: unused,
     challengeRules: unused,
     phoneNumbers: unused,
+    passkeys: unused,
+    recoveryCodes: unused,
+    sealer: unused,
     close: async () => {},
   }
 }

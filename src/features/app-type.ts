@@ -8,6 +8,7 @@ import type {
 } from 'fastify'
 import type { ProblemCode } from '../errors.ts'
 import type { Assurance } from '../security/assurance.ts'
+import type { PendingClaims } from '../security/claims.ts'
 import type { LimitName } from '../security/request-limits.ts'
 
 /** The Fastify instance that features add their routes to: schemas give the types of request and reply. */
@@ -24,9 +25,12 @@ export type Access = 'public' | 'nearby' | 'pending' | 'access' | 'client'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    access?: Access
+    /** With several, whichever the token is of. */
+    access?: Access | readonly Extract<Access, 'pending' | 'access'>[]
+    /** What a pending token has to be for; without a word: a login, a step-up or an enrolment. */
+    purposes?: readonly PendingClaims['pur'][]
     /** How strong and fresh the sign-in of an access token must be for this route. */
-    assurance?: Assurance
+    assurance?: Assurance | 'fresh'
     limits?: LimitName[]
     /** The body may hold a `device_token`, which is then counted in place of the address. */
     mayShowDevice?: boolean

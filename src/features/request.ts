@@ -1,9 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 import type { Problem } from '../errors.ts'
 import type { Caller } from '../events.ts'
+import type { ChallengeClaims, PendingClaims } from '../security/claims.ts'
 import { addressKey } from '../security/client-address.ts'
-import type { Charge } from '../security/request-limits.ts'
-import type { PendingClaims } from '../security/tokens.ts'
+import type { Charge, LimitName } from '../security/request-limits.ts'
 import type { LiveSession } from '../store/sessions.ts'
 
 /** Who is calling, as the guard of the route found out. */
@@ -19,6 +19,8 @@ declare module 'fastify' {
     caller?: Caller
     /** How it was counted by the limits of requests. */
     charge?: Charge
+    /** Counts it by one more limit, for what it turns out to do. Throws `rate_limited`. */
+    chargeAlso?: (name: LimitName) => Promise<void>
     /** Refuses it, when a limit is spent: nothing else is to be said of it. */
     overLimit?: (() => Problem) | undefined
   }
@@ -38,6 +40,13 @@ export function callerOf(request: FastifyRequest): Caller {
 export function pendingOf({ auth }: FastifyRequest): PendingClaims {
   if (auth.kind !== 'pending') throw new Error('This route has no pending guard')
   return auth.claims
+}
+
+/** The same, of a challenge that is stored. */
+export function challengeOf(request: FastifyRequest): ChallengeClaims {
+  const claims = pendingOf(request)
+  if (claims.pur === 'passkey') throw new Error('This route takes no token of a passkey start')
+  return claims
 }
 
 /** The session on a route with `access: 'access'`. */

@@ -1,13 +1,14 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyContextConfig, FastifyRequest, RouteOptions } from 'fastify'
 import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
 import type { Access, App } from '../features/app-type.ts'
+import { assertFresh } from '../features/factors/assert-fresh.ts'
 import { type Auth, callerOf } from '../features/request.ts'
-import { assertFresh } from '../security/assurance.ts'
+import { assertAssured } from '../security/assurance.ts'
+import { isAccess, isPending, maxTokenLength, type PendingClaims } from '../security/claims.ts'
 import { networksOf } from '../security/client-address.ts'
 import { isNearby } from '../security/nearby.ts'
-import { isAccess, isPending, maxTokenLength } from '../security/tokens.ts'
 import type { Services } from '../services.ts'
 import { overLimit } from './rate-limit.ts'
 import type { RequestLimits } from './request-limits.ts'
@@ -40,15 +41,28 @@ export function registerGuards(app: App, services: GuardServices): void {
 }
 
 type Credential = Exclude<Access, 'public' | 'nearby'>
+type TokenAccess = Exclude<Credential, 'client'>
+type RouteAccess = NonNullable<FastifyContextConfig['access']>
+
+/** What a pending token is for where a route does not say. */
+const usualPurposes: readonly PendingClaims['pur'][] = ['login', 'step_up', 'enrol']
 
 /** Whether the route asks for no credential. Where only those nearby are answered, nothing is there for others. */
-function isOpen({ config }: GuardServices, request: FastifyRequest, access: Access): access is 'public' | 'nearby' {
+function isOpen(
+  { config }: GuardServices,
+  request: FastifyRequest,
+  access: RouteAccess,
+): access is 'public' | 'nearby' {
   const approach = { peer: request.socket.remoteAddress, headers: request.headers }
   if (access === 'nearby' && !isNearby(approach, config.developmentNetworks)) throw new Problem('not_found')
   return access === 'public' || access === 'nearby'
 }
 
-async function judge(services: GuardServices, request: FastifyRequest, access: Credential): Promise<Auth> {
+async function judge(
+  services: GuardServices,
+  request: FastifyRequest,
+  access: Credential | readonly TokenAccess[],
+): Promise<Auth> {
   if (access === 'client') return { kind: 'client', id: await judgeClient(services, request) }
   const reject = (outcome: string): Problem => {
     services.events.announce({ type: 'token.rejected', outcome, caller: callerOf(request) })
@@ -58,18 +72,35 @@ async function judge(services: GuardServices, request: FastifyRequest, access: C
   if (header === undefined) throw reject('missing')
   if (header.length > maxTokenLength + 7 || !/^Bearer +[\w-]+\.[\w-]+\.[\w-]+$/i.test(header)) throw reject('malformed')
 
-  if (access === 'pending') {
-    const claims = await claimsOf(() => request.pendingJwtVerify())
-    if (!isPending(claims, services.clock.nowMs())) throw reject('pending')
-    return { kind: 'pending', claims }
+  const kinds = typeof access === 'string' ? [access] : access
+  let outcome = ''
+  for (const kind of kinds) {
+    const judged = await judges[kind](services, request)
+    if (typeof judged !== 'string') return judged
+    outcome = judged
   }
-  const claims = await claimsOf(() => request.accessJwtVerify())
-  if (!isAccess(claims, services.clock.nowMs())) throw reject('access')
-  const session = await services.store.sessions.findLive(claims.sid, claims.sub)
-  if (session === null) throw reject('ended')
-  const { assurance } = request.routeOptions.config
-  if (assurance !== undefined) assertFresh(session, assurance)
-  return { kind: 'access', session }
+  throw reject(outcome)
+}
+
+/** Who the token is of; for the records, why it is refused. */
+const judges: Record<TokenAccess, (services: GuardServices, request: FastifyRequest) => Promise<Auth | string>> = {
+  pending: async ({ clock }, request) => {
+    const claims = await claimsOf(() => request.pendingJwtVerify())
+    if (!isPending(claims, clock.nowMs())) return 'pending'
+    const { purposes = usualPurposes } = request.routeOptions.config
+    return purposes.includes(claims.pur) ? { kind: 'pending', claims } : 'purpose'
+  },
+
+  access: async (services, request) => {
+    const claims = await claimsOf(() => request.accessJwtVerify())
+    if (!isAccess(claims, services.clock.nowMs())) return 'access'
+    const session = await services.store.sessions.findLive(claims.sid, claims.sub)
+    if (session === null) return 'ended'
+    const { assurance } = request.routeOptions.config
+    if (assurance === 'fresh') assertFresh(services, session)
+    else if (assurance !== undefined) assertAssured(session, assurance)
+    return { kind: 'access', session }
+  },
 }
 
 /** The verified claims, or null: whatever the library has against a token, the client gets one and the same 401. */

@@ -21,16 +21,23 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
   if ('const' in schema) return [schema.const]
   if (schema.enum) return schema.enum.slice(0, 1)
   if (schema.type === 'boolean') return [true]
+  if (schema.type === 'null') return [null]
   if (schema.items) return [examplesOf(schema.items, named).slice(0, 1)]
-  const fields = Object.entries(schema.properties ?? {}).map(([name, field]) => [name, examplesOf(field, named)[0]])
-  return fields.length > 0 ? [Object.fromEntries(fields)] : []
+  const fields = Object.entries(schema.properties ?? {}).map(([name, field]) => ({ name, values: examplesOf(field, named) }))
+  if (fields.length === 0) return []
+  // A field with alternatives makes as many examples of the whole.
+  const many = fields.find(({ name }) => schema.properties?.[name]?.oneOf)
+  return (many?.values ?? [undefined]).map((value) =>
+    Object.fromEntries(fields.map((field) => [field.name, field === many ? value : field.values[0]])),
+  )
 }
 
-/** Examples by the name that a reader picks them by: the `status` that tells alternatives apart, or none but one. */
+/** Examples by the name that a reader picks them by: what tells alternatives apart, or none but one. */
 export function namedExamples(examples: unknown[]): Record<string, { value: unknown }> {
   const nameOf = (value: unknown): string => {
-    const { status } = value as { status?: unknown }
-    return typeof status === 'string' ? status : 'example'
+    const { status, challenge, method } = value as Record<string, unknown> & { challenge?: { method?: unknown } }
+    const words = [status, challenge?.method ?? method].filter((word) => typeof word === 'string')
+    return words.length > 0 ? words.join('_') : 'example'
   }
   return Object.fromEntries(examples.map((value) => [nameOf(value), { value }]))
 }

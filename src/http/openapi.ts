@@ -1,9 +1,9 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import type { FastifySchema, RouteOptions } from 'fastify'
+import type { FastifyContextConfig, FastifySchema, RouteOptions } from 'fastify'
 import type { Config } from '../config.ts'
 import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
-import type { Access, App } from '../features/app-type.ts'
+import type { App } from '../features/app-type.ts'
 import { type DocumentedSchema, examplesOf, namedExamples } from './openapi-examples.ts'
 import { problemBody } from './problems.ts'
 
@@ -44,7 +44,7 @@ const securitySchemes = {
     type: 'http',
     scheme: 'bearer',
     bearerFormat: 'JWT',
-    description: 'The `pending_token` of `POST /login`; opens nothing but the second step.',
+    description: 'The `pending_token` of an answer that asks for more; opens nothing but that.',
   },
   access: {
     type: 'http',
@@ -57,8 +57,9 @@ const securitySchemes = {
 
 const tags = [
   { name: 'login', description: 'The two steps of a login.' },
+  { name: 'factors', description: 'What proves more than a password does.' },
   { name: 'sessions', description: 'Staying signed in, and ending it.' },
-  { name: 'devices', description: 'Devices that skip the text.' },
+  { name: 'devices', description: 'Devices that have signed in before.' },
   { name: 'account', description: 'The signed-in user.' },
   { name: 'keys', description: 'For backends that verify access tokens.' },
   { name: 'health', description: 'For load balancers.' },
@@ -79,9 +80,9 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
       info: {
         title: 'Doorstep',
         version: '0.1.0',
-        summary: 'Sign-in protected by a code sent by SMS.',
+        summary: 'Sign-in protected by a second factor.',
         description:
-          'Two steps: `POST /login` with e-mail and password, `POST /login/2fa` with the code from the text. Errors are problem ' +
+          'Two steps: `POST /login` with e-mail and password, `POST /login/2fa` with a code or a passkey. Errors are problem ' +
           'documents (RFC 9457) whose `code` is stable. Of a JSON name given twice the last one counts. SMS codes resist neither phishing nor SIM swap: NIST SP 800-63B calls them a ' +
           'restricted authenticator.',
         license: { name: 'MIT', identifier: 'MIT' },
@@ -144,7 +145,7 @@ function documented(
   if (own.hide) return own
   const codes = [
     ...(problems ?? []),
-    ...(access === 'pending' || access === 'access' ? (['invalid_token'] as const) : []),
+    ...(tokensOf(access).length > 0 ? (['invalid_token'] as const) : []),
     ...(own.body ? withBody : []),
     ...(own.params || own.querystring ? (['invalid_request'] as const) : []),
     ...everywhere,
@@ -156,9 +157,17 @@ function documented(
   }
 }
 
-function securityOf(access: Access | undefined): Record<string, string[]>[] {
-  return access !== undefined && access in securitySchemes ? [{ [access]: [] }] : []
-}
+type RouteAccess = FastifyContextConfig['access']
+
+const kindsOf = (access: RouteAccess): readonly string[] =>
+  access === undefined ? [] : typeof access === 'string' ? [access] : access
+
+const tokensOf = (access: RouteAccess): string[] => kindsOf(access).filter((it) => it === 'pending' || it === 'access')
+
+const securityOf = (access: RouteAccess): Record<string, string[]>[] =>
+  kindsOf(access)
+    .filter((it) => it in securitySchemes)
+    .map((it) => ({ [it]: [] }))
 
 /** Every answer by its status: the route's own, with examples, and its problems. A status may have both. */
 function answersOf(

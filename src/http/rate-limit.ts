@@ -25,6 +25,7 @@ export function registerRateLimit(app: App, { requestLimits, events, deviceToken
 
   app.decorateRequest('charge')
   app.decorateRequest('overLimit')
+  app.decorateRequest('chargeAlso')
   app.addHook('onRequest', async (request) => {
     if (request.corsPreflightEnabled) return
     const caller = callerOf(request)
@@ -32,6 +33,10 @@ export function registerRateLimit(app: App, { requestLimits, events, deviceToken
     const { access, limits = ['default'], mayShowDevice } = request.routeOptions.config
     if (access === 'client') return
     await charge(request, limits, networksOf(caller.address))
+    request.chargeAlso = async (name) => {
+      const refuse = overLimit(events, request, await requestLimits.charge(request, [name], networksOf(caller.address)))
+      if (refuse) throw refuse()
+    }
     if (!mayShowDevice && request.overLimit) throw request.overLimit()
   })
   app.addHook('preValidation', async (request) => {

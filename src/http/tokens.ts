@@ -5,7 +5,8 @@ import type { App } from '../features/app-type.ts'
 import type { KeyRing } from '../security/key-ring.ts'
 import type { Secrets } from '../security/secrets.ts'
 import type { SigningKey } from '../security/signing-key.ts'
-import { audienceOf, leewaySeconds, type Signers, type TokenKind, tokenKinds } from '../security/tokens.ts'
+import { leewaySeconds } from '../security/claims.ts'
+import { audienceOf, type Signers, type TokenKind, tokenKinds } from '../security/tokens.ts'
 
 type TokenParts = { config: Config; secrets: Secrets; keyRing: KeyRing }
 type Decoded = { header: { kid?: unknown } }

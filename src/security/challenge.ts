@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
-import type { ChallengePolicy, Refusal, TextBudget } from '../store/challenges.ts'
+import type { ChallengePolicy, MailBudget, Refusal, TextBudget } from '../store/challenges.ts'
+import type { Method } from './methods.ts'
 import { textBudget } from './sms-budget.ts'
 
 /** Codes that may be compared for one challenge, and texts that may be sent for it (contract, lockout numbers). */
@@ -10,26 +11,29 @@ export const maxSends = 3
 export type ChallengeRules = ReturnType<typeof createChallengeRules>
 
 /** The limits of a challenge, as the database decides by them. */
-export function createChallengeRules(config: Pick<Config, 'code' | 'tokens' | 'sms'>) {
-  const limits: ChallengePolicy = {
-    code_ttl: config.code.ttl,
-    challenge_ttl: config.tokens.pendingTtl,
-    max_attempts: maxAttempts,
-    max_sends: maxSends,
-    cooldown: config.sms.cooldown,
-  }
+export function createChallengeRules(config: Pick<Config, 'code' | 'tokens' | 'sms' | 'mail' | 'enrolmentsDay'>) {
   return {
-    /** To read or answer a challenge. */
-    limits,
+    /** To open, read or answer a challenge. `guarded`, `factors`: see ChallengePolicy. */
+    policy: ({ guarded, factors }: { guarded: Method[]; factors: Method[] }): ChallengePolicy => ({
+      code_ttl: config.code.ttl,
+      challenge_ttl: config.tokens.pendingTtl,
+      max_attempts: maxAttempts,
+      max_sends: maxSends,
+      cooldown: config.sms.cooldown,
+      enrolments_day: config.enrolmentsDay,
+      guarded,
+      factors,
+      notices: config.mail.provider !== 'none',
+    }),
 
     /** What the texts of an address are counted by. */
     textBudget: (address: string): TextBudget => textBudget(config.sms, address),
 
-    /** To send a text, with all that it is counted by. */
-    sending: (text: { phone: string; address: string; maySend: boolean }): ChallengePolicy => ({
-      ...limits,
-      may_send: text.maySend,
-      text: { ...textBudget(config.sms, text.address), phone: text.phone },
+    /** What mailed codes are counted by: the same numbers as texts, per user (contract, lockout numbers). */
+    mailBudget: (): Pick<MailBudget, 'cooldown' | 'hour' | 'day'> => ({
+      cooldown: config.sms.cooldown,
+      hour: config.sms.perUserHour,
+      day: config.sms.perUserDay,
     }),
   }
 }
@@ -48,7 +52,13 @@ export function problemOf(refusal: Refusal): Problem {
     case 'exhausted':
       return new Problem('code_attempts_exhausted', { retryAfter: refusal.retry_after ?? null, attemptsRemaining: 0 })
     case 'sms_unavailable':
-      return new Problem('sms_unavailable', { retryAfter: refusal.retry_after ?? 30 })
+    case 'mail_unavailable':
+      return new Problem(refusal.outcome, { retryAfter: refusal.retry_after ?? 30 })
+    case 'too_many':
+      return new Problem('rate_limited', {
+        retryAfter: refusal.retry_after ?? null,
+        detail: 'Too many factors were begun for this account. Wait `retry_after` seconds.',
+      })
     default:
       return new Problem(refusal.outcome, { retryAfter: refusal.retry_after ?? null })
   }

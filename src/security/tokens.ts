@@ -1,11 +1,18 @@
 import type { Config } from '../config.ts'
+import type { Purpose } from '../store/challenges.ts'
 import type { Clock, Random } from '../system.ts'
+import {
+  type AccessClaims,
+  type Carried,
+  type CommonClaims,
+  isAccess,
+  maxTokenLength,
+  type PendingClaims,
+  type Waiting,
+} from './claims.ts'
 
-/** Seconds by which two honest clocks may differ. */
-export const leewaySeconds = 30
-
-/** Longer tokens are refused before anything is computed on them. */
-export const maxTokenLength = 4_096
+/** How long a sign-in with a passkey may take, in seconds. */
+const passkeyStartTtl = 300
 
 /**
  * The kinds of JWT. They differ in key, `typ` and `aud`, so that one is never accepted in another's place (RFC 8725
@@ -15,7 +22,7 @@ export const tokenKinds = {
   pending: {
     algorithm: 'HS256',
     typ: '2fa-pending+jwt',
-    required: ['iss', 'aud', 'sub', 'cid', 'jti', 'iat', 'exp', 'amr'],
+    required: ['iss', 'aud', 'pur', 'jti', 'iat', 'exp', 'amr'],
   },
   access: {
     algorithm: 'ES256',
@@ -34,20 +41,6 @@ export function audienceOf(kind: TokenKind, config: Pick<Config, 'issuer' | 'tok
   return kind === 'pending' ? `${config.issuer}/login/2fa` : config.tokens.audience
 }
 
-type CommonClaims = { iss: string; aud: string; sub: string; jti: string; iat: number; exp: number; amr: string[] }
-
-/** `cid`: the challenge; `remember_me` and `return_to` wait here for the end of the login; `sid`: a session that steps up. */
-export type PendingClaims = CommonClaims & { cid: string; remember_me?: true; return_to?: string; sid?: string }
-
-/** RFC 9068 access token; `amr` as RFC 8176, `acr` is aal1 or aal2. */
-export type AccessClaims = CommonClaims & {
-  client_id: string
-  sid: string
-  auth_time: number
-  acr: string
-  scope: string
-}
-
 /** Signs claims with the key of their kind, and verifies them; http/tokens.ts binds it to @fastify/jwt. */
 export type Signers = {
   pending(claims: PendingClaims): string
@@ -56,59 +49,13 @@ export type Signers = {
   verifyAccess(token: string): unknown
 }
 
-type Claims = Record<string, unknown>
-
-const isText = (value: unknown): boolean => typeof value === 'string'
-const isUuid = (value: unknown): boolean =>
-  typeof value === 'string' && /^[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}$/i.test(value)
-const isOptional = (value: unknown, is: (value: unknown) => boolean): boolean => value === undefined || is(value)
-
-/** Whether verified claims have what every kind of ours has, and are not from the future. */
-function isOurs(claims: unknown, nowMs: number): claims is Claims {
-  if (typeof claims !== 'object' || claims === null) return false
-  const { sub, jti, iat, exp, amr } = claims as Claims
-  return (
-    isUuid(sub) &&
-    isText(jti) &&
-    Number.isInteger(iat) &&
-    Number.isInteger(exp) &&
-    Array.isArray(amr) &&
-    amr.every(isText) &&
-    Number(iat) <= nowMs / 1_000 + leewaySeconds
-  )
-}
-
-/** Whether verified claims also have the form that we give them, and are not from the future. */
-export function isPending(claims: unknown, nowMs: number): claims is PendingClaims {
-  return (
-    isOurs(claims, nowMs) &&
-    isUuid(claims.cid) &&
-    isOptional(claims.remember_me, (value) => value === true) &&
-    isOptional(claims.return_to, isText) &&
-    isOptional(claims.sid, isUuid)
-  )
-}
-
-/** The same for an access token. */
-export function isAccess(claims: unknown, nowMs: number): claims is AccessClaims {
-  return (
-    isOurs(claims, nowMs) &&
-    isUuid(claims.sid) &&
-    Number.isInteger(claims.auth_time) &&
-    isText(claims.acr) &&
-    isText(claims.scope)
-  )
-}
-
-/** Who has proven the password, and what waits for the end of the login. */
-type PendingLogin = {
+/** Who has proven something, for what, and what waits for the end of it. `expiresIn`: seconds that the challenge has left. */
+type PendingProof = Carried & {
   userId: string
   challengeId: string
-  /** Seconds that the challenge has left. */
+  purpose: Purpose
   expiresIn: number
-  rememberMe: boolean
-  returnTo: string | undefined
-  sessionId?: string | undefined
+  sessionId: string | undefined
 }
 
 /** `authenticatedAt` in whole seconds. */
@@ -120,27 +67,47 @@ export type Tokens = ReturnType<typeof createTokens>
 
 /** Makes tokens. All times in whole seconds. */
 export function createTokens(parts: TokenParts) {
-  const { config, clock, sign } = parts
+  const { config, clock, random, sign } = parts
   const { accessTtl } = config.tokens
+  const bearer = (expiresIn: number, claims: PendingClaims) => ({
+    pending_token: sign.pending(claims),
+    token_type: 'Bearer' as const,
+    expires_in: expiresIn,
+  })
 
   return {
-    /** Proof of the password, good for nothing but finishing this login. */
-    pending: ({ userId, challengeId, expiresIn, rememberMe, returnTo, sessionId }: PendingLogin) => ({
-      pending_token: sign.pending({
-        ...commonClaims(parts, 'pending', { userId, ttl: expiresIn, amr: ['pwd'] }),
+    /** Proof of what came before, good for nothing but going on with this challenge. */
+    pending: ({ userId, challengeId, purpose, expiresIn, sessionId, ...carried }: PendingProof) =>
+      bearer(expiresIn, {
+        ...commonClaims(parts, 'pending', { ttl: expiresIn, amr: ['pwd'] }),
+        sub: userId,
         cid: challengeId,
-        ...(rememberMe && { remember_me: true as const }),
-        ...(returnTo !== undefined && { return_to: returnTo }),
+        pur: purpose,
+        ...waiting(carried),
         ...(sessionId !== undefined && { sid: sessionId }),
       }),
-      token_type: 'Bearer' as const,
-      expires_in: expiresIn,
-    }),
+
+    /**
+     * The beginning of a sign-in with a passkey, which proves nothing yet; and its challenge, 32 random bytes. `device`: the
+     * hash of a device token.
+     */
+    passkeyStart: ({ device, ...carried }: Carried & { device: Buffer | null }) => {
+      const challenge = random.bytes(32)
+      const claims = {
+        ...commonClaims(parts, 'pending', { ttl: passkeyStartTtl, amr: [] }),
+        jti: challenge.toString('base64url'),
+        pur: 'passkey' as const,
+        ...waiting(carried),
+        ...(device !== null && { device: device.toString('base64url') }),
+      }
+      return { challenge, token: bearer(passkeyStartTtl, claims) }
+    },
 
     /** What resource servers accept. Only ever called after the session is committed. */
     access: ({ id, userId, authenticatedAt, amr, acr }: AuthenticatedSession) => ({
       access_token: sign.access({
-        ...commonClaims(parts, 'access', { userId, ttl: accessTtl, amr }),
+        ...commonClaims(parts, 'access', { ttl: accessTtl, amr }),
+        sub: userId,
         client_id: 'doorstep',
         sid: id,
         auth_time: authenticatedAt,
@@ -164,17 +131,21 @@ export function createTokens(parts: TokenParts) {
   }
 }
 
+const waiting = ({ rememberMe, returnTo }: Carried): Waiting => ({
+  ...(rememberMe && { remember_me: true }),
+  ...(returnTo !== undefined && { return_to: returnTo }),
+})
+
 /** What every token of ours says; it is good from now on for `ttl` seconds. */
 function commonClaims(
   { config, clock, random }: TokenParts,
   kind: TokenKind,
-  { userId, ttl, amr }: { userId: string; ttl: number; amr: string[] },
+  { ttl, amr }: { ttl: number; amr: string[] },
 ): CommonClaims {
   const iat = Math.floor(clock.nowMs() / 1_000)
   return {
     iss: config.issuer,
     aud: audienceOf(kind, config),
-    sub: userId,
     jti: random.uuid(),
     iat,
     exp: iat + ttl,

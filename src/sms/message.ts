@@ -42,6 +42,10 @@ export function composeText(message: { appName: string; origin: string; code: st
   )
 }
 
+/** The text that tells a number that it was replaced: no code, no link, nothing about whose account it is. */
+export const composeChangeNotice = (appName: string): string =>
+  `${appName}: codes for your account no longer come to this number. If you did not change it, sign in and check.`
+
 /** Whether texts made with these settings are one GSM-7 segment, without a link and with exactly one last line. */
 export function messageFits(settings: { appName: string; origin: string; codeLength: number }): boolean {
   const { appName, origin, codeLength } = settings

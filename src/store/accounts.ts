@@ -1,19 +1,30 @@
 import { auditRow, type Event } from '../events.ts'
+import type { Method } from '../security/methods.ts'
+import type { ChallengePolicy } from './challenges.ts'
 import type { Database } from './client.ts'
+import type { StoredFactor } from './factors.ts'
 
-/** Whether a login asks for a second factor: always, of who has one, or never. */
+/** Whether a second factor has to be there (`required`), is asked for where there is one (`optional`), or is not asked (`off`). */
 export type TwoFactor = 'required' | 'optional' | 'off'
 
-/** A user as the login sees it. `epoch` goes up with every change that ends what was begun before it. */
-export type Account = {
+/**
+ * A user with what can prove it. `epoch` goes up with every change that ends what was begun before it; `user_handle`: what
+ * passkeys know the user by (base64url); `recovery_codes`: how many are left.
+ */
+export type FactorOwner = {
   id: string
   email: string
-  phone: string
-  password_hash: string
+  email_confirmed: boolean
+  locale: string
   two_factor: TwoFactor
   epoch: number
-  disabled: boolean
+  user_handle: string
+  factors: StoredFactor[]
+  recovery_codes: number
 }
+
+/** A user as the login sees it. */
+export type Account = FactorOwner & { password_hash: string; disabled: boolean }
 
 /**
  * A user to be stored. `phone`: E.164, and confirmed, which makes it a second factor; null without one. `locale`: the
@@ -35,12 +46,12 @@ export type AccountSummary = {
   locale: string
   phone: string | null
   two_factor: TwoFactor
-  methods: string[]
+  methods: Method[]
   disabled: boolean
   created_at: number
 }
 
-export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean }
+export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean; notices?: boolean }
 
 type Changed = { outcome: 'changed'; id: string } | { outcome: 'unknown' | 'phone_taken' }
 
@@ -62,8 +73,13 @@ export function createAccounts(db: Database) {
     },
 
     /** Takes away all factors and recovery codes, and ends everything begun before; the user's id, or null if there is none. */
-    resetFactors: async (email: string, identifiers: Uint8Array[], event: Event): Promise<string | null> => {
-      return await db.decide('reset_factors', email, identifiers, auditRow(event))
+    resetFactors: async (
+      email: string,
+      identifiers: Uint8Array[],
+      policy: ChallengePolicy,
+      event: Event,
+    ): Promise<string | null> => {
+      return await db.decide('reset_factors', email, identifiers, JSON.stringify(policy), auditRow(event))
     },
 
     /** One password hash of each kind that is there, with what all of a kind have in common. */

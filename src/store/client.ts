@@ -9,7 +9,9 @@ export type Database = ReturnType<typeof createDatabase>
 /** The SQL functions of prisma/functions that the service calls, each for itself one statement and one transaction. */
 type Decision =
   | ('begin_login' | 'fail_login' | 'give_back_password' | 'open_challenge' | 'is_pending' | 'read_challenge')
-  | ('resend_code' | 'answer_challenge' | 'record_answer' | 'record_receipt' | 'texts_used')
+  | ('switch_method' | 'resend_code' | 'answer_challenge' | 'record_answer' | 'record_receipt' | 'texts_used')
+  | ('begin_enrolment' | 'list_factors' | 'rename_factor' | 'remove_factor' | 'renew_recovery_codes')
+  | ('find_passkey' | 'start_passkey_session' | 'raise_session' | 'fail_proof')
   | ('start_session' | 'read_session' | 'list_sessions' | 'rotate_session' | 'end_sessions')
   | ('list_devices' | 'change_device' | 'forget_device')
   | (

@@ -3,6 +3,7 @@ import { createAudit } from './audit.ts'
 import { createChallenges } from './challenges.ts'
 import type { Database } from './client.ts'
 import { createDevices } from './devices.ts'
+import { createFactors } from './factors.ts'
 import { createHealth } from './health.ts'
 import { createMessages } from './messages.ts'
 import { createPurge } from './purge.ts'
@@ -22,6 +23,7 @@ export function createStore(db: Database) {
     audit: createAudit(db),
     challenges: createChallenges(db),
     devices: createDevices(db),
+    factors: createFactors(db),
     health: createHealth(db),
     messages: createMessages(db),
     purge: createPurge(db),

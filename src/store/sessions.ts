@@ -1,5 +1,7 @@
 import { auditRow, type Event } from '../events.ts'
+import type { Method } from '../security/methods.ts'
 import type { TwoFactor } from './accounts.ts'
+import type { ChallengePolicy } from './challenges.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
 
@@ -27,9 +29,8 @@ export type SessionState = {
 }
 
 /**
- * A session that has not ended, with what its owner may see of the account. `phone`: of the sms factor, or null; `methods`:
- * of all factors, and `recovery_code` where codes are left, in any order. `authenticated_at`: seconds since 1970; `age`:
- * seconds since then.
+ * A session that has not ended, with what its owner may see of the account. `methods`: of the factors that are there;
+ * `recovery_codes`: whether some are left; `phone`: of the one by text; `authenticated_at`: seconds since 1970; `age`: seconds since then.
  */
 export type LiveSession = {
   id: string
@@ -40,7 +41,9 @@ export type LiveSession = {
   locale: string
   phone: string | null
   two_factor: TwoFactor
-  methods: string[]
+  methods: Method[]
+  recovery_codes: boolean
+  remember: boolean
   epoch: number
   amr: string[]
   acr: string
@@ -79,13 +82,33 @@ export function createSessions(db: Database) {
     start: async (
       account: { id: string; epoch: number },
       { throttleKeys, deviceId, isTrusted }: Proof,
-      session: NewSession,
-      device: NewDevice,
-      event: Event,
+      made: { session: NewSession; device: NewDevice; policy: ChallengePolicy; event: Event },
     ): Promise<Started> => {
-      const made = [JSON.stringify(session), JSON.stringify(device), auditRow(event)]
-      return await db.decide('start_session', account.id, account.epoch, throttleKeys, deviceId, isTrusted, ...made)
+      const rows = [made.session, made.device, made.policy].map((it) => JSON.stringify(it))
+      const last = [...rows, auditRow(made.event)]
+      return await db.decide('start_session', account.id, account.epoch, throttleKeys, deviceId, isTrusted, ...last)
     },
+
+    /**
+     * A session without a second factor has proven the password anew: its level and its moment. `ended`: it is over; `stale`: a
+     * factor is there by now, or the account has changed.
+     */
+    raise: async (
+      session: Pick<LiveSession, 'id' | 'user_id' | 'epoch'>,
+      level: { amr: string[]; acr: string },
+      policy: ChallengePolicy,
+      event: Event,
+    ): Promise<({ outcome: 'raised' } & SessionState) | { outcome: 'ended' | 'stale' }> => {
+      const { id, user_id: userId, epoch } = session
+      const made = [JSON.stringify(level), JSON.stringify(policy), auditRow(event)]
+      return await db.decide('raise_session', userId, id, epoch, ...made)
+    },
+
+    /** A proof of a session has failed; `ended`: it was the last that it had, and the session is over. */
+    failProof: async (
+      { id, user_id: userId }: Pick<LiveSession, 'id' | 'user_id'>,
+      event: Event,
+    ): Promise<{ remaining: number | null; ended: boolean }> => await db.decide('fail_proof', userId, id, auditRow(event)),
 
     /** Uses a refresh token of `generation`; of many who try, one rotates. */
     rotate: async (

@@ -1,6 +1,7 @@
 import type { Event } from '../../events.ts'
 import { canonicalEmail } from '../../security/email.ts'
 import type { Services } from '../../services.ts'
+import { policyOf } from '../factors/index.ts'
 import { noSuchUser } from './no-such-user.ts'
 
 /**
@@ -9,12 +10,13 @@ import { noSuchUser } from './no-such-user.ts'
  * `not_found`.
  */
 export async function resetFactors(
-  { store, loginThrottle, events }: Pick<Services, 'store' | 'loginThrottle' | 'events'>,
+  services: Pick<Services, 'store' | 'loginThrottle' | 'events' | 'challengeRules' | 'config'>,
   text: string,
 ): Promise<{ id: string; email: string }> {
+  const { store, loginThrottle, events } = services
   const email = canonicalEmail(text)
   const event: Event = { type: 'user.changed', outcome: 'factors reset' }
-  const id = await store.accounts.resetFactors(email, loginThrottle.identifyAll(email), event)
+  const id = await store.accounts.resetFactors(email, loginThrottle.identifyAll(email), policyOf(services), event)
   if (id === null) throw noSuchUser()
   events.announce({ ...event, userId: id })
   return { id, email }

@@ -1,15 +1,18 @@
-import { problemOf } from '../../security/challenge.ts'
-import type { PendingClaims } from '../../security/tokens.ts'
-import type { Services } from '../../services.ts'
-import { describeChallenge } from './describe-challenge.ts'
-import type { ChallengeAnswer } from './schemas.ts'
+import type { Caller } from '../../events.ts'
+import type { PendingClaims } from '../../security/claims.ts'
+import type { ChallengeAnswer } from '../factors/challenge-schemas.ts'
+import { describeChallenge } from '../factors/describe-challenge.ts'
+import type { FactorServices } from '../factors/factor.ts'
+import { readChallenge } from '../factors/read-challenge.ts'
+import { describePasskeyStart } from './start-passkey.ts'
 
 /** How a begun login stands. Throws `invalid_token` once it is over. */
 export async function challengeStatus(
-  services: Pick<Services, 'store' | 'challengeRules' | 'phoneNumbers' | 'oneTimeCodes'>,
+  services: FactorServices,
   pending: PendingClaims,
+  caller: Caller,
 ): Promise<ChallengeAnswer> {
-  const challenge = await services.store.challenges.read(pending.cid, pending.sub, services.challengeRules.limits)
-  if (challenge.outcome !== 'found') throw problemOf(challenge)
-  return describeChallenge(services, challenge.phone, challenge)
+  if (pending.pur === 'passkey') return describePasskeyStart(services, Buffer.from(pending.jti, 'base64url'))
+  const { context, state } = await readChallenge(services, pending, caller)
+  return describeChallenge(services, context, state)
 }

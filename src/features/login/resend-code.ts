@@ -1,38 +1,37 @@
+import { invalidField } from '../../errors.ts'
 import type { Caller, Event } from '../../events.ts'
-import { problemOf } from '../../security/challenge.ts'
-import type { PendingClaims } from '../../security/tokens.ts'
-import { announceSpend, sendCode } from '../sms-codes/send-code.ts'
-import { describeChallenge } from './describe-challenge.ts'
-import type { ChallengeServices } from './open-challenge.ts'
-import type { ChallengeAnswer } from './schemas.ts'
+import type { ChallengeClaims } from '../../security/claims.ts'
+import { candidateOf } from '../factors/candidates.ts'
+import type { ChallengeAnswer } from '../factors/challenge-schemas.ts'
+import { describeChallenge } from '../factors/describe-challenge.ts'
+import type { FactorServices } from '../factors/factor.ts'
+import { factorOf, policyOf } from '../factors/index.ts'
+import { refused, sendDue } from '../factors/open-challenge.ts'
+import { readChallenge } from '../factors/read-challenge.ts'
+import { announceSpend } from '../sms-codes/send-code.ts'
 
 /**
- * Sends the same code once more, so that a late first text stays usable; the tries that were used stay used. Throws
- * `invalid_token`, `resend_too_soon`, `sms_limit_reached`, `code_attempts_exhausted`, `second_factor_locked`,
- * `sms_unavailable`, `phone_unreachable`, `phone_not_allowed`.
+ * Sends the same code once more, so that a late first one stays usable; the tries that were used stay used. Throws
+ * `invalid_token`, `invalid_request` where nothing is sent, `code_attempts_exhausted`, `second_factor_locked`, and what
+ * keeps it from being sent.
  */
 export async function resendCode(
-  services: Omit<ChallengeServices, 'tokens' | 'random'>,
-  pending: PendingClaims,
-  { caller }: { caller: Caller },
+  services: FactorServices,
+  pending: ChallengeClaims,
+  { channel, caller }: { channel: string | undefined; caller: Caller },
 ): Promise<ChallengeAnswer> {
-  const { store, challengeRules, events, sms, phoneNumbers } = services
-  const { cid, sub: userId } = pending
-  const event: Event = { type: 'code.resent', outcome: 'reserved', factor: 'sms', userId, caller }
-
-  const begun = await store.challenges.read(cid, userId, challengeRules.limits)
-  if (begun.outcome !== 'found') throw problemOf(begun)
-  const { phone } = begun
-  phoneNumbers.assertAllowed(phone)
-  const policy = challengeRules.sending({ phone, address: caller.address, maySend: sms.isAvailable() })
-  const challenge = await store.challenges.resend(cid, userId, policy, event)
-  if (challenge.outcome !== 'sent') {
-    await events.record({ ...event, type: 'sms.refused', outcome: challenge.outcome })
-    throw problemOf(challenge)
+  const { store, events } = services
+  const { state, context } = await readChallenge(services, pending, caller)
+  const { method } = state
+  const isSent = method !== null && factorOf(method).traits.sends !== null
+  if (!isSent || (channel !== undefined && channel !== method)) {
+    throw invalidField('/channel', 'is not how this login goes on')
   }
+  const event: Event = { type: 'code.resent', outcome: 'reserved', factor: method, userId: pending.sub, caller }
+  const candidate = candidateOf(services, context, method)
+  const resent = await store.challenges.resend(pending, candidate, policyOf(services), event)
+  if (!('challenge_id' in resent)) throw await refused(services, context, [candidate], resent)
   events.announce(event)
-  announceSpend(events, challenge.spend)
-
-  const delivery = await sendCode(services, { messageId: challenge.message_id, userId, phone, challenge, caller })
-  return describeChallenge(services, phone, { ...challenge, delivery })
+  announceSpend(events, resent.spend)
+  return describeChallenge(services, context, await sendDue(services, { context, opened: resent, methods: [method] }))
 }

@@ -1,42 +1,34 @@
 import type { ProblemCode } from '../../errors.ts'
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
-import { callerOf, pendingOf, sessionOf } from '../request.ts'
-import { AuthenticatedRef, AuthenticatedSchema } from '../sessions/schemas.ts'
-import { challengeStatus } from './challenge-status.ts'
-import { finishLogin } from './finish-login.ts'
-import { resendCode } from './resend-code.ts'
+import { namedSchemas } from '../factors/challenge-schemas.ts'
+import { sendProblems } from '../factors/send-problems.ts'
+import { callerOf, sessionOf } from '../request.ts'
+import { AuthenticatedSchema } from '../sessions/schemas.ts'
+import { challengeRoutes } from './challenge-routes.ts'
 import {
-  ChallengeAnswerSchema,
-  CodeBody,
   LoginAnswerSchema,
   LoginBody,
-  ResendBody,
+  PasskeyStartBody,
+  StepUpAnswerSchema,
   StepUpBody,
-  TwoFactorRequiredSchema,
+  TwoFactorRequiredRef,
 } from './schemas.ts'
 import { startLogin } from './start-login.ts'
+import { startPasskey } from './start-passkey.ts'
 import { stepUp } from './step-up.ts'
 
-/** What a text that is due may run into. */
-const textProblems: ProblemCode[] = [
-  'resend_too_soon',
-  'sms_limit_reached',
-  'phone_unreachable',
-  'phone_not_allowed',
-  'sms_unavailable',
-]
+const startProblems: ProblemCode[] = ['second_factor_locked', ...sendProblems, 'busy']
 
 /** The two steps of a login, and what lies between them. */
 export function loginRoutes(app: App, services: Services): void {
-  app.addSchema(TwoFactorRequiredSchema)
+  for (const schema of namedSchemas) app.addSchema(schema)
   app.addSchema(AuthenticatedSchema)
 
   startLoginRoute(app, services)
-  finishLoginRoute(app, services)
-  resendCodeRoute(app, services)
+  startPasskeyRoute(app, services)
+  challengeRoutes(app, services)
   stepUpRoute(app, services)
-  challengeStatusRoute(app, services)
 }
 
 function startLoginRoute(app: App, services: Services): void {
@@ -45,7 +37,8 @@ function startLoginRoute(app: App, services: Services): void {
     tags: ['login'],
     summary: 'First step: e-mail and password',
     description:
-      'Sends a code by SMS and returns a pending token, or the tokens at once where no second factor is asked. ' +
+      'Asks for the best second factor that the account has, and returns a pending token; or the tokens at once where none is ' +
+      'asked; or, where one has to be set up first, a token for that. ' +
       'An unknown e-mail, a wrong password and a disabled account are not to be told apart.',
     body: LoginBody,
     response: { 200: LoginAnswerSchema },
@@ -58,7 +51,7 @@ function startLoginRoute(app: App, services: Services): void {
         access: 'public',
         limits: ['loginMinute', 'loginHour'],
         mayShowDevice: true,
-        problems: ['invalid_credentials', 'login_locked', 'second_factor_locked', ...textProblems, 'busy'],
+        problems: ['invalid_credentials', 'login_locked', ...startProblems],
       },
       schema,
     },
@@ -77,55 +70,28 @@ function startLoginRoute(app: App, services: Services): void {
   )
 }
 
-function finishLoginRoute(app: App, services: Services): void {
+function startPasskeyRoute(app: App, services: Services): void {
   const schema = {
-    operationId: 'finishLogin',
+    operationId: 'startPasskeyLogin',
     tags: ['login'],
-    summary: 'Second step: the code',
+    summary: 'Sign in with a passkey alone',
     description:
-      'Exchanges the pending token and the code for an access token. A code is good for five tries and one success.',
-    body: CodeBody,
-    response: { 200: AuthenticatedRef },
+      'What any passkey of this service can answer, at `POST /login/2fa`: it stands for both factors, so it has to verify its ' +
+      'user. Nothing is stored before that succeeds, once for each start.',
+    body: PasskeyStartBody,
+    response: { 200: TwoFactorRequiredRef },
   }
   app.post(
-    '/login/2fa',
+    '/login/passkey',
     {
       bodyLimit: 4_096,
-      config: {
-        access: 'pending',
-        limits: ['verifyMinute'],
-        problems: ['code_expired', 'invalid_code', 'code_attempts_exhausted', 'second_factor_locked'],
-      },
+      config: { access: 'public', limits: ['default'], mayShowDevice: true, problems: [] },
       schema,
     },
     async (request) => {
-      const { code, trust_device: trustDevice = false, device_name: deviceName } = request.body
-      return finishLogin(services, pendingOf(request), { code, trustDevice, deviceName, caller: callerOf(request) })
+      const { remember_me: rememberMe = false, return_to: returnTo, device_token: deviceToken } = request.body
+      return startPasskey(services, { rememberMe, returnTo, deviceToken })
     },
-  )
-}
-
-function resendCodeRoute(app: App, services: Services): void {
-  const schema = {
-    operationId: 'resendCode',
-    tags: ['login'],
-    summary: 'Send the code again',
-    description: 'Sends the same code once more, at most three texts per login. Tries that were used stay used.',
-    body: ResendBody,
-    response: { 200: ChallengeAnswerSchema },
-  }
-  app.post(
-    '/login/2fa/resend',
-    {
-      bodyLimit: 4_096,
-      config: {
-        access: 'pending',
-        limits: ['resendHour'],
-        problems: [...textProblems, 'code_attempts_exhausted', 'second_factor_locked'],
-      },
-      schema,
-    },
-    async (request) => resendCode(services, pendingOf(request), { caller: callerOf(request) }),
   )
 }
 
@@ -133,12 +99,12 @@ function stepUpRoute(app: App, services: Services): void {
   const schema = {
     operationId: 'stepUp',
     tags: ['login'],
-    summary: 'A fresh code for a session that needs more',
+    summary: 'A fresh proof for a session that needs more',
     description:
       'For a signed-in user whose token is too old or too weak for a call (RFC 9470). Finishing it at `POST /login/2fa` gives the ' +
-      'same session a new `auth_time` and `aal2`.',
+      'same session a new `auth_time` and `aal2`. An account without a second factor sends its password.',
     body: StepUpBody,
-    response: { 200: TwoFactorRequiredSchema },
+    response: { 200: StepUpAnswerSchema },
   }
   app.post(
     '/login/step-up',
@@ -147,23 +113,13 @@ function stepUpRoute(app: App, services: Services): void {
       config: {
         access: 'access',
         limits: ['loginMinute', 'loginHour'],
-        problems: ['second_factor_locked', ...textProblems],
+        problems: ['invalid_password', 'code_attempts_exhausted', ...startProblems],
       },
       schema,
     },
-    async (request) => stepUp(services, { session: sessionOf(request), caller: callerOf(request) }),
-  )
-}
-
-function challengeStatusRoute(app: App, services: Services): void {
-  const schema = {
-    operationId: 'readChallenge',
-    tags: ['login'],
-    summary: 'How the login stands',
-    description: 'Delivery of the text, and the time and tries that are left.',
-    response: { 200: ChallengeAnswerSchema },
-  }
-  app.get('/login/2fa', { config: { access: 'pending', limits: ['default'], problems: [] }, schema }, async (request) =>
-    challengeStatus(services, pendingOf(request)),
+    async (request) => {
+      const { method, password } = request.body
+      return stepUp(services, sessionOf(request), { method, password, caller: callerOf(request) })
+    },
   )
 }

@@ -1,5 +1,28 @@
 import Type from 'typebox'
+import { methodNames } from '../../security/methods.ts'
+import { type EnrolmentRequired, MethodSchema, type TwoFactorRequired } from '../factors/challenge-schemas.ts'
+import { CredentialSchema } from '../factors/passkey/schemas.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
+
+const remember_me = Type.Optional(
+  Type.Boolean({ description: 'Keep the session for up to 30 days instead of 12 hours.' }),
+)
+
+const device_token = Type.Optional(
+  Type.String({
+    minLength: 1,
+    maxLength: 128,
+    description: 'Of a known device: limits of its own, and no second factor while it is trusted. Never in place of the password.',
+  }),
+)
+
+const return_to = Type.Optional(
+  Type.String({
+    maxLength: 512,
+    pattern: '^/(?![/\\\\])[^\\u0000-\\u001f\\u007f]*$',
+    description: 'A local path that comes back with the tokens.',
+  }),
+)
 
 export const LoginBody = Type.Object(
   {
@@ -9,24 +32,9 @@ export const LoginBody = Type.Object(
       description: 'Trimmed, NFKC, lower-cased; then 3 to 254 characters.',
     }),
     password: Type.String({ minLength: 1, maxLength: 256, description: 'Taken exactly as sent.' }),
-    remember_me: Type.Optional(
-      Type.Boolean({ description: 'Keep the session for up to 30 days instead of 12 hours.' }),
-    ),
-    device_token: Type.Optional(
-      Type.String({
-        minLength: 1,
-        maxLength: 128,
-        description:
-          'Of a known device: limits of its own, and no text while it is trusted. Never in place of the password.',
-      }),
-    ),
-    return_to: Type.Optional(
-      Type.String({
-        maxLength: 512,
-        pattern: '^/(?![/\\\\])[^\\u0000-\\u001f\\u007f]*$',
-        description: 'A local path that comes back with the tokens.',
-      }),
-    ),
+    remember_me,
+    device_token,
+    return_to,
   },
   {
     additionalProperties: false,
@@ -34,75 +42,82 @@ export const LoginBody = Type.Object(
   },
 )
 
-export const ChallengeSchema = Type.Object({
-  method: Type.Literal('sms', { description: 'What this login goes on with.' }),
-  channel: Type.Literal('sms'),
-  destination: Type.String({ description: 'The phone number, masked.', examples: ['+44 •••••••• 23'] }),
-  code_length: Type.Integer({ examples: [6] }),
-  code_expires_in: Type.Integer({ description: 'Seconds.', examples: [300] }),
-  resend_after: Type.Union([Type.Integer(), Type.Null()], {
-    description: 'Seconds until another text can be asked for; null when this login gets no further text.',
-    examples: [60],
-  }),
-  attempts_remaining: Type.Integer({ examples: [5] }),
-  delivery: Type.Enum(['queued', 'sent', 'delivered', 'failed'], {
-    description: 'What the provider has said about the newest text.',
-    examples: ['sent'],
-  }),
-})
-
-const Methods = Type.Array(Type.Literal('sms'), {
-  description: 'The second factors that can finish this login.',
-  examples: [['sms']],
-})
-
-export const ChallengeAnswerSchema = Type.Object({ challenge: ChallengeSchema, methods: Methods })
-
-export const TwoFactorRequiredSchema = Type.Object(
-  {
-    status: Type.Literal('2fa_required'),
-    pending_token: Type.String({
-      description: 'Proof of the password; good for finishing this login only.',
-      examples: ['eyJhbGciOi…'],
-    }),
-    token_type: Type.Literal('Bearer'),
-    expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
-    challenge: ChallengeSchema,
-    methods: Methods,
-  },
-  { $id: 'TwoFactorRequired' },
+export const PasskeyStartBody = Type.Object(
+  { remember_me, device_token, return_to },
+  { additionalProperties: false, examples: [{ return_to: '/orders/7' }] },
 )
 
-/** One of two, told apart by `status`, which generated clients switch on. */
-export const LoginAnswerSchema = Type.Unsafe<LoginAnswer>({
-  oneOf: [{ $ref: 'TwoFactorRequired#' }, { $ref: 'Authenticated#' }],
-  discriminator: {
-    propertyName: 'status',
-    mapping: {
-      '2fa_required': '#/components/schemas/TwoFactorRequired',
-      authenticated: '#/components/schemas/Authenticated',
+/** `oneOf` answers that are told apart by `status`, which generated clients switch on. */
+function byStatus<Answer>(names: Record<string, string>) {
+  return Type.Unsafe<Answer>({
+    oneOf: Object.values(names).map((name) => ({ $ref: `${name}#` })),
+    discriminator: {
+      propertyName: 'status',
+      mapping: Object.fromEntries(
+        Object.entries(names).map(([status, name]) => [status, `#/components/schemas/${name}`]),
+      ),
     },
-  },
-})
+  })
+}
 
-export const CodeBody = Type.Object(
+const twoFactor = { '2fa_required': 'TwoFactorRequired' }
+const authenticated = { authenticated: 'Authenticated' }
+const enrolment = { '2fa_enrolment_required': 'EnrolmentRequired' }
+
+export const LoginAnswerSchema = byStatus<LoginAnswer>({ ...twoFactor, ...authenticated, ...enrolment })
+
+export const FinishAnswerSchema = byStatus<Authenticated | EnrolmentRequired>({ ...authenticated, ...enrolment })
+
+export const StepUpAnswerSchema = byStatus<TwoFactorRequired | Authenticated>({ ...twoFactor, ...authenticated })
+
+export const TwoFactorRequiredRef = Type.Unsafe<TwoFactorRequired>({ $ref: 'TwoFactorRequired#' })
+
+export const ProofBody = Type.Object(
   {
-    code: Type.String({ maxLength: 64, description: 'The digits from the text; spaces and hyphens are dropped.' }),
-    trust_device: Type.Optional(Type.Boolean({ description: 'Ask this device for no more texts, for 30 days.' })),
+    code: Type.Optional(
+      Type.String({ maxLength: 64, description: 'As it was sent, shown or written down; spaces and hyphens are dropped.' }),
+    ),
+    credential: Type.Optional(CredentialSchema),
+    method: Type.Optional(
+      Type.Enum([...methodNames], {
+        description: 'What this is an answer to; by default what the login goes on with.',
+      }),
+    ),
+    trust_device: Type.Optional(
+      Type.Boolean({ description: 'Ask this device for no second factor, for 30 days. Not heard after email and recovery_code.' }),
+    ),
     device_name: Type.Optional(
       Type.String({ minLength: 1, maxLength: 64, description: 'How its owner will know it again.' }),
     ),
   },
-  { additionalProperties: false, examples: [{ code: '123 456', trust_device: true, device_name: "Ada's phone" }] },
+  {
+    additionalProperties: false,
+    description: '`code` or `credential`.',
+    examples: [
+      { code: '123 456', trust_device: true, device_name: "Ada's phone" },
+      { method: 'recovery_code', code: '7K3M9P-Q2R4ST-V6W8XY-Z01234' },
+    ],
+  },
 )
 
-export const StepUpBody = Type.Object({}, { additionalProperties: false, examples: [{}] })
+export const StepUpBody = Type.Object(
+  {
+    method: Type.Optional(MethodSchema),
+    password: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 256, description: 'Of an account without a second factor.' }),
+    ),
+  },
+  { additionalProperties: false, examples: [{}, { method: 'totp' }, { password: 'correct horse battery staple' }] },
+)
 
 export const ResendBody = Type.Object(
-  { channel: Type.Optional(Type.Literal('sms')) },
+  { channel: Type.Optional(Type.Enum(['sms', 'email'])) },
   { additionalProperties: false, examples: [{}] },
 )
 
-export type ChallengeAnswer = Type.Static<typeof ChallengeAnswerSchema>
-export type TwoFactorRequired = Type.Static<typeof TwoFactorRequiredSchema>
-export type LoginAnswer = TwoFactorRequired | Authenticated
+export const SwitchBody = Type.Object(
+  { method: MethodSchema },
+  { additionalProperties: false, examples: [{ method: 'sms' }] },
+)
+
+export type LoginAnswer = TwoFactorRequired | EnrolmentRequired | Authenticated

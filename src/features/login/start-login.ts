@@ -3,13 +3,20 @@ import type { Caller } from '../../events.ts'
 import { widestNetworkOf } from '../../security/client-address.ts'
 import { canonicalEmail } from '../../security/email.ts'
 import type { BegunLogin } from '../../security/login-throttle.ts'
+import { factorMethods, type Method } from '../../security/methods.ts'
 import type { Place } from '../../security/password-hash.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
-import type { Opened } from '../../store/challenges.ts'
+import { beginChallenge, requireEnrolment } from '../factors/begin-challenge.ts'
+import { hasFactor, loginMethods, mailboxMethods } from '../factors/index.ts'
+import {
+  type Challenged,
+  type ChallengeServices,
+  type OpenedChallenge,
+  openChallenge,
+} from '../factors/open-challenge.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
 import { type SessionServices, startPasswordSession } from '../sessions/start-session.ts'
-import { beginChallenge, type ChallengedUser, type ChallengeServices, openChallenge } from './open-challenge.ts'
 import type { LoginAnswer } from './schemas.ts'
 
 /** What it takes to begin a login. */
@@ -31,7 +38,7 @@ export type LoginAttempt = {
 /**
  * The first step: e-mail and password. Until the password is proven every failure looks and costs the same, whether
  * the account exists or not. Throws `login_locked`, `rate_limited`, `invalid_credentials`, `busy`, and what openChallenge
- * and beginChallenge throw.
+ * and sendDue throw.
  */
 export async function startLogin(services: LoginServices, attempt: LoginAttempt): Promise<LoginAnswer> {
   const email = canonicalEmail(attempt.email)
@@ -43,7 +50,13 @@ export async function startLogin(services: LoginServices, attempt: LoginAttempt)
   const login = await services
     .loginTurns(line, () => provePassword(services, { ...attempt, email }, deviceHash))
     .catch((error: unknown) => failedNoSooner(services, error, cameMs))
-  return 'session' in login ? login.session : beginChallenge(services, login.user, login.challenge)
+  if ('session' in login) return login.session
+  const { user, challenge } = login
+  if (user.purpose === 'must_enrol') {
+    const { challenge_id: challengeId, expires_in: expiresIn } = challenge.opened
+    return requireEnrolment(services, user, { userId: user.owner.id, challengeId, expiresIn })
+  }
+  return beginChallenge(services, user, challenge)
 }
 
 /** A wrong password is told when all of them are, whatever the hash took. Nobody stands in line behind this wait. */
@@ -56,7 +69,7 @@ async function failedNoSooner(
   throw error
 }
 
-type ProvenLogin = { session: Authenticated } | { user: ChallengedUser; challenge: Opened }
+type ProvenLogin = { session: Authenticated } | { user: Challenged; challenge: OpenedChallenge }
 
 async function provePassword(
   services: LoginServices,
@@ -80,12 +93,36 @@ async function provePassword(
   await attempt.onProven()
   await renewHash(services, account, password, place)
 
-  const proven = { ...begun, account, rememberMe, returnTo, caller }
-  const isEnough = account.two_factor === 'off' || begun.isTrusted
-  const session = isEnough ? await startPasswordSession(services, proven) : null
+  const isAsked = hasFactor(services, methodsOf(account)) && account.two_factor !== 'off'
+  const isEnough = isAsked ? begun.isTrusted : !mustEnrol(account)
+  const proof = { ...begun, isTrusted: isAsked }
+  const session = isEnough
+    ? await startPasswordSession(services, { ...proof, account, rememberMe, returnTo, caller })
+    : null
   if (session !== null) return { session }
-  const user: ChallengedUser = { ...proven, purpose: 'login' }
+  const { known, deviceId, throttleKeys } = begun
+  const asked = isAsked
+    ? { purpose: 'login' as const, methods: loginMethods(services, account), provesMailbox: false }
+    : askedBeforeEnrolment(services)
+  const login = { known, deviceId, throttleKeys, rememberMe, returnTo, sessionId: undefined }
+  const user: Challenged = { owner: account, caller, ...login, ...asked }
   return { user, challenge: await openChallenge(services, user) }
+}
+
+const methodsOf = ({ factors }: Account): Method[] => factors.map(({ method }) => method)
+
+/** Whether an account that has nothing to be asked for has to set it up first; also one whose factors are no longer listed. */
+const mustEnrol = (account: Account): boolean =>
+  account.two_factor === 'required' || (account.two_factor === 'optional' && methodsOf(account).some(isFactor))
+
+const isFactor = (method: Method): boolean => factorMethods.some((it) => it === method)
+
+/** Whoever has bought a password is not to bind their own phone: the mailbox is proven first, where there is mail. */
+function askedBeforeEnrolment(services: Pick<Services, 'config'>) {
+  const methods = mailboxMethods(services)
+  return methods.length > 0
+    ? { purpose: 'login' as const, methods, provesMailbox: true }
+    : { purpose: 'must_enrol' as const, methods, provesMailbox: false }
 }
 
 /** The account, if the password is its own and it is not disabled. The same work without an account. Throws `busy`. */

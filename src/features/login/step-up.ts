@@ -1,24 +1,69 @@
-import type { Caller } from '../../events.ts'
+import { invalidField, Problem } from '../../errors.ts'
+import type { Caller, Event } from '../../events.ts'
+import { passwordLevel } from '../../security/assurance.ts'
+import { widestNetworkOf } from '../../security/client-address.ts'
+import type { Method } from '../../security/methods.ts'
+import type { Services } from '../../services.ts'
 import type { LiveSession } from '../../store/sessions.ts'
-import { beginChallenge, type ChallengedUser, type ChallengeServices, openChallenge } from './open-challenge.ts'
-import type { TwoFactorRequired } from './schemas.ts'
+import { beginChallenge } from '../factors/begin-challenge.ts'
+import type { TwoFactorRequired } from '../factors/challenge-schemas.ts'
+import { policyOf, stepUpMethods } from '../factors/index.ts'
+import { type ChallengeServices, openChallenge } from '../factors/open-challenge.ts'
+import { ownerOf } from '../factors/owner-of.ts'
+import type { Authenticated } from '../sessions/schemas.ts'
+import { describeSession, type SessionServices } from '../sessions/start-session.ts'
+
+export type StepUpServices = ChallengeServices & SessionServices & Pick<Services, 'passwordHash' | 'tryTurns'>
+
+export type StepUp = { method: Method | undefined; password: string | undefined; caller: Caller }
 
 /**
- * A fresh challenge for somebody who is signed in (RFC 9470): finishing it gives the same session a new `auth_time` and
- * `aal2`. A session is known. Throws what openChallenge and beginChallenge throw.
+ * A fresh proof of somebody who is signed in (RFC 9470): it gives the same session a new `auth_time` and the level of that
+ * proof. A session is known. An account without a factor proves its password at once. Throws `invalid_request`,
+ * `invalid_password`, `busy`, and what openChallenge and sendDue throw.
  */
 export async function stepUp(
-  services: ChallengeServices,
-  { session, caller }: { session: LiveSession; caller: Caller },
-): Promise<TwoFactorRequired> {
-  const user: ChallengedUser = {
-    account: { id: session.user_id, epoch: session.epoch, phone: session.phone },
-    purpose: 'step_up',
-    known: true,
-    deviceId: session.device_id,
-    throttleKeys: null,
-    sessionId: session.id,
-    caller,
+  services: StepUpServices,
+  session: LiveSession,
+  { method, password, caller }: StepUp,
+): Promise<TwoFactorRequired | Authenticated> {
+  const owner = await ownerOf(services, session)
+  const methods = stepUpMethods(services, owner)
+  if (methods.length === 0) {
+    if (method !== undefined) throw invalidField('/method', 'is not one that this account has')
+    if (password === undefined) throw invalidField('/password', 'is what this account proves itself with')
+    return services.tryTurns(session.id, () => provePassword(services, session, { password, caller }))
+  }
+  if (method !== undefined && !methods.includes(method)) throw invalidField('/method', 'is not one that this account has')
+  const user = {
+    ...{ owner, purpose: 'step_up' as const, methods: method === undefined ? methods : [method], provesMailbox: false },
+    ...{ caller, known: true, deviceId: session.device_id, throttleKeys: null, sessionId: session.id },
+    ...{ rememberMe: false, returnTo: undefined },
   }
   return beginChallenge(services, user, await openChallenge(services, user))
+}
+
+async function provePassword(
+  services: StepUpServices,
+  session: LiveSession,
+  { password, caller }: { password: string; caller: Caller },
+): Promise<Authenticated> {
+  const { store, events, passwordHash } = services
+  const account = await store.accounts.findByEmail(session.email)
+  if (account === null || account.id !== session.user_id) throw new Problem('invalid_token')
+  const place = { known: true, network: widestNetworkOf(caller.address) }
+  const about = { factor: 'password' as const, userId: session.user_id, caller }
+  if (!(await passwordHash.verify(account.password_hash, password, place))) {
+    const event: Event = { type: 'password.failed', outcome: 'wrong', ...about }
+    const { ended } = await store.sessions.failProof(session, event)
+    events.announce(event)
+    const detail = `session ${session.id}`
+    if (ended) events.announce({ type: 'session.ended', outcome: 'five failed proofs', ...about, detail })
+    throw new Problem('invalid_password')
+  }
+  const event: Event = { type: 'login.succeeded', outcome: passwordLevel.acr, ...about }
+  const raised = await store.sessions.raise(session, passwordLevel, policyOf(services), event)
+  if (raised.outcome !== 'raised') throw new Problem('invalid_token')
+  events.announce(event)
+  return describeSession(services, raised)
 }

@@ -27,6 +27,15 @@ export const AuthenticatedSchema = Type.Object(
         examples: ['2026-12-24T08:00:00.000Z'],
       }),
     ),
+    recovery_codes: Type.Optional(
+      Type.Array(Type.String(), {
+        description: 'Ten, shown once: they came with the first second factor.',
+        examples: [['7K3M9P-Q2R4ST-V6W8XY-Z01234']],
+      }),
+    ),
+    recovery_codes_remaining: Type.Optional(
+      Type.Integer({ description: 'After one was used: how many are left.', examples: [9] }),
+    ),
   },
   { $id: 'Authenticated' },
 )

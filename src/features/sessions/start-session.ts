@@ -7,12 +7,14 @@ import type { Account } from '../../store/accounts.ts'
 import type { DeviceState } from '../../store/devices.ts'
 import type { NewSession, Proof, SessionState } from '../../store/sessions.ts'
 import { newDevice } from '../devices/new-device.ts'
+import { policyOf } from '../factors/index.ts'
 import type { Authenticated } from './schemas.ts'
 
 /** What it takes to start a session. */
 export type SessionServices = Pick<
   Services,
-  'store' | 'events' | 'random' | 'tokens' | 'refreshTokens' | 'deviceTokens'
+  | ('store' | 'events' | 'random' | 'tokens' | 'refreshTokens' | 'deviceTokens')
+  | ('challengeRules' | 'config' | 'mailBell')
 >
 
 /**
@@ -39,11 +41,19 @@ export function newSession(
   }
 }
 
+/** What an answer says besides its session. `recoveryCodes`: new ones, shown once. */
+type SessionExtras = {
+  returnTo?: string | undefined
+  deviceToken?: string
+  recoveryCodes?: string[] | undefined
+  codesRemaining?: number | undefined
+}
+
 /** The `authenticated` answer for a session that is committed; after a login also what became of its device. */
 export function describeSession(
   { tokens, refreshTokens }: Pick<Services, 'tokens' | 'refreshTokens'>,
   session: SessionState & { device?: DeviceState },
-  { returnTo, deviceToken }: { returnTo?: string | undefined; deviceToken?: string } = {},
+  { returnTo, deviceToken, recoveryCodes, codesRemaining }: SessionExtras = {},
 ): Authenticated {
   const { id, user_id: userId, generation, authenticated_at: authenticatedAt, amr, acr, device } = session
   return {
@@ -55,12 +65,14 @@ export function describeSession(
     ...(device?.made &&
       deviceToken !== undefined && { device_token: deviceToken, device_expires_in: deviceLife.known }),
     ...(device?.trusted_until != null && { trusted_until: new Date(device.trusted_until * 1_000).toISOString() }),
+    ...(recoveryCodes !== undefined && { recovery_codes: recoveryCodes }),
+    ...(codesRemaining !== undefined && { recovery_codes_remaining: codesRemaining }),
   }
 }
 
 /**
  * The password was right and nothing more is asked: the account has no second factor, or the login comes from a device
- * that it trusts. Returns null when that device is trusted no longer. Throws `invalid_credentials` if the account
+ * that it trusts (`isTrusted`: that is why). Returns null when that device is trusted no longer. Throws `invalid_credentials` if the account
  * changed meanwhile.
  */
 export async function startPasswordSession(
@@ -79,10 +91,11 @@ export async function startPasswordSession(
     caller,
     ...(deviceId !== null && { detail: `device ${deviceId}` }),
   }
-  const isTrusted = account.two_factor !== 'off'
-  const started = await store.sessions.start(account, { ...login, isTrusted }, session, fresh.device, event)
+  const policy = policyOf(services)
+  const started = await store.sessions.start(account, login, { session, device: fresh.device, policy, event })
   if (started.outcome === 'untrusted') return null
   if (started.outcome !== 'started') throw problemOf({ outcome: 'stale' })
   events.announce(event)
+  services.mailBell.ring()
   return describeSession(services, started, { returnTo: login.returnTo, deviceToken: fresh.token })
 }
