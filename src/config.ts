@@ -5,12 +5,16 @@ import { type Environment, readSettings } from './config/read.ts'
 import { brokenRules } from './config/rules.ts'
 import { environment, publicUrlOf, smsOriginOf, type Values } from './config/schema.ts'
 import { clientsOf, keysOf, listOf, withoutSlash } from './config/values.ts'
+import type { MailSettings } from './mail/index.ts'
 import { type Random, systemRandom } from './system.ts'
 
 export { settings } from './config/schema.ts'
 
 /** The settings, grouped and frozen. Times are whole seconds, addresses have no slash at the end. */
 export type Config = ReturnType<typeof toConfig>
+
+/** Mail as it is in development; its settings come next. */
+const developmentMail = { provider: 'console', from: 'Doorstep <doorstep@localhost>' }
 
 /** Texts in all that a day may cost while nobody has said a number. */
 const developmentSpendDay = 2_000
@@ -81,6 +85,7 @@ function toConfig(values: Values) {
     eventRetentionDays: values.EVENT_RETENTION_DAYS,
     code: { ttl: values.CODE_TTL, length: values.CODE_LENGTH },
     sms: smsOf(values),
+    mail: developmentMail as MailSettings,
     rate: rateOf(values),
     corsOrigins: corsOriginsOf(values),
     trustProxy: trustedProxiesOf(values),

@@ -16,6 +16,7 @@ export const eventCatalogue = {
   'factor.locked': { level: 'warn', audit: true },
   'sms.refused': { level: 'warn', audit: true },
   'sms.delivery': { level: 'info', audit: false },
+  'mail.delivery': { level: 'info', audit: false },
   'sms.spend': { level: 'error', audit: true },
   'request.limited': { level: 'warn', audit: false },
   'address.unreadable': { level: 'warn', audit: false },

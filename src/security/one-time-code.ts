@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import type { Method } from './methods.ts'
 import type { Secrets } from './secrets.ts'
 
 /** What a code is bound to: a code of one challenge, user or purpose is wrong for every other (SEC-46). */
@@ -12,8 +13,9 @@ export type OneTimeCodes = ReturnType<typeof createOneTimeCodes>
  * hash of it. Both keys are outside the database: a dump cannot be searched for codes (SEC-28, SEC-32).
  */
 export function createOneTimeCodes({ secrets, length }: { secrets: Secrets; length: number }) {
-  const derive = (key: Buffer, challengeId: string): string => {
-    const digest = createHmac('sha256', key).update(`otp-code:v1|${challengeId}`).digest('hex')
+  const derive = (key: Buffer, challengeId: string, method: Method = 'sms'): string => {
+    const name = method === 'sms' ? challengeId : `${method}|${challengeId}`
+    const digest = createHmac('sha256', key).update(`otp-code:v1|${name}`).digest('hex')
     return (BigInt(`0x${digest}`) % 10n ** BigInt(length)).toString().padStart(length, '0')
   }
   const macOf = (key: Buffer, { challengeId, userId, purpose }: CodeBinding, code: string): Buffer =>
@@ -29,10 +31,10 @@ export function createOneTimeCodes({ secrets, length }: { secrets: Secrets; leng
       return { code, mac: macOf(secrets.current('code-mac').key, binding, code), keyId: id }
     },
 
-    /** The code of a challenge that was issued before; null when its key is gone. */
-    again: (challengeId: string, keyId: string): string | null => {
+    /** The code of a challenge that was issued before, each method that sends having its own; null when its key is gone. */
+    again: (challengeId: string, keyId: string, method: Method = 'sms'): string | null => {
       const key = secrets.find('code', keyId)
-      return key ? derive(key, challengeId) : null
+      return key ? derive(key, challengeId, method) : null
     },
 
     /**

@@ -10,6 +10,7 @@ export type Database = ReturnType<typeof createDatabase>
 type Decision =
   | ('begin_login' | 'fail_login' | 'give_back_password' | 'open_challenge' | 'is_pending' | 'read_challenge')
   | ('resend_code' | 'answer_challenge' | 'record_answer' | 'record_receipt' | 'texts_used')
+  | ('claim_mail' | 'claim_due_mails' | 'record_mail' | 'purge_mails')
   | ('start_session' | 'read_session' | 'list_sessions' | 'rotate_session' | 'end_sessions')
   | ('list_devices' | 'change_device' | 'forget_device')
   | (

@@ -4,6 +4,7 @@ import { createChallenges } from './challenges.ts'
 import type { Database } from './client.ts'
 import { createDevices } from './devices.ts'
 import { createHealth } from './health.ts'
+import { createMails } from './mails.ts'
 import { createMessages } from './messages.ts'
 import { createPurge } from './purge.ts'
 import { createSessions } from './sessions.ts'
@@ -23,6 +24,7 @@ export function createStore(db: Database) {
     challenges: createChallenges(db),
     devices: createDevices(db),
     health: createHealth(db),
+    mails: createMails(db),
     messages: createMessages(db),
     purge: createPurge(db),
     sessions: createSessions(db),
