@@ -23,7 +23,10 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
   if (schema.type === 'boolean') return [true]
   if (schema.type === 'null') return [null]
   if (schema.items) return [examplesOf(schema.items, named).slice(0, 1)]
-  const fields = Object.entries(schema.properties ?? {}).map(([name, field]) => ({ name, values: examplesOf(field, named) }))
+  const fields = Object.entries(schema.properties ?? {}).map(([name, field]) => ({
+    name,
+    values: examplesOf(field, named),
+  }))
   if (fields.length === 0) return []
   // A field with alternatives makes as many examples of the whole.
   const many = fields.find(({ name }) => schema.properties?.[name]?.oneOf)
