@@ -153,9 +153,9 @@ function functionsOver(t: Test, max: number): string[] {
   const config = { categories: { correctness: 'off' }, ignorePatterns: ['**/store/prisma/**'], rules }
   const path = join(t.testdir({ 'oxlint.json': JSON.stringify(config) }), 'oxlint.json')
   const command = fileURLToPath(new URL('../node_modules/.bin/oxlint', import.meta.url))
-  // Without what tap puts into every Node: from 24 on oxlint does not start with it.
-  const { NODE_OPTIONS: _ofTap, ...env } = process.env
-  const { stdout } = spawnSync(command, ['--config', path, '--format', 'json', root], { encoding: 'utf8', env })
+  // Without what tap puts into every Node that is started here: from 24 on oxlint does not start with it.
+  const words = ['-u', 'NODE_OPTIONS', command, '--config', path, '--format', 'json', root]
+  const { stdout } = spawnSync('env', words, { encoding: 'utf8' })
   const { diagnostics } = JSON.parse(stdout) as { diagnostics: { filename: string; message: string }[] }
   return diagnostics.map(({ filename, message }) => `${relative(root, resolve(filename))}: ${message}`)
 }

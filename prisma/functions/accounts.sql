@@ -6,6 +6,15 @@ BEGIN
   RETURN (SELECT account_state(u) FROM users u WHERE u.email = p_email);
 END $$;
 
+-- The first p_limit users, the oldest first, as an operator sees them.
+CREATE OR REPLACE FUNCTION list_users(p_limit integer) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('id', u.id, 'email', u.email, 'email_confirmed', u.email_confirmed_at IS NOT NULL,
+      'locale', u.locale, 'two_factor', u.two_factor, 'disabled', u.disabled_at IS NOT NULL,
+      'created_at', extract(epoch FROM u.created_at)) || methods_of(u.id) ORDER BY u.created_at, u.id), '[]')
+    FROM (SELECT * FROM users ORDER BY created_at, id LIMIT p_limit) u);
+END $$;
+
 -- Whether three users other than p_user have this phone; nobody else can take or leave it until the transaction ends.
 CREATE OR REPLACE FUNCTION phone_is_taken(p_phone text, p_user uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN

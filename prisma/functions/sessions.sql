@@ -73,10 +73,15 @@ END $$;
 
 -- What a user has to finish a login with, and the phone that texts go to, if there is one.
 CREATE OR REPLACE FUNCTION methods_of(p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  methods text[];
+  the_phone text;
 BEGIN
-  RETURN (SELECT jsonb_build_object('methods', coalesce(jsonb_agg(DISTINCT f.method), '[]'), 'phone', max(f.phone),
-      'recovery_codes', EXISTS (SELECT FROM recovery_codes WHERE user_id = p_user))
-    FROM factors f WHERE f.user_id = p_user);
+  SELECT array_agg(DISTINCT method), max(phone) INTO methods, the_phone FROM factors WHERE user_id = p_user;
+  IF EXISTS (SELECT FROM recovery_codes WHERE user_id = p_user) THEN
+    methods := methods || 'recovery_code'::text;
+  END IF;
+  RETURN jsonb_build_object('methods', coalesce(methods, '{}'), 'phone', the_phone);
 END $$;
 
 -- Somebody who is signed in, to an account without a factor, has given the password once more: the session's new

@@ -190,6 +190,15 @@ CREATE OR REPLACE FUNCTION base64url(p_bytes bytea) RETURNS text LANGUAGE sql IM
   SELECT translate(rtrim(encode(p_bytes, 'base64'), '='), E'+/\n', '-_')
 $$;
 
+-- The first p_limit users, the oldest first, as an operator sees them.
+CREATE OR REPLACE FUNCTION list_users(p_limit integer) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('id', u.id, 'email', u.email, 'email_confirmed', u.email_confirmed_at IS NOT NULL,
+      'locale', u.locale, 'two_factor', u.two_factor, 'disabled', u.disabled_at IS NOT NULL,
+      'created_at', extract(epoch FROM u.created_at)) || methods_of(u.id) ORDER BY u.created_at, u.id), '[]')
+    FROM (SELECT * FROM users ORDER BY created_at, id LIMIT p_limit) u);
+END $$;
+
 -- Whether three users other than p_user have this phone; nobody else can take or leave it until the transaction ends.
 CREATE OR REPLACE FUNCTION phone_is_taken(p_phone text, p_user uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -1405,10 +1414,15 @@ END $$;
 
 -- What a user has to finish a login with, and the phone that texts go to, if there is one.
 CREATE OR REPLACE FUNCTION methods_of(p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  methods text[];
+  the_phone text;
 BEGIN
-  RETURN (SELECT jsonb_build_object('methods', coalesce(jsonb_agg(DISTINCT f.method), '[]'), 'phone', max(f.phone),
-      'recovery_codes', EXISTS (SELECT FROM recovery_codes WHERE user_id = p_user))
-    FROM factors f WHERE f.user_id = p_user);
+  SELECT array_agg(DISTINCT method), max(phone) INTO methods, the_phone FROM factors WHERE user_id = p_user;
+  IF EXISTS (SELECT FROM recovery_codes WHERE user_id = p_user) THEN
+    methods := methods || 'recovery_code'::text;
+  END IF;
+  RETURN jsonb_build_object('methods', coalesce(methods, '{}'), 'phone', the_phone);
 END $$;
 
 -- Somebody who is signed in, to an account without a factor, has given the password once more: the session's new
