@@ -56,7 +56,7 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   healthRoutes(app, { ...services, isDraining })
   problemRoutes(app, services)
   await smsCodeRoutes(app, services)
-  if (services.inbox) developmentRoutes(app, services.inbox)
+  developmentRoutes(app, services)
   refuseOtherMethods()
 
   await app.ready()

@@ -28,6 +28,7 @@ export const eventCatalogue = {
   'sms.refused': { level: 'warn', audit: true },
   'mail.refused': { level: 'warn', audit: true },
   'sms.delivery': { level: 'info', audit: false },
+  'mail.delivery': { level: 'info', audit: false },
   'sms.spend': { level: 'error', audit: true },
   'request.limited': { level: 'warn', audit: false },
   'address.unreadable': { level: 'warn', audit: false },

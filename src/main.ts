@@ -2,6 +2,7 @@ import { buildApp } from './app.ts'
 import { loadConfig } from './config.ts'
 import { explainStartError, readDotEnv, welcome } from './console.ts'
 import { createDemoUser } from './features/accounts/demo-user.ts'
+import { startMailSender } from './features/mails/mail-sender.ts'
 import { startMetricsServer } from './http/metrics-server.ts'
 import { createLog } from './log.ts'
 import { startMaintenance } from './maintenance.ts'
@@ -76,6 +77,7 @@ async function main(): Promise<void> {
   open.push(services.close)
   await services.loginFloor.look()
   open.push(startMaintenance(services))
+  open.push(startMailSender(services))
   const app = await buildApp(services, () => draining)
   open.push(() => app.close())
   if (config.metricsPort !== undefined) {

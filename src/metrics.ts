@@ -28,6 +28,7 @@ export function createMetrics() {
     watch: (sources: {
       hashing: () => { running: number; waiting: number; started: number }
       smsAvailable: () => boolean
+      mailAvailable: () => boolean
     }): void => {
       const gauge = (name: string, help: string, read: () => number) =>
         new Gauge({
@@ -42,6 +43,7 @@ export function createMetrics() {
       gauge('doorstep_hashes_waiting', 'Logins in line for hashing', () => sources.hashing().waiting)
       gauge('doorstep_hashes_started', 'Passwords hashed since the start', () => sources.hashing().started)
       gauge('doorstep_sms_available', '1 while texts can be sent', () => Number(sources.smsAvailable()))
+      gauge('doorstep_mail_available', '1 while mails can be sent', () => Number(sources.mailAvailable()))
     },
 
     /** Reads at every scrape how many lines of the log were lost since the start. */

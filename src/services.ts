@@ -1,7 +1,11 @@
 import { type Background, createBackground } from './background.ts'
+import { type Bell, createBell } from './bell.ts'
+import { isLoopbackUrl } from './config/values.ts'
 import type { Config } from './config.ts'
 import { createEvents, type Events } from './events.ts'
 import type { Logger } from './log.ts'
+import { type ConsoleMailbox, createConsoleMailbox } from './mail/console.ts'
+import { type MailSender, noMail } from './mail/index.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { type ChallengeRules, createChallengeRules } from './security/challenge.ts'
 import { createDeviceTokens, type DeviceTokens } from './security/device-token.ts'
@@ -61,6 +65,11 @@ export type BaseServices = {
   sms: SmsSender
   /** The texts of the console sender; null with a real provider. */
   inbox: ConsoleSender | null
+  mail: MailSender
+  /** The mails of the console sender; null with a real provider, and with none. */
+  mailbox: ConsoleMailbox | null
+  /** Rung after a commit that has put mails into the outbox. */
+  mailBell: Bell
   close(): Promise<void>
 }
 
@@ -95,13 +104,20 @@ export async function createServices(parts: {
   const secrets = createSecrets(config.secretKeys)
   const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
   const sms = inbox ?? (config.sms.provider === 'none' ? noTexts : await createTwilio(config, clock, log))
+  const mailbox = config.mail.provider === 'console' ? createConsoleMailbox({ clock, print: show }) : null
+  const mail = mailbox ?? (await createMailSender(config, clock, log))
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
   if (replacesKeys) await replaceKeys({ store, secrets, random, events })
-  metrics.watch({ hashing: passwordHash.load, smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable() })
+  metrics.watch({
+    hashing: passwordHash.load,
+    smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable(),
+    mailAvailable: mail.isAvailable,
+  })
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
+    ...{ mail, mailbox, mailBell: createBell() },
     loginTurns: createTurns(mostLoginsInLine),
     tryTurns: createTurns(),
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
@@ -118,6 +134,7 @@ export async function createServices(parts: {
     close: async () => {
       await background.drain()
       sms.close()
+      mail.close()
       await db.close()
     },
   }
@@ -130,6 +147,20 @@ async function createTwilio(config: Config, clock: Clock, log: Logger): Promise<
   return createTwilioSender({
     ...config.sms.twilio,
     statusCallbackUrl: `${config.publicUrl}/webhooks/twilio/status`,
+    clock,
+    log: (level, fields, message) => log[level](fields, message),
+  })
+}
+
+async function createMailSender(config: Config, clock: Clock, log: Logger): Promise<MailSender> {
+  const { provider, smtpUrl, from } = config.mail
+  if (provider !== 'smtp') return noMail
+  if (smtpUrl === undefined) throw new Error('MAIL_PROVIDER=smtp without SMTP_URL')
+  const { createSmtpSender } = await import('./mail/smtp.ts')
+  return createSmtpSender({
+    url: smtpUrl,
+    from,
+    isPlainAllowed: !config.production && isLoopbackUrl(smtpUrl),
     clock,
     log: (level, fields, message) => log[level](fields, message),
   })

@@ -43,8 +43,8 @@ t.test('there is something to look at', async (t) => {
   t.strictSame(unknown, [], 'every import is understood')
 })
 
-t.test('imports run from left to right: http → features → security → store, sms', async (t) => {
-  const layers = ['http', 'features', 'security', 'store', 'sms']
+t.test('imports run from left to right: http → features → security → store, sms, mail', async (t) => {
+  const layers = ['http', 'features', 'security', 'store', 'sms', 'mail']
   const rank = (path: string): number => layers.findIndex((layer) => within(layer)(path))
   t.strictSame(
     wrongImports((from, to) => rank(from) >= 0 && rank(to) >= 0 && rank(to) < rank(from)),
@@ -107,7 +107,15 @@ t.test('a feature calls the use cases of another, never its routes, and never in
 })
 
 t.test('only services.ts, and what starts or operates the service, names an adapter', async (t) => {
-  const adapters = ['sms/twilio.ts', 'sms/console.ts', 'sms/none.ts', 'store/client.ts', 'store/embedded.ts']
+  const adapters = [
+    'sms/twilio.ts',
+    'sms/console.ts',
+    'sms/none.ts',
+    'mail/smtp.ts',
+    'mail/console.ts',
+    'store/client.ts',
+    'store/embedded.ts',
+  ]
   const mayName = (from: string): boolean => from === 'services.ts' || from.startsWith('cli')
   t.strictSame(
     wrongImports(
@@ -124,6 +132,7 @@ t.test('only services.ts, and what starts or operates the service, names an adap
     sources.filter(({ path, text }) => !within(folder)(path) && new RegExp(`from '${name}`).test(text)).map(pathOf)
   t.strictSame(libraries("(@prisma/|pg'|@electric-sql)", 'store'), [], 'Prisma and pg stay in store/')
   t.strictSame(libraries("twilio['/]", 'sms'), [], 'twilio stays in sms/')
+  t.strictSame(libraries("nodemailer['/]", 'mail'), [], 'nodemailer stays in mail/')
   t.strictSame(libraries('@fastify/(?!type-provider)', 'http'), [], 'plugins stay in http/')
 })
 

@@ -77,7 +77,11 @@ t.test(
       t.ok(line.includes(option === undefined ? words : `--${option}`), command)
     }
     const metrics = createMetrics()
-    metrics.watch({ hashing: () => ({ running: 0, waiting: 0, started: 0 }), smsAvailable: () => true })
+    metrics.watch({
+      hashing: () => ({ running: 0, waiting: 0, started: 0 }),
+      smsAvailable: () => true,
+      mailAvailable: () => true,
+    })
     metrics.watchLog(() => 0)
     const shown = await metrics.scrape()
     for (const name of readme.match(/doorstep_\w+/g) ?? []) {

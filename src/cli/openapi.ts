@@ -4,6 +4,7 @@ import { stringify } from 'yaml'
 import { buildApp } from '../app.ts'
 import { loadConfig } from '../config.ts'
 import { createLog } from '../log.ts'
+import { createConsoleMailbox } from '../mail/console.ts'
 import { createMetrics } from '../metrics.ts'
 import { createSecrets, generateSecretKeys } from '../security/secrets.ts'
 import type { BaseServices } from '../services.ts'
@@ -47,6 +48,7 @@ async function describeApi(): Promise<string> {
 function createRouteServices(): BaseServices {
   const config = loadConfig({ PUBLIC_URL: 'http://localhost:3000', SECRET_KEYS: generateSecretKeys(systemRandom) })
   const inbox = createConsoleSender({ clock: systemClock, print: () => {} })
+  const mailbox = createConsoleMailbox({ clock: systemClock, print: () => {} })
   const unused: never = new Proxy({} as never, {
     get: (_target, name) => {
       throw new Error(`The description of the routes wants to use ${String(name)}`)
@@ -64,6 +66,9 @@ function createRouteServices(): BaseServices {
     deviceTokens: unused,
     sms: inbox,
     inbox,
+    mail: mailbox,
+    mailbox,
+    mailBell: unused,
     events: unused,
     background: unused,
     store: unused,

@@ -1,7 +1,7 @@
 import { Agent } from 'node:http'
 import twilio from 'twilio'
+import { createBreaker } from '../breaker.ts'
 import type { Clock } from '../system.ts'
-import { createBreaker } from './breaker.ts'
 import type { SmsMessage, SmsResult, SmsSender } from './index.ts'
 
 const totalTimeoutMs = 5_000

@@ -12,6 +12,7 @@ type Decision =
   | ('switch_method' | 'resend_code' | 'answer_challenge' | 'record_answer' | 'record_receipt' | 'texts_used')
   | ('begin_enrolment' | 'list_factors' | 'rename_factor' | 'remove_factor' | 'renew_recovery_codes')
   | ('find_passkey' | 'start_passkey_session' | 'raise_session' | 'fail_proof')
+  | ('claim_mail' | 'claim_due_mails' | 'record_mail' | 'purge_mails')
   | ('start_session' | 'read_session' | 'list_sessions' | 'rotate_session' | 'end_sessions')
   | ('list_devices' | 'change_device' | 'forget_device')
   | (

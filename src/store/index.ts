@@ -5,6 +5,7 @@ import type { Database } from './client.ts'
 import { createDevices } from './devices.ts'
 import { createFactors } from './factors.ts'
 import { createHealth } from './health.ts'
+import { createMails } from './mails.ts'
 import { createMessages } from './messages.ts'
 import { createPurge } from './purge.ts'
 import { createSessions } from './sessions.ts'
@@ -25,6 +26,7 @@ export function createStore(db: Database) {
     devices: createDevices(db),
     factors: createFactors(db),
     health: createHealth(db),
+    mails: createMails(db),
     messages: createMessages(db),
     purge: createPurge(db),
     sessions: createSessions(db),

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createBreaker } from '../../src/sms/breaker.ts'
+import { createBreaker } from '../../src/breaker.ts'
 
 const startMs = 1_700_000_000_000
 

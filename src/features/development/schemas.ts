@@ -13,3 +13,19 @@ export const InboxSchema = Type.Object({
     }),
   ),
 })
+
+export const MailboxSchema = Type.Object({
+  messages: Type.Array(
+    Type.Object({
+      to: Type.String({ examples: ['ada@example.com'] }),
+      subject: Type.String({ examples: ['Your Doorstep code'] }),
+      text: Type.String({
+        examples: [
+          'Your Doorstep code is:\n\n123456\n\nIt works for 10 minutes. Never share it with anyone, whoever asks for it.\n',
+        ],
+      }),
+      html: Type.String({ examples: ['<p>Your Doorstep code is:</p><p><strong>123456</strong></p>'] }),
+      sent_at: Type.String({ format: 'date-time', examples: ['2030-01-02T03:04:05.678Z'] }),
+    }),
+  ),
+})

@@ -1,4 +1,4 @@
-import type { Clock } from '../system.ts'
+import type { Clock } from './system.ts'
 
 const failureLimit = 10
 const failureWindowMs = 30_000

@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto'
+import type { Mail } from '../../mail/index.ts'
+import { type Content, composeMail, oneLine } from '../../mail/message.ts'
+import { type FactorName, languageOf, languages, type NoticeFacts, noticeTopics } from '../../mail/words/index.ts'
+import { widestNetworkOf } from '../../security/client-address.ts'
+import { methodNames } from '../../security/methods.ts'
+import { describeUserAgent } from '../../security/user-agent.ts'
+import type { Services } from '../../services.ts'
+import type { ClaimedMail } from '../../store/mails.ts'
+
+const longestName = 64
+
+/** What makes a mail program turn a text into a link. */
+const link = /[:/\\@]|www|\.\p{L}/iu
+
+/**
+ * A mail as it goes out, in its user's language; null where there is nothing to send: the key of its code is not in
+ * SECRET_KEYS, or this build does not know what it is to tell.
+ */
+export function compose(
+  { oneTimeCodes, config }: Pick<Services, 'oneTimeCodes' | 'config'>,
+  mail: ClaimedMail,
+): Mail | null {
+  const language = languageOf(mail.locale)
+  const words = languages[language]
+  const app = config.sms.appName
+  const topic = noticeTopics.find((it) => it === mail.topic)
+  let content: Content
+  if (mail.kind === 'notice') {
+    if (topic === undefined) return null
+    content = words.notices[topic](factsOf(mail, app))
+  } else {
+    const code = oneTimeCodes.again({ challengeId: mail.challenge_id ?? '', method: 'email' }, mail.key_id ?? '')
+    if (code === null) return null
+    content = words.code({ app, code, lifeSeconds: mail.code_expires_in ?? 0 })
+  }
+  return { messageId: messageIdOf(mail, config.mail.from), to: mail.address, ...composeMail(content, language) }
+}
+
+/**
+ * Names and headers are what others have written, perhaps thieves: nothing of them becomes a second line, markup or a link
+ * in a mail of ours (SEC-82).
+ */
+function factsOf({ created_at, data }: ClaimedMail, app: string): NoticeFacts {
+  const { address, user_agent, method, name, remaining } = data
+  return {
+    app,
+    at: new Date(created_at * 1_000),
+    network: address ? widestNetworkOf(address) : null,
+    client: describeUserAgent(user_agent),
+    factor: factorOf(method),
+    name: plainName(name),
+    remaining: remaining ?? 0,
+  }
+}
+
+const factorOf = (method: string | null | undefined): FactorName => methodNames.find((it) => it === method) ?? 'other'
+
+function plainName(name: string | null | undefined): string | null {
+  const line = oneLine(name ?? '', longestName)
+  return line === '' || link.test(line) ? null : line
+}
+
+/** The same at every try of one mail. A hash, since the number of a mail tells how many there are. */
+function messageIdOf({ id, created_at, address }: ClaimedMail, from: string): string {
+  const [, domain = 'localhost'] = /@([^@\s>]+)>?\s*$/.exec(from) ?? []
+  const digest = createHash('sha256').update(`mail:v1|${id}|${created_at}|${address}`).digest('hex')
+  return `${digest.slice(0, 32)}@${domain}`
+}

@@ -1,0 +1,63 @@
+import type { MailResult } from '../../mail/index.ts'
+import type { Services } from '../../services.ts'
+import type { ClaimedMail, MailEnd, TryResult } from '../../store/mails.ts'
+import { compose } from './compose.ts'
+
+/** What it takes to send a mail of the outbox. */
+export type MailServices = Pick<
+  Services,
+  'oneTimeCodes' | 'mail' | 'store' | 'events' | 'background' | 'config' | 'log'
+>
+
+/** Milliseconds for a try: the first ends before a shutdown does, a later one before the 30 s that a mail is taken for. */
+const firstTryMs = 8_000
+const laterTryMs = 20_000
+
+/**
+ * Sends a mail of the outbox, after the commit that put it there. What is not taken now is tried again by the mail sender
+ * of some replica (mail-sender.ts).
+ * @param options.withinMs how long the provider may keep a reply waiting; a slower one is heard in the background
+ * @returns `queued` while it is not known, or tried again; `failed` when it will never go
+ */
+export async function sendMail(
+  services: MailServices,
+  mailId: number,
+  { withinMs }: { withinMs: number },
+): Promise<'sent' | 'queued' | 'failed'> {
+  const { store, background } = services
+  const trying = store.mails.claim(mailId).then((mail) => mail && attempt(services, mail))
+  const end = await background.within(withinMs, trying)
+  return end === 'sent' || end === 'failed' ? end : 'queued'
+}
+
+/** Makes one try with a mail that this process has taken, and writes down what became of it. Never throws. */
+export async function attempt(services: MailServices, mail: ClaimedMail): Promise<MailEnd> {
+  const { store, events } = services
+  const { result, error } = await trySending(services, mail)
+  // A mail that has gone is not undone by a database that cannot note it.
+  const end = await store.mails.record(mail, result, error).catch(() => 'not_recorded' as const)
+  events.announce({
+    type: 'mail.delivery',
+    outcome: end,
+    ...(mail.user_id !== null && { userId: mail.user_id }),
+    detail: error === null ? mail.topic : `${mail.topic}: ${error}`,
+  })
+  if (end === 'not_recorded') return result === 'sent' ? 'sent' : 'queued'
+  return end
+}
+
+async function trySending(
+  services: MailServices,
+  claimed: ClaimedMail,
+): Promise<{ result: TryResult; error: string | null }> {
+  const mail = compose(services, claimed)
+  if (mail === null) return { result: 'later', error: 'cannot_be_written' }
+  const timeoutMs = claimed.tries === 1 ? firstTryMs : laterTryMs
+  return read(await services.mail.send(mail, { timeoutMs }))
+}
+
+function read(answer: MailResult): { result: TryResult; error: string | null } {
+  if (answer.outcome === 'sent') return { result: 'sent', error: null }
+  if (answer.outcome === 'unknown') return { result: 'unsure', error: answer.error }
+  return { result: answer.isCertain ? 'refused' : 'later', error: answer.error }
+}
