@@ -35,11 +35,15 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
   )
 }
 
+type Named = { status?: unknown; method?: unknown; setup?: unknown }
+
 /** Examples by the name that a reader picks them by: what tells alternatives apart, or none but one. */
 export function namedExamples(examples: unknown[]): Record<string, { value: unknown }> {
   const nameOf = (value: unknown): string => {
-    const { status, challenge, method } = value as Record<string, unknown> & { challenge?: { method?: unknown } }
-    const words = [status, challenge?.method ?? method].filter((word) => typeof word === 'string')
+    const { status, challenge, method } = (value ?? {}) as Named & { challenge?: Named }
+    const words = [status, challenge?.method ?? method, challenge?.setup && 'setup'].filter(
+      (it) => typeof it === 'string',
+    )
     return words.length > 0 ? words.join('_') : 'example'
   }
   return Object.fromEntries(examples.map((value) => [nameOf(value), { value }]))
