@@ -56,6 +56,7 @@ BEGIN
   IF refusal IS NOT NULL THEN
     RETURN refusal;
   END IF;
+  SELECT NULL::bigint AS id, NULL::text AS spend INTO r;
   IF p_candidate->>'sends' IS NOT NULL THEN
     r := reserve_message(p_user, (p_challenge->>'id')::uuid, false, p_candidate, t);
     IF r.id IS NULL THEN

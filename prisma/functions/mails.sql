@@ -56,7 +56,7 @@ END $$;
 CREATE OR REPLACE FUNCTION mailed_code(p_mail bigint, p_challenge uuid, p_now timestamptz, OUT key_id text, OUT lives integer) LANGUAGE plpgsql STABLE AS $$
 BEGIN
   SELECT k.key_id, floor(extract(epoch FROM least(k.expires_at, c.ends_at) - p_now))::integer INTO key_id, lives
-  FROM challenges c JOIN challenge_codes k ON k.challenge_id = c.id AND k.method = 'email' AND k.message_id = p_mail
+  FROM challenges c JOIN challenge_codes k ON k.challenge_id = c.id AND k.channel = 'mail' AND k.message_id = p_mail
   WHERE c.id = p_challenge AND c.consumed_at IS NULL AND c.superseded_at IS NULL
     AND least(k.expires_at, c.ends_at) > p_now + interval '1 second';
 END $$;

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { createDecisions, type Player } from '../helpers/decisions.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
@@ -21,6 +22,8 @@ t.teardown(() => sessions.close())
 const decisions = createDecisions(doorstep)
 const { join, begin, fail, open, start, answer, resend, rotate, end, change, unlock } = decisions
 const { forgetDevice, endTrust, delivered, erase } = decisions
+const { answerByApp, answerByRecoveryCode, switchToApp, enrol, confirm, removeFactor } = decisions
+const { renewRecoveryCodes, resetFactors } = decisions
 
 const run = async ({ sql: text, values }: Script): Promise<Record<string, unknown>> =>
   Object.values((await sql(text, values))[0] ?? {})[0] as Record<string, unknown>
@@ -62,8 +65,8 @@ const stateOf = async (player: Player): Promise<State> => {
   const [row] = await sql<State>(
     `SELECT
        (SELECT attempts FROM challenges WHERE id = $2) AS attempts, (SELECT attempts FROM challenges WHERE id = $3) AS "stepUpAttempts",
-       (SELECT sends FROM challenges WHERE id = $2) AS sends,
-       (SELECT delivery FROM sms_messages WHERE id = (SELECT message_id FROM challenges WHERE id = $2)) AS delivery,
+       (SELECT sends FROM challenge_codes WHERE challenge_id = $2) AS sends,
+       (SELECT delivery FROM sms_messages WHERE id = (SELECT message_id FROM challenge_codes WHERE challenge_id = $2)) AS delivery,
        (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND consumed_at IS NOT NULL) AS consumed,
        (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND consumed_at IS NULL AND superseded_at IS NULL) AS live,
        (SELECT coalesce(max(n), 0)::integer FROM (SELECT count(*) AS n FROM challenges WHERE user_id = $1 AND purpose = 'login'
@@ -84,6 +87,11 @@ const stateOf = async (player: Player): Promise<State> => {
        (SELECT failures FROM devices WHERE id = $5) AS "inARow",
        (SELECT count(*)::integer FROM devices WHERE user_id = $1) AS devices,
        (SELECT count(*)::integer FROM devices WHERE user_id = $1 AND trusted_until > now()) AS trusted,
+       (SELECT count(*)::integer FROM factors WHERE user_id = $1) AS factors,
+       (SELECT count(*)::integer FROM factors WHERE user_id = $1 AND method = 'totp') AS apps,
+       (SELECT count(*)::integer FROM recovery_codes WHERE user_id = $1) AS "recoveryCodes",
+       (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND purpose = 'enrol' AND consumed_at IS NULL
+          AND superseded_at IS NULL) AS enrolments,
        (SELECT count(*)::integer FROM users WHERE id = $1) AS users`,
     [
       ...[player.id, player.challenge, player.stepUp, player.session, player.device],
@@ -133,15 +141,13 @@ const scenario = (
 
 const wrongCode = { right: false }
 /** No cooldown, and budgets out of the way. */
-const cheap = ({ phone, address }: Player) => ({
-  policy: {
-    cooldown: 0,
-    text: {
-      ...{ phone, address, cooldown: 0, user_hour: 99, user_day: 99, phone_day: 99, address_hour: 99, address_day: 99 },
-      ...{ prefix_hour: 99, service_hour: 1_000_000, service_day: 1_000_000, spend_day: 1_000_000 },
-    },
+const cheap = {
+  policy: { cooldown: 0 },
+  text: {
+    ...{ cooldown: 0, user_hour: 99, user_day: 99, phone_day: 99, address_hour: 99, address_day: 99 },
+    ...{ prefix_hour: 99, service_hour: 1_000_000, service_day: 1_000_000, spend_day: 1_000_000 },
   },
-})
+}
 
 const lastTry = scenario('two tries when one is left: one is judged', { attempts: 4 }, (ada) => ({
   scripts: [answer(ada, wrongCode), answer(ada, wrongCode)],
@@ -185,9 +191,9 @@ const twoClients = scenario('two logins of two clients: one text in the cooldown
   wrong: first(be('opened', 'resend_too_soon'), states(ada, { live: 3, texts: 3 })),
 }))
 const thirdAndFourth = scenario('two more clients when two are waiting: three are', {}, async (ada) => {
-  await run(open(ada, { client: 'second', ...cheap(ada) }))
+  await run(open(ada, { client: 'second', ...cheap }))
   return {
-    scripts: [open(ada, { client: 'third', ...cheap(ada) }), open(ada, { client: 'fourth', ...cheap(ada) })],
+    scripts: [open(ada, { client: 'third', ...cheap }), open(ada, { client: 'fourth', ...cheap })],
     wrong: first(be('opened', 'opened'), states(ada, { crowd: 3 })),
   }
 })
@@ -199,7 +205,7 @@ const lastText = scenario(
   'two resends when one is left, and no budget stands behind: one text',
   { sends: 2 },
   (ada) => ({
-    scripts: [resend(ada, cheap(ada)), resend(ada, cheap(ada))],
+    scripts: [resend(ada, cheap), resend(ada, cheap)],
     wrong: first(be('sent', 'sms_limit_reached'), states(ada, { sends: 3, texts: 3 })),
   }),
 )
@@ -226,17 +232,14 @@ const lastOf = (name: string, shared: 'prefix' | 'address' | 'service'): Scenari
     const [row] = await sql<{ day: number }>(
       `SELECT count(*)::integer AS day FROM sms_messages WHERE state = 'open' AND reserved_at > now() - interval '24 hours'`,
     )
-    const with_ = (player: Player) => {
-      const { policy } = cheap(player)
-      const one = {
-        prefix: { prefix_hour: 1 },
-        address: { address_hour: 1 },
-        service: { service_day: Math.floor(((row?.day ?? 0) + 1) / 0.75) },
-      }
-      return { policy: { ...policy, text: { ...policy.text, ...one[shared] } } }
+    const one = {
+      prefix: { prefix_hour: 1 },
+      address: { address_hour: 1 },
+      service: { service_day: Math.floor(((row?.day ?? 0) + 1) / 0.75) },
     }
+    const asking = { client: 'new', ...cheap, text: { ...cheap.text, ...one[shared] } }
     return {
-      scripts: [open(ada, { client: 'new', ...with_(ada) }), open(bob, { client: 'new', ...with_(bob) })],
+      scripts: [open(ada, asking), open(bob, asking)],
       wrong: be('opened', shared === 'service' ? 'sms_unavailable' : 'sms_limit_reached'),
     }
   },
@@ -490,7 +493,91 @@ const passwordsAndChange = scenario(
     wrong: be('charged', 'charged', 'changed'),
   }),
 )
+
+// Of more than one method.
+const codeAndApp = scenario('a right code and one of the app at one login: one session', {}, (ada) => ({
+  scripts: [answer(ada), answerByApp(ada)],
+  wrong: first(be('completed', 'invalid'), states(ada, { sessions: 2, consumed: 1, attempts: 1, openTexts: 0 })),
+}))
+const lastOfAll = scenario('the last try by three methods at once: one is judged', { attempts: 4 }, (ada) => ({
+  scripts: [answer(ada, wrongCode), answerByApp(ada, wrongCode), answerByRecoveryCode(ada, wrongCode)],
+  wrong: first(be('wrong', 'exhausted', 'exhausted'), states(ada, { attempts: 5 })),
+}))
+const stepTwice = scenario('one code of the app at a login and at a step-up: it is good once', {}, (ada) => ({
+  scripts: [answerByApp(ada), answerByApp(ada, { stepUp: true })],
+  wrong: first(be('completed', 'wrong'), states(ada, { consumed: 1, failed: 1 })),
+}))
+const recoveryTwice = scenario('one recovery code at a login and at a step-up: it is good once', {}, (ada) => ({
+  scripts: [answerByRecoveryCode(ada), answerByRecoveryCode(ada, { stepUp: true })],
+  wrong: first(
+    async (outcomes) =>
+      namesOf(outcomes).filter((name) => name === 'completed').length === 1 ? null : namesOf(outcomes).join(),
+    states(ada, { consumed: 1, recoveryCodes: 0 }),
+  ),
+}))
+const enrolTwice = scenario('two set-ups in one session: the first has ended', {}, (ada) => ({
+  scripts: [enrol(ada), enrol(ada)],
+  wrong: first(be('opened', 'opened'), states(ada, { enrolments: 1 })),
+}))
+const lastEnrolment = scenario('two set-ups when the day has one left: one begins', {}, async (ada) => {
+  for (let i = 0; i < 9; i++) await run(enrol(ada))
+  return {
+    scripts: [enrol(ada), enrol(ada)],
+    wrong: first(be('opened', 'too_many'), states(ada, { enrolments: 1 })),
+  }
+})
+/** A second authenticator app that is about to be proven. */
+const replacing = (name: string, make: (ada: Player, id: string) => { scripts: Script[]; wrong: Judge }): Scenario =>
+  scenario(name, {}, async (ada) => {
+    const id = randomUUID()
+    await run(enrol(ada, id))
+    return make(ada, id)
+  })
+const confirmTwice = replacing('two proofs of one new factor: one wins', (ada, id) => ({
+  scripts: [confirm(ada, id), confirm(ada, id)],
+  wrong: first(be('completed', 'invalid'), states(ada, { factors: 2, apps: 1, acr: 'aal2' })),
+}))
+const removedMeanwhile = replacing('a factor that is removed while it is replaced', (ada, id) => ({
+  scripts: [confirm(ada, id), removeFactor(ada)],
+  wrong: async (outcomes) => {
+    const names = namesOf(outcomes).join()
+    const { apps } = await stateOf(ada)
+    return (names === 'completed,unknown' && apps === 1) || (names === 'invalid,removed' && apps === 0)
+      ? null
+      : `${names} ${apps}`
+  },
+}))
+const replacedDuringLogin = replacing(
+  'a factor that is replaced during a login: no session of the old one lives',
+  (ada, id) => ({
+    scripts: [confirm(ada, id), answerByApp(ada)],
+    wrong: first(
+      beOneOf('completed,completed', 'completed,invalid'),
+      states(ada, { liveSessions: 1, live: 0, apps: 1 }),
+    ),
+  }),
+)
+const bothRemoved = scenario('both factors removed at once where the policy wants one: one stays', {}, async (ada) => {
+  const [row] = await sql<{ id: string }>("SELECT id FROM factors WHERE user_id = $1 AND method = 'sms'", [ada.id])
+  const phone = { ...ada, totp: String(row?.id) }
+  return {
+    scripts: [removeFactor(ada), removeFactor(phone)],
+    wrong: first(be('removed', 'last_factor'), states(ada, { factors: 1 })),
+  }
+})
+const resetDuringLogin = scenario('factors reset during a login: nothing of it lives', {}, (ada) => ({
+  scripts: [answerByApp(ada), resetFactors(ada)],
+  wrong: first(
+    beOneOf('completed,done', 'invalid,done'),
+    states(ada, { factors: 0, recoveryCodes: 0, liveSessions: 0, live: 0 }),
+  ),
+}))
+const ofFactors = [
+  ...[codeAndApp, stepTwice, recoveryTwice, enrolTwice, lastEnrolment, confirmTwice, removedMeanwhile],
+  ...[replacedDuringLogin, bothRemoved, resetDuringLogin],
+]
 const three: Scenario[] = [
+  lastOfAll,
   scenario('three tries when two are left: two are judged', { attempts: 3 }, (ada) => ({
     scripts: [answer(ada, wrongCode), answer(ada, wrongCode), answer(ada, wrongCode)],
     wrong: first(be('wrong', 'wrong', 'exhausted'), states(ada, { attempts: 5, failed: 2 })),
@@ -529,7 +616,7 @@ const three: Scenario[] = [
 t.test('every order keeps the rules', async (t) => {
   t.equal(ordersOf([2, 2]).length, 6)
   t.equal(ordersOf([2, 2, 2]).length, 90)
-  for (const one of [...two, ...three]) t.same(await broken(one), [], one.name)
+  for (const one of [...two, ...three, ...ofFactors]) t.same(await broken(one), [], one.name)
 })
 
 // Every decision with every other one and with itself, on one account. What must hold then follows from what they said.
@@ -547,6 +634,14 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
     'start (trusted)': (ada) => start(ada, { trusted: true }),
     right: (ada) => answer(ada),
     wrong: (ada) => answer(ada, wrongCode),
+    app: (ada) => answerByApp(ada),
+    recovery: (ada) => answerByRecoveryCode(ada),
+    'app (step-up)': (ada) => answerByApp(ada, { stepUp: true }),
+    switch: (ada) => switchToApp(ada),
+    enrol: (ada) => enrol(ada),
+    'remove factor': (ada) => removeFactor(ada),
+    'renew recovery codes': (ada) => renewRecoveryCodes(ada),
+    'reset factors': (ada) => resetFactors(ada),
     'right (step-up)': (ada) => answer(ada, { stepUp: true }),
     'wrong (step-up)': (ada) => answer(ada, { stepUp: true, right: false }),
     resend: (ada) => resend(ada),
@@ -575,26 +670,27 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
         ? null
         : 'left over'
     }
-    const completed = said(/^right: completed/)
-    const raised = said(/^right \(step-up\): completed/)
+    const completed = said(/^(right|app|recovery): completed/)
+    const raised = said(/^(right|app) \(step-up\): completed/)
     const started = said(/: started/)
     const texts = outcomes.filter(
       (it) => 'value' in it && (it.value as { message_id?: unknown } | null)?.message_id != null,
     ).length
-    const wrongs = said(/^wrong/)
+    const wrongs = said(/: wrong/)
     // A device that is forgotten is a stranger.
     const asStranger = pair.filter((name, i) => name === 'begin (device)' && deviceOf(outcomes[i]) === null).length
     const changed = said(/: changed/) > 0
-    const isEmptied = said(/^(new password|unlock): /) > 0
+    const isEmptied = said(/^(new password|unlock|reset factors): /) > 0
+    const ended = said(/: removed/) > 0 || said(/^reset factors/) > 0
     const rules: [string, boolean][] = [
       ['sessions', is.sessions === 1 + completed + started],
       ['one success each', completed <= 1 && raised <= 1 && is.consumed === completed + raised],
       [
         'tries',
-        is.attempts === said(/^wrong: wrong/) + completed &&
-          is.stepUpAttempts === said(/^wrong \(step-up\): wrong/) + raised,
+        is.attempts === said(/^(wrong|app|recovery): wrong/) + completed &&
+          is.stepUpAttempts === said(/^(wrong|app) \(step-up\): wrong/) + raised,
       ],
-      ['failed codes', isEmptied ? Number(is.failed) <= wrongs : is.failed === said(/: wrong/)],
+      ['failed codes', isEmptied ? Number(is.failed) <= wrongs : is.failed === wrongs - said(/^recovery: wrong/)],
       ['texts', is.texts === 2 + texts && texts <= said(/^(open|resend)/)],
       [
         'one text to a class in its cooldown',
@@ -602,11 +698,19 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
       ],
       ['finished texts', completed === 0 || is.openTexts === 0],
       ['nothing lives on', !changed || (is.live === 0 && is.liveSessions === 0 && is.trusted === 0)],
+      [
+        'nothing of the old factors lives on',
+        !ended || (is.live === 0 && Number(is.liveSessions) <= 1 && is.trusted === 0),
+      ],
+      [
+        'one use of a step, one of a recovery code',
+        said(/^app.*: completed/) <= 1 && said(/^recovery: completed/) <= 1,
+      ],
       ['an ended session', said(/^end \(all\)|: reused/) === 0 || is.ended === true],
       ['a forgotten device', said(/^forget/) === 0 || is.ofDevice === 0],
       [
         'passwords',
-        isEmptied ||
+        said(/^(new password|unlock): /) > 0 ||
           is.passwordsOfStrangers ===
             Math.max(0, 2 + said(/^begin: charged/) + asStranger - said(/^(open|open \(another client\)|start): /)),
       ],
@@ -662,6 +766,7 @@ const teeth: Tooth[] = [
     race: true,
     breaks: [
       ...[lastTry, lastTryRight, lastOfStreak, rightTwice, stepUpTwice, twoStepUps, lastText],
+      ...[codeAndApp, lastOfAll, confirmTwice],
       ...[loginAndDisable, codeAndDisable, passwordOnlyAndDisable, trustedAndChange, loginAndErase],
     ],
   },
@@ -788,9 +893,41 @@ const teeth: Tooth[] = [
     breaks: [lastPassword],
   },
   {
+    guard: 'the rise of the step of an app',
+    in: 'is_right_answer',
+    part: "counter < (verdict->>'counter')::bigint",
+    instead: 'true',
+    race: false,
+    breaks: [stepTwice],
+  },
+  {
+    guard: 'the lock before a factor is removed',
+    in: 'remove_factor',
+    part: 'lock_account(p_user)',
+    instead: 'clock_timestamp()',
+    race: true,
+    breaks: [bothRemoved],
+  },
+  {
+    guard: 'the lock before factors are set up',
+    in: 'begin_enrolment',
+    part: 'lock_account(p_user)',
+    instead: 'clock_timestamp()',
+    race: true,
+    breaks: [lastEnrolment],
+  },
+  {
+    guard: 'the lock before factors are reset',
+    in: 'reset_factors',
+    part: 'lock_account(the_user)',
+    instead: 'clock_timestamp()',
+    race: true,
+    breaks: [resetDuringLogin],
+  },
+  {
     guard: 'the end of live challenges',
-    in: 'change_user',
-    part: 'SET superseded_at = t WHERE',
+    in: 'end_begun',
+    part: 'SET superseded_at = p_now WHERE',
     instead: 'SET superseded_at = NULL WHERE',
     race: false,
     breaks: [loginAndDisable],

@@ -1,12 +1,13 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import type { ChallengePolicy } from '../../src/store/challenges.ts'
+import { policyOf, traits } from '../../src/features/factors/index.ts'
+import type { Method } from '../../src/security/methods.ts'
 import type { Doorstep } from './doorstep.ts'
 import type { Script } from './interleave.ts'
 
 /**
  * Whoever has an account with everything that a decision can be about: a known and trusted device with a session, a login
- * of a stranger that waits for its code (`challenge`), and a step-up of that session that does (`stepUp`). Two wrong
- * passwords of strangers and one of the device are counted.
+ * of a stranger that waits for its code (`challenge`), and a step-up of that session that does (`stepUp`); a phone, an
+ * authenticator app and a recovery code. Two wrong passwords of strangers and one of the device are counted.
  */
 export type Player = {
   id: string
@@ -20,13 +21,18 @@ export type Player = {
   session: string
   challenge: string
   stepUp: string
+  /** The authenticator app, whose last step is 1. */
+  totp: string
 }
 
 /** `ago`: seconds since its texts went and its session was used; `attempts` and `sends` of its challenges. */
 type Beginning = { phone?: string; ago?: number; attempts?: number; sends?: number }
 
-/** Who asks for a code: a stranger that calls itself `client`, the known device, or its session that steps up. */
-type Opening = { client?: string; known?: boolean; stepUp?: boolean; policy?: object }
+/**
+ * Who asks for a code: a stranger that calls itself `client`, the known device, or its session that steps up. `text`: of its
+ * budget what differs.
+ */
+type Opening = { client?: string; known?: boolean; stepUp?: boolean; policy?: object; text?: object }
 
 const event = JSON.stringify({ type: 'test', outcome: 'test' })
 const rightMac = 'ab'.repeat(32)
@@ -36,11 +42,17 @@ let players = 0
 
 /** The decisions of the service as statements, ready to be played against each other. */
 export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'services'>) {
-  const { limits, sending, textBudget } = services.challengeRules
-  const policyFor = ({ phone, address }: Player, more: object = {}): string => {
-    const policy: ChallengePolicy = sending({ phone, address, maySend: true })
-    return JSON.stringify({ ...policy, ...more })
-  }
+  const { textBudget } = services.challengeRules
+  const policyFor = (more: object = {}): string => JSON.stringify({ ...policyOf(services), ...more })
+  const sms = ({ phone, address }: Player, text: object = {}): object => ({
+    ...{ method: 'sms', sends: 'sms', in_cooldown: true, may_send: true, code: { mac: rightMac, key_id: 'k' } },
+    text: { ...textBudget(address), phone, ...text },
+  })
+  const proofOf = (proof: object, method: Method | null = null): string =>
+    JSON.stringify({
+      ...{ method, traits, codes: {}, recovery: [], fresh_recovery: [], next_id: randomUUID() },
+      ...proof,
+    })
   const deviceOf = ({ address }: Player, trust = false): string =>
     JSON.stringify({
       ...{ id: randomUUID(), token_hash: randomBytes(32).toString('hex'), name: null, address, user_agent: null },
@@ -49,6 +61,14 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
   const sessionOf = ({ address }: Player): object => ({
     ...{ id: randomUUID(), amr: ['pwd'], acr: 'aal2', remember: false, user_agent: null, address },
     ...life,
+  })
+
+  const answered = (player: Player, proof: string, { stepUp = false, trust = false } = {}): Script => ({
+    sql: 'SELECT answer_challenge($1, $2, $3, $4, $5, $6, $7, $8)',
+    values: [
+      ...[stepUp ? player.stepUp : player.challenge, player.id, stepUp ? 'step_up' : 'login', proof, policyFor()],
+      ...[JSON.stringify(stepUp ? { id: player.session } : sessionOf(player)), deviceOf(player, trust), event],
+    ],
   })
 
   return {
@@ -63,11 +83,14 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
         },
         ...{ address: `10.${players >> 16}.${(players >> 8) & 255}.${players & 255}` },
         ...{ identifiers: inOrder(), deviceHash: randomBytes(32), device: randomUUID(), session: randomUUID() },
-        ...{ challenge: randomUUID(), stepUp: randomUUID() },
+        ...{ challenge: randomUUID(), stepUp: randomUUID(), totp: randomUUID() },
       }
       await sql(
         `WITH past AS (SELECT clock_timestamp() - make_interval(secs => $11) AS at),
-           person AS (INSERT INTO users (id, email, phone, password_hash) VALUES ($1, $2, $3, 'not a hash')),
+           person AS (INSERT INTO users (id, email, password_hash) VALUES ($1, $2, 'not a hash')),
+           factor AS (INSERT INTO factors (id, user_id, method, phone, counter, data) VALUES
+             (gen_random_uuid(), $1, 'sms', $3, 0, '{}'), ($16, $1, 'totp', NULL, 1, '{"secret": "sealed"}')),
+           recovery AS (INSERT INTO recovery_codes (user_id, mac) VALUES ($1, decode($14, 'hex'))),
            throttle AS (INSERT INTO login_throttles (identifier, failures) VALUES ($15, 2), ($5, 2), ($6, 1)),
            guard AS (INSERT INTO factor_guards (user_id, known) VALUES ($1, true), ($1, false)),
            device AS (INSERT INTO devices (id, user_id, token_hash, failures, last_used_at, expires_at, trusted_until)
@@ -77,16 +100,16 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
              SELECT $8, $1, $7, '{pwd}', 'aal1', 1, at, at, at, at + interval '12 hours', at + interval '12 hours' FROM past),
            text AS (INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at, delivery)
              SELECT $1, c.id, c.known, $3, left($3, -4), $4, at, 'sent' FROM past, (VALUES ($9::uuid, false), ($10, true)) c(id, known)
-             RETURNING id, challenge_id, known, reserved_at)
-         INSERT INTO challenges (id, user_id, purpose, client, known, device_id, code_mac, key_id, message_id, attempts, sends,
-           created_at, last_sent_at, expires_at, ends_at)
-         SELECT challenge_id, $1, CASE WHEN known THEN 'step_up' ELSE 'login' END, CASE WHEN known THEN 'session:' || $8 ELSE 'a browser' END,
-           known, CASE WHEN known THEN $7::uuid END, decode($14, 'hex'), 'k', id, $12, $13, reserved_at, reserved_at,
-           reserved_at + interval '300 seconds', reserved_at + interval '600 seconds' FROM text`,
+             RETURNING id, challenge_id, known, reserved_at),
+           challenge AS (INSERT INTO challenges (id, user_id, purpose, client, known, device_id, method, begun, attempts, created_at, ends_at)
+             SELECT challenge_id, $1, CASE WHEN known THEN 'step_up' ELSE 'login' END, CASE WHEN known THEN 'session:' || $8 ELSE 'a browser' END,
+               known, CASE WHEN known THEN $7::uuid END, 'sms', '{sms}', $12, reserved_at, reserved_at + interval '600 seconds' FROM text)
+         INSERT INTO challenge_codes (challenge_id, method, channel, code_mac, key_id, message_id, sends, last_sent_at, expires_at)
+         SELECT challenge_id, 'sms', 'sms', decode($14, 'hex'), 'k', id, $13, reserved_at, reserved_at + interval '300 seconds' FROM text`,
         [
           ...[player.id, player.email, player.phone, player.address, player.identifiers[0], player.deviceHash],
           ...[player.device, player.session, player.challenge, player.stepUp, ago, attempts, sends, rightMac],
-          player.identifiers[1],
+          ...[player.identifiers[1], player.totp],
         ],
       )
       return player
@@ -107,46 +130,110 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     /** The password was right: a code is asked for. */
     open: (
       player: Player,
-      { client = 'a browser', known = false, stepUp = false, policy = {} }: Opening = {},
+      { client = 'a browser', known = false, stepUp = false, policy = {}, text = {} }: Opening = {},
     ): Script => ({
-      sql: 'SELECT open_challenge($1, 0, $2, $3, $4, $5)',
+      sql: 'SELECT open_challenge($1, 0, $2, $3, $4, $5, $6)',
       values: [
         ...[player.id, stepUp ? null : known ? [player.deviceHash] : player.identifiers],
         JSON.stringify({
-          ...{ id: randomUUID(), purpose: stepUp ? 'step_up' : 'login', code_mac: rightMac, key_id: 'k' },
+          ...{ id: randomUUID(), purpose: stepUp ? 'step_up' : 'login', proves_mailbox: false },
           ...{ known: known || stepUp, device_id: known || stepUp ? player.device : null },
           client: stepUp ? `session:${player.session}` : known ? `device:${player.device}` : client,
         }),
-        ...[policyFor(player, policy), event],
+        ...[JSON.stringify([sms(player, text)]), policyFor(policy), event],
       ],
     }),
 
     /** The password was right and nothing more is asked, of the known device because it is trusted. */
     start: (player: Player, { trusted = false } = {}): Script => ({
-      sql: 'SELECT start_session($1, 0, $2, $3, $4, $5, $6, $7)',
+      sql: 'SELECT start_session($1, 0, $2, $3, $4, $5, $6, $7, $8)',
       values: [
         ...[player.id, trusted ? [player.deviceHash] : player.identifiers, trusted ? player.device : null, trusted],
-        ...[JSON.stringify(sessionOf(player)), deviceOf(player), event],
+        ...[JSON.stringify(sessionOf(player)), deviceOf(player), policyFor(), event],
       ],
     }),
 
-    answer: (player: Player, { right = true, stepUp = false, trust = false } = {}): Script => ({
-      sql: 'SELECT answer_challenge($1, $2, $3, $4, $5, $6, $7)',
+    answer: (player: Player, { right = true, stepUp = false, trust = false } = {}): Script =>
+      answered(player, proofOf({ codes: { sms: { k: right ? rightMac : '00'.repeat(32) } } }), { stepUp, trust }),
+
+    /** The code of an authenticator app, which the service has judged. */
+    answerByApp: (player: Player, { right = true, step = 2, stepUp = false } = {}): Script => {
+      const verdict = right
+        ? { method: 'totp', right, factor_id: player.totp, counter: step, rises: true }
+        : { method: 'totp', right }
+      return answered(player, proofOf({ verdict }, 'totp'), { stepUp })
+    },
+
+    answerByRecoveryCode: (player: Player, { right = true, stepUp = false } = {}): Script =>
+      answered(player, proofOf({ recovery: [right ? rightMac : '00'.repeat(32)] }, 'recovery_code'), { stepUp }),
+
+    /** The login goes on with the authenticator app. */
+    switchToApp: (player: Player): Script => ({
+      sql: 'SELECT switch_method($1, $2, $3, $4, $5, $6)',
+      values: [
+        player.challenge,
+        player.id,
+        'login',
+        JSON.stringify({ method: 'totp', sends: null, in_cooldown: true }),
+        policyFor(),
+        event,
+      ],
+    }),
+
+    resend: (
+      player: Player,
+      { stepUp = false, policy = {}, text = {} }: Pick<Opening, 'stepUp' | 'policy' | 'text'> = {},
+    ): Script => ({
+      sql: 'SELECT resend_code($1, $2, $3, $4, $5, $6)',
+      values: [
+        ...[stepUp ? player.stepUp : player.challenge, player.id, stepUp ? 'step_up' : 'login'],
+        ...[JSON.stringify(sms(player, text)), policyFor(policy), event],
+      ],
+    }),
+
+    /** The session begins to set up another authenticator app. */
+    enrol: (player: Player, id: string = randomUUID()): Script => ({
+      sql: 'SELECT begin_enrolment($1, $2, $3, $4, $5, $6)',
       values: [
         ...[
-          stepUp ? player.stepUp : player.challenge,
           player.id,
-          JSON.stringify({ k: right ? rightMac : '00'.repeat(32) }),
+          JSON.stringify({ session: player.session, challenge: null }),
+          JSON.stringify({ id, setup: '00' }),
         ],
-        JSON.stringify(limits),
-        JSON.stringify(stepUp ? { id: player.session, amr: ['pwd', 'sms'], acr: 'aal2' } : sessionOf(player)),
-        ...[deviceOf(player, trust), event],
+        ...[
+          JSON.stringify({ method: 'totp', sends: null, in_cooldown: true }),
+          policyFor({ enrolments_day: 10 }),
+          event,
+        ],
       ],
     }),
 
-    resend: (player: Player, { stepUp = false, policy = {} }: { stepUp?: boolean; policy?: object } = {}): Script => ({
-      sql: 'SELECT resend_code($1, $2, $3, $4)',
-      values: [stepUp ? player.stepUp : player.challenge, player.id, policyFor(player, policy), event],
+    /** And proves it. */
+    confirm: (player: Player, id: string, { right = true } = {}): Script => {
+      const made = { id: randomUUID(), method: 'totp', name: null, counter: 5, data: { secret: 'another' }, at_most: 1 }
+      const verdict = right ? { method: 'totp', right, new_factor: made } : { method: 'totp', right }
+      return {
+        sql: 'SELECT answer_challenge($1, $2, $3, $4, $5, $6, $7, $8)',
+        values: [
+          ...[id, player.id, 'enrol', proofOf({ verdict }), policyFor(), JSON.stringify({ id: player.session })],
+          ...[deviceOf(player), event],
+        ],
+      }
+    },
+
+    removeFactor: (player: Player): Script => ({
+      sql: 'SELECT remove_factor($1, $2, $3, $4, $5)',
+      values: [player.id, player.session, player.totp, policyFor(), event],
+    }),
+
+    renewRecoveryCodes: (player: Player): Script => ({
+      sql: 'SELECT renew_recovery_codes($1, $2, $3, $4, $5)',
+      values: [player.id, player.session, JSON.stringify(['cd'.repeat(32)]), policyFor(), event],
+    }),
+
+    resetFactors: ({ email, identifiers }: Player): Script => ({
+      sql: 'SELECT reset_factors($1, $2, $3, $4)',
+      values: [email, identifiers, policyFor(), event],
     }),
 
     /** With the newest refresh token (generation 1), or one that was used up before it. */
@@ -184,8 +271,8 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     delivered: ({ challenge }: Player, by: 'answer' | 'receipt'): Script => ({
       sql:
         by === 'answer'
-          ? `SELECT record_answer((SELECT message_id FROM challenges WHERE id = $1::uuid), 'sent', 'open', 'SM' || $1::text, NULL)::text`
-          : `SELECT record_receipt((SELECT message_id FROM challenges WHERE id = $1::uuid), 'SM' || $1::text, 'delivered', NULL)::text`,
+          ? `SELECT record_answer((SELECT message_id FROM challenge_codes WHERE challenge_id = $1::uuid), 'sent', 'open', 'SM' || $1::text, NULL, NULL)::text`
+          : `SELECT record_receipt((SELECT message_id FROM challenge_codes WHERE challenge_id = $1::uuid), 'SM' || $1::text, 'delivered', NULL)::text`,
       values: [challenge],
     }),
 
