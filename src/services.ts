@@ -109,8 +109,11 @@ export async function createServices(parts: {
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
   if (replacesKeys) await replaceKeys({ store, secrets, random, events })
-  const smsAvailable = () => config.sms.provider === 'none' || sms.isAvailable()
-  metrics.watch({ hashing: passwordHash.load, smsAvailable, mailAvailable: mail.isAvailable })
+  metrics.watch({
+    hashing: passwordHash.load,
+    smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable(),
+    mailAvailable: mail.isAvailable,
+  })
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },

@@ -96,7 +96,9 @@ BEGIN
   END IF;
   SELECT * INTO c FROM challenges
   WHERE user_id = p_user AND purpose = p_challenge->>'purpose' AND client = p_challenge->>'client' AND superseded_at IS NULL;
-  is_live := FOUND AND may_be_joined(c, p_challenge, p_policy, t);
+  -- Where none of them is what it goes on with, another code would have to be sent than the one that is stored with it.
+  is_live := FOUND AND may_be_joined(c, p_challenge, p_policy, t)
+    AND (c.method IS NULL OR p_candidates @> jsonb_build_array(jsonb_build_object('method', c.method)));
   step := next_step(p_user, CASE WHEN is_live THEN c.id ELSE (p_challenge->>'id')::uuid END, is_known,
     CASE WHEN is_live THEN c.method END, p_candidates, p_policy, t);
   IF step ? 'refusal' THEN

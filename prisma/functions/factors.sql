@@ -59,6 +59,7 @@ BEGIN
   IF refusal IS NOT NULL THEN
     RETURN refusal;
   END IF;
+  SELECT NULL::bigint AS id, NULL::text AS spend INTO r;
   IF p_candidate->>'sends' IS NOT NULL THEN
     SELECT * INTO message, message_refusal, message_retry_after, message_spend
     FROM reserve_message(p_user, (p_challenge->>'id')::uuid, false, p_candidate, t);
@@ -110,7 +111,7 @@ END $$;
 
 -- A factor is proven: it counts from now on. One of the same method is replaced, unless its user may have several
 -- (at_most): then other sessions and the trust in devices end. With the first factor come the recovery codes. Challenges end.
--- {recovery_issued, notice_text?} or {outcome: conflict}. "notice_text": tells the number that was replaced.
+-- {recovery_issued, replaced, notice_text?} or {outcome: conflict}. "notice_text": tells the number that was replaced.
 CREATE OR REPLACE FUNCTION add_factor(c challenges, p_session uuid, p_new jsonb, p_proof jsonb, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   is_first boolean := NOT EXISTS (SELECT FROM factors WHERE user_id = c.user_id AND p_policy->'factors' ? method);
@@ -123,7 +124,7 @@ BEGIN
   END IF;
   old := put_factor(c.user_id, p_new, true, p_now);
   replaces := old.id IS NOT NULL;
-  result := jsonb_build_object('recovery_issued', is_first);
+  result := jsonb_build_object('recovery_issued', is_first, 'replaced', replaces);
   IF is_first THEN
     PERFORM put_recovery_codes(c.user_id, p_proof->'fresh_recovery', false, p_now);
   END IF;

@@ -23,7 +23,10 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
   if (schema.type === 'boolean') return [true]
   if (schema.type === 'null') return [null]
   if (schema.items) return [examplesOf(schema.items, named).slice(0, 1)]
-  const fields = Object.entries(schema.properties ?? {}).map(([name, field]) => ({ name, values: examplesOf(field, named) }))
+  const fields = Object.entries(schema.properties ?? {}).map(([name, field]) => ({
+    name,
+    values: examplesOf(field, named),
+  }))
   if (fields.length === 0) return []
   // A field with alternatives makes as many examples of the whole.
   const many = fields.find(({ name }) => schema.properties?.[name]?.oneOf)
@@ -32,11 +35,15 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
   )
 }
 
+type Named = { status?: unknown; method?: unknown; setup?: unknown }
+
 /** Examples by the name that a reader picks them by: what tells alternatives apart, or none but one. */
 export function namedExamples(examples: unknown[]): Record<string, { value: unknown }> {
   const nameOf = (value: unknown): string => {
-    const { status, challenge, method } = value as Record<string, unknown> & { challenge?: { method?: unknown } }
-    const words = [status, challenge?.method ?? method].filter((word) => typeof word === 'string')
+    const { status, challenge, method } = (value ?? {}) as Named & { challenge?: Named }
+    const words = [status, challenge?.method ?? method, challenge?.setup && 'setup'].filter(
+      (it) => typeof it === 'string',
+    )
     return words.length > 0 ? words.join('_') : 'example'
   }
   return Object.fromEntries(examples.map((value) => [nameOf(value), { value }]))

@@ -2,10 +2,10 @@ import jwt, { type JWT } from '@fastify/jwt'
 import Fastify, { type FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
 import type { App } from '../features/app-type.ts'
+import { leewaySeconds } from '../security/claims.ts'
 import type { KeyRing } from '../security/key-ring.ts'
 import type { Secrets } from '../security/secrets.ts'
 import type { SigningKey } from '../security/signing-key.ts'
-import { leewaySeconds } from '../security/claims.ts'
 import { audienceOf, type Signers, type TokenKind, tokenKinds } from '../security/tokens.ts'
 
 type TokenParts = { config: Config; secrets: Secrets; keyRing: KeyRing }

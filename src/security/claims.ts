@@ -91,4 +91,3 @@ export function isAccess(claims: unknown, nowMs: number): claims is AccessClaims
     isText(claims.scope)
   )
 }
-

@@ -4,9 +4,9 @@ import type { Event, Events } from '../events.ts'
 import type { Store } from '../store/index.ts'
 import type { StoredSigningKey } from '../store/signing-keys.ts'
 import type { Clock, Random } from '../system.ts'
+import { leewaySeconds } from './claims.ts'
 import type { Secrets } from './secrets.ts'
 import { generateKey, missingSeals, openKey, type PublicJwk, type SigningKey } from './signing-key.ts'
-import { leewaySeconds } from './claims.ts'
 
 /** Seconds that a JWKS may be cached by those who verify; also its `max-age`. */
 export const jwksMaxAge = 300

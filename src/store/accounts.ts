@@ -51,7 +51,13 @@ export type AccountSummary = {
   created_at: number
 }
 
-export type AccountChange = { password_hash?: string; phone?: string; two_factor?: TwoFactor; disabled?: boolean; notices?: boolean }
+export type AccountChange = {
+  password_hash?: string
+  phone?: string
+  two_factor?: TwoFactor
+  disabled?: boolean
+  notices?: boolean
+}
 
 type Changed = { outcome: 'changed'; id: string } | { outcome: 'unknown' | 'phone_taken' }
 

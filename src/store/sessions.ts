@@ -108,7 +108,8 @@ export function createSessions(db: Database) {
     failProof: async (
       { id, user_id: userId }: Pick<LiveSession, 'id' | 'user_id'>,
       event: Event,
-    ): Promise<{ remaining: number | null; ended: boolean }> => await db.decide('fail_proof', userId, id, auditRow(event)),
+    ): Promise<{ remaining: number | null; ended: boolean }> =>
+      await db.decide('fail_proof', userId, id, auditRow(event)),
 
     /** Uses a refresh token of `generation`; of many who try, one rotates. */
     rotate: async (

@@ -1,12 +1,13 @@
 import t, { type Test } from 'tap'
 import { newDevice } from '../../src/features/devices/new-device.ts'
+import { policyOf, traits } from '../../src/features/factors/index.ts'
 import { newSession } from '../../src/features/sessions/start-session.ts'
 import { registerGuards } from '../../src/http/guards.ts'
 import { registerProblems } from '../../src/http/problems.ts'
 import { createRequestLimits } from '../../src/http/request-limits.ts'
 import { createServer } from '../../src/http/server.ts'
 import { registerTokens } from '../../src/http/tokens.ts'
-import { smsLevel } from '../../src/security/assurance.ts'
+import { passwordLevel } from '../../src/security/assurance.ts'
 import { age } from '../helpers/age.ts'
 import { enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
@@ -108,27 +109,28 @@ t.test('a code or pending token of one purpose is worth nothing for the other (S
 
 t.test('a stored challenge of one purpose cannot be finished as the other, even with its right code', async (t) => {
   const { user, access, sid } = await weakSession()
-  const { store, challengeRules, oneTimeCodes } = services
+  const { store, oneTimeCodes } = services
   const raising = part((await stepUp(access)).body.pending_token, 1)
   await age(doorstep, user, 61)
   const starting = part((await login(doorstep, user)).body.pending_token, 1)
   const caller = { requestId: 'r', address: '192.0.2.1', userAgent: null }
   const { device } = newDevice(services, { name: undefined, trust: true, caller })
-  const started = newSession(services, { level: smsLevel, remember: false, caller })
+  const started = newSession(services, { level: passwordLevel, remember: false, caller })
   const event = { type: 'login.succeeded', outcome: 'test' } as const
   /** The right code of a challenge, sent for what it was not made for. */
-  const misuse = (cid: unknown, purpose: 'login' | 'step_up') => {
+  const misuse = (cid: unknown, pur: 'login' | 'step_up') => {
     const challengeId = String(cid)
-    const macs = oneTimeCodes.macs(
-      { challengeId, userId: user.id, purpose, method: 'sms' },
-      oneTimeCodes.again({ challengeId, method: 'sms' }, 'k1') ?? '',
-    )
-    const session = purpose === 'login' ? started : { id: sid, ...smsLevel }
-    return store.challenges.answer(challengeId, user.id, macs, challengeRules.limits, session, device, event)
+    const binding = { challengeId, userId: user.id, purpose: pur, method: 'sms' as const }
+    const code = oneTimeCodes.again(binding, 'k1') ?? ''
+    const none = { method: null, recovery: [], credential: false, fresh_recovery: [], next_id: services.random.uuid() }
+    const proof = { ...none, traits, codes: { sms: oneTimeCodes.macs(binding, code) } }
+    const session = pur === 'login' ? started : { id: sid }
+    const pending = { cid: challengeId, sub: user.id, pur }
+    return store.challenges.answer(pending, proof, policyOf(services), session, device, event)
   }
   const before = await sessionsOf(user)
-  t.match(await misuse(raising.cid, 'login'), { outcome: 'wrong' }, 'a step-up starts no session')
-  t.match(await misuse(starting.cid, 'step_up'), { outcome: 'wrong' }, 'a login raises none')
+  t.match(await misuse(raising.cid, 'login'), { outcome: 'invalid' }, 'a step-up starts no session')
+  t.match(await misuse(starting.cid, 'step_up'), { outcome: 'invalid' }, 'a login raises none')
   t.strictSame(await sessionsOf(user), before)
   t.match(await misuse(raising.cid, 'step_up'), { outcome: 'completed', id: sid }, 'each is right for its own purpose')
   t.match(await misuse(starting.cid, 'login'), { outcome: 'completed', id: started.id })

@@ -16,9 +16,11 @@ export async function age(
        guard AS (UPDATE factor_guards SET locked_until = locked_until - by,
          failed_at = ARRAY(SELECT f - by FROM unnest(failed_at) WITH ORDINALITY AS u(f, n) ORDER BY n) FROM age
          WHERE user_id = $2),
-       codes AS (UPDATE challenges SET created_at = created_at - by, last_sent_at = last_sent_at - by,
-         expires_at = expires_at - by, ends_at = ends_at - by, consumed_at = consumed_at - by,
-         superseded_at = superseded_at - by FROM age WHERE user_id = $2),
+       begun AS (UPDATE challenges SET created_at = created_at - by, ends_at = ends_at - by,
+         consumed_at = consumed_at - by, superseded_at = superseded_at - by FROM age WHERE user_id = $2),
+       codes AS (UPDATE challenge_codes SET last_sent_at = last_sent_at - by, expires_at = expires_at - by FROM age
+         WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $2)),
+       mailed AS (UPDATE mails SET created_at = created_at - by, next_try_at = next_try_at - by FROM age WHERE user_id = $2),
        texts AS (UPDATE sms_messages SET reserved_at = reserved_at - by FROM age WHERE user_id = $2),
        aged AS (UPDATE devices SET created_at = created_at - by, last_used_at = last_used_at - by,
          expires_at = expires_at - by, trusted_until = trusted_until - by FROM age WHERE user_id = $2)

@@ -19,6 +19,30 @@ const sentCode = {
   }),
 }
 
+const shownChallenge = 'q5Pu0wN2Vn8x1tJr7ZsYb3KdLmGh6cAeXoWf9iUkT4E'
+const requestExample = {
+  ...{ rpId: 'example.com', challenge: shownChallenge, timeout: 300_000 },
+  ...{
+    allowCredentials: [{ type: 'public-key', id: 'AdKXJEch1aV5Wo7bj7qLHskVY4OoNaj9' }],
+    userVerification: 'preferred',
+  },
+}
+const creationExample = {
+  rp: { id: 'example.com', name: 'Doorstep' },
+  user: {
+    ...{ id: '7ZsYb3KdLmGh6cAeXoWf9iUkT4Eq5Pu0wN2Vn8x1tJr', name: 'ada@example.com', displayName: 'ada@example.com' },
+  },
+  ...{ challenge: shownChallenge, pubKeyCredParams: [{ type: 'public-key', alg: -7 }], timeout: 300_000 },
+  excludeCredentials: [],
+  authenticatorSelection: { residentKey: 'preferred', requireResidentKey: false, userVerification: 'preferred' },
+  ...{ attestation: 'none', extensions: { credProps: true } },
+}
+const totpSetUpExample = {
+  secret: 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP',
+  uri: 'otpauth://totp/Doorstep:ada%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP',
+  qr: 'data:image/svg+xml;base64,PHN2Zy…',
+}
+
 const PasskeyChallengeSchema = Type.Object(
   {
     method: Type.Literal('passkey'),
@@ -28,7 +52,13 @@ const PasskeyChallengeSchema = Type.Object(
     ),
     attempts_remaining,
   },
-  { $id: 'PasskeyChallenge' },
+  {
+    $id: 'PasskeyChallenge',
+    examples: [
+      { method: 'passkey', public_key: requestExample, attempts_remaining: 5 },
+      { method: 'passkey', setup: { public_key: creationExample }, attempts_remaining: 5 },
+    ],
+  },
 )
 
 const TotpChallengeSchema = Type.Object(
@@ -39,17 +69,21 @@ const TotpChallengeSchema = Type.Object(
     setup: Type.Optional(
       Type.Object(
         {
-          secret: Type.String({ description: 'Base 32.', examples: ['JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'] }),
-          uri: Type.String({
-            examples: ['otpauth://totp/Doorstep:ada%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'],
-          }),
-          qr: Type.String({ description: 'The same as an image.', examples: ['data:image/svg+xml;base64,PHN2Zy…'] }),
+          secret: Type.String({ description: 'Base 32.' }),
+          uri: Type.String(),
+          qr: Type.String({ description: 'The same as an image.' }),
         },
         { description: 'In an enrolment, until it ends.' },
       ),
     ),
   },
-  { $id: 'TotpChallenge' },
+  {
+    $id: 'TotpChallenge',
+    examples: [
+      { method: 'totp', code_length: 6, attempts_remaining: 5 },
+      { method: 'totp', code_length: 6, attempts_remaining: 5, setup: totpSetUpExample },
+    ],
+  },
 )
 
 const SmsChallengeSchema = Type.Object(

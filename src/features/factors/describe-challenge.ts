@@ -1,8 +1,8 @@
 import type { Method } from '../../security/methods.ts'
 import type { ChallengeState } from '../../store/challenges.ts'
+import type { ChallengeAnswer } from './challenge-schemas.ts'
 import type { ChallengeContext, FactorServices } from './factor.ts'
 import { enrollable, factorOf, loginMethods, mailboxMethods, stepUpMethods, traits } from './index.ts'
-import type { ChallengeAnswer } from './challenge-schemas.ts'
 
 /** What the holder of a pending token is told: what the challenge goes on with, and all that can finish it, best first. */
 export function describeChallenge(

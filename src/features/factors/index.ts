@@ -40,7 +40,9 @@ export function loginMethods({ config }: Settings, owner: FactorOwner): Method[]
   const enrolled = owner.factors.map(({ method }): Method => method)
   const all: Method[] = owner.recovery_codes > 0 ? [...enrolled, 'recovery_code'] : enrolled
   const canMail = config.mail.provider !== 'none'
-  return usableMethods(all, owner.email_confirmed, config.methods).filter((it) => canMail || traits[it].sends !== 'mail')
+  return usableMethods(all, owner.email_confirmed, config.methods).filter(
+    (it) => canMail || traits[it].sends !== 'mail',
+  )
 }
 
 /** What can finish a step-up of this user, best first. */

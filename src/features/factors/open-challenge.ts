@@ -75,7 +75,8 @@ export async function refused(
   const { owner, caller } = context
   await events.record({ type, outcome, userId: owner.id, caller, ...(stuck && { factor: stuck.method }) })
   try {
-    if (stuck && outcome.endsWith('_unavailable')) factorOf(stuck.method).assertSendable?.({ events, ...services }, context)
+    if (stuck && outcome.endsWith('_unavailable'))
+      factorOf(stuck.method).assertSendable?.({ events, ...services }, context)
   } catch (error) {
     if (error instanceof Problem) return error
     throw error

@@ -44,7 +44,12 @@ function enrolRoute(app: App, services: Services): void {
     body: EnrolBody,
     response: { 200: EnrolAnswerSchema },
   }
-  const problems: ProblemCode[] = ['insufficient_user_authentication', 'second_factor_locked', 'conflict', ...sendProblems]
+  const problems: ProblemCode[] = [
+    'insufficient_user_authentication',
+    'second_factor_locked',
+    'conflict',
+    ...sendProblems,
+  ]
   app.post(
     '/factors',
     {

@@ -9,8 +9,12 @@ export const FactorSchema = Type.Object({
   id: Type.String({ description: 'A UUID; `recovery_code` for these.', examples: [uuidExample] }),
   method: MethodSchema,
   name: Type.Union([Type.String(), Type.Null()], { examples: ["Ada's laptop"] }),
-  destination: Type.Optional(Type.String({ description: 'Of sms: the number, masked.', examples: ['+44 •••••••• 23'] })),
-  credential_id: Type.Optional(Type.String({ description: 'Of a passkey.', examples: ['AdKXJEch1aV5Wo7bj7qLHskVY4OoNaj9'] })),
+  destination: Type.Optional(
+    Type.String({ description: 'Of sms: the number, masked.', examples: ['+44 •••••••• 23'] }),
+  ),
+  credential_id: Type.Optional(
+    Type.String({ description: 'Of a passkey.', examples: ['AdKXJEch1aV5Wo7bj7qLHskVY4OoNaj9'] }),
+  ),
   backed_up: Type.Optional(Type.Boolean({ description: 'Of a passkey: it is in more than one place.' })),
   remaining: Type.Optional(Type.Integer({ description: 'Of recovery codes: how many are left.', examples: [10] })),
   created_at: time('When it was proven.'),
@@ -38,7 +42,11 @@ export const EnrolBody = Type.Object(
   {
     method: MethodSchema,
     name: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 64, description: 'Of totp and passkey: how its owner will know it again.' }),
+      Type.String({
+        minLength: 1,
+        maxLength: 64,
+        description: 'Of totp and passkey: how its owner will know it again.',
+      }),
     ),
     phone: Type.Optional(Type.String({ maxLength: 40, description: 'Of sms: with + and country code.' })),
   },

@@ -1,6 +1,6 @@
+import type { SendingMethod } from '../../security/one-time-code.ts'
 import type { Services } from '../../services.ts'
 import type { ChallengeState } from '../../store/challenges.ts'
-import type { SendingMethod } from '../../security/one-time-code.ts'
 import type { Answer, Binding, ChallengeContext } from './factor.ts'
 
 type Codes = Pick<Services, 'oneTimeCodes'>

@@ -64,7 +64,8 @@ function resendCodeRoute(app: App, services: Services): void {
     operationId: 'resendCode',
     tags: ['login'],
     summary: 'Send the code again',
-    description: 'Sends the same code once more, at most three times per login and method. Tries that were used stay used.',
+    description:
+      'Sends the same code once more, at most three times per login and method. Tries that were used stay used.',
     body: ResendBody,
     response: { 200: ChallengeAnswerSchema },
   }

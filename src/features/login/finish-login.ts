@@ -96,7 +96,12 @@ async function judged(
   return answered
 }
 
-function announceSuccess(services: FinishServices, pending: ChallengeClaims, answered: Completed, caller: Caller): void {
+function announceSuccess(
+  services: FinishServices,
+  pending: ChallengeClaims,
+  answered: Completed,
+  caller: Caller,
+): void {
   const { events } = services
   const { method, acr: outcome, recovery_codes_remaining: remaining, notice_text: notice } = answered
   const event = { factor: method, userId: pending.sub, caller }

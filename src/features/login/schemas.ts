@@ -12,7 +12,8 @@ const device_token = Type.Optional(
   Type.String({
     minLength: 1,
     maxLength: 128,
-    description: 'Of a known device: limits of its own, and no second factor while it is trusted. Never in place of the password.',
+    description:
+      'Of a known device: limits of its own, and no second factor while it is trusted. Never in place of the password.',
   }),
 )
 
@@ -75,7 +76,10 @@ export const TwoFactorRequiredRef = Type.Unsafe<TwoFactorRequired>({ $ref: 'TwoF
 export const ProofBody = Type.Object(
   {
     code: Type.Optional(
-      Type.String({ maxLength: 64, description: 'As it was sent, shown or written down; spaces and hyphens are dropped.' }),
+      Type.String({
+        maxLength: 64,
+        description: 'As it was sent, shown or written down; spaces and hyphens are dropped.',
+      }),
     ),
     credential: Type.Optional(CredentialSchema),
     method: Type.Optional(
@@ -84,7 +88,9 @@ export const ProofBody = Type.Object(
       }),
     ),
     trust_device: Type.Optional(
-      Type.Boolean({ description: 'Ask this device for no second factor, for 30 days. Not heard after email and recovery_code.' }),
+      Type.Boolean({
+        description: 'Ask this device for no second factor, for 30 days. Not heard after email and recovery_code.',
+      }),
     ),
     device_name: Type.Optional(
       Type.String({ minLength: 1, maxLength: 64, description: 'How its owner will know it again.' }),

@@ -34,7 +34,8 @@ export async function stepUp(
     if (password === undefined) throw invalidField('/password', 'is what this account proves itself with')
     return services.tryTurns(session.id, () => provePassword(services, session, { password, caller }))
   }
-  if (method !== undefined && !methods.includes(method)) throw invalidField('/method', 'is not one that this account has')
+  if (method !== undefined && !methods.includes(method))
+    throw invalidField('/method', 'is not one that this account has')
   const user = {
     ...{ owner, purpose: 'step_up' as const, methods: method === undefined ? methods : [method], provesMailbox: false },
     ...{ caller, known: true, deviceId: session.device_id, throttleKeys: null, sessionId: session.id },

@@ -7,10 +7,7 @@ import type { ChallengeState, CodeState } from '../../store/challenges.ts'
 import type { Leaving } from '../../store/messages.ts'
 
 /** What it takes to send a code. */
-export type SendingServices = Pick<
-  Services,
-  'oneTimeCodes' | 'sms' | 'store' | 'events' | 'background' | 'config'
->
+export type SendingServices = Pick<Services, 'oneTimeCodes' | 'sms' | 'store' | 'events' | 'background' | 'config'>
 
 /** How long a provider may keep a reply waiting; a slower one is heard in the background. */
 const patienceMs = 3_000
@@ -92,7 +89,8 @@ async function recordAnswer(
   })
   const told = {
     delivery: delivery[answer.outcome],
-    state: answer.outcome !== 'refused' ? ('open' as const) : answer.isCertain ? ('refused' as const) : ('unsure' as const),
+    state:
+      answer.outcome !== 'refused' ? ('open' as const) : answer.isCertain ? ('refused' as const) : ('unsure' as const),
     providerId: answer.outcome === 'sent' ? answer.providerId : null,
     error,
   }
