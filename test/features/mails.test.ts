@@ -64,8 +64,9 @@ function sending(given: Doorstep, answer: MailResult | (() => Promise<MailResult
 }
 
 const accepted: MailResult = { outcome: 'sent' }
-const later: MailResult = { outcome: 'refused', isCertain: false, error: 'smtp_451' }
-const refused: MailResult = { outcome: 'refused', isCertain: true, error: 'smtp_550' }
+const later: MailResult = { outcome: 'refused', reason: 'mail', isCertain: false, error: 'smtp_451' }
+const refused: MailResult = { outcome: 'refused', reason: 'mail', isCertain: true, error: 'smtp_550' }
+const down: MailResult = { outcome: 'refused', reason: 'provider', isCertain: false, error: 'no_connection' }
 const unknown: MailResult = { outcome: 'unknown', error: 'timeout' }
 
 const caller = { address: '203.0.113.77', user_agent: 'Mozilla/5.0 (Windows NT 10.0) Firefox/140.0' }
@@ -174,6 +175,27 @@ t.test(
     }
   },
 )
+
+t.test(
+  'a provider that is down: the code failed, so that the login goes on with something else; a notice waits',
+  async (t) => {
+    const { id } = await mailCode(await createUser(doorstep))
+    const { services } = sending(doorstep, down)
+    t.equal(await sendMail(services, id, { withinMs: 3_000 }), 'failed')
+    t.match(await read(id), { delivery: 'failed', state: 'finished', error: 'no_connection' })
+    const told = await notice((await createUser(doorstep)).id)
+    t.equal(await sendMail(services, told, { withinMs: 3_000 }), 'queued')
+    t.match(await read(told), { delivery: 'queued', waits: 5, error: 'no_connection' })
+  },
+)
+
+t.test('a mail that is committed fails no call, whatever the database does then', async (t) => {
+  const { id } = await mailCode(await createUser(doorstep))
+  const { services } = sending(doorstep, accepted)
+  const mails = { ...services.store.mails, claim: () => Promise.reject(new Error('away')) }
+  t.equal(await sendMail({ ...services, store: { ...services.store, mails } }, id, { withinMs: 3_000 }), 'queued')
+  t.match(await read(id), { delivery: 'queued', tries: 0 })
+})
 
 t.test('a provider that is slow keeps nobody waiting, and is heard all the same', async (t) => {
   const { id } = await mailCode(await createUser(doorstep))
