@@ -1,4 +1,4 @@
-import type { Method } from '../security/methods.ts'
+import type { Method } from '../methods.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { ChallengePolicy, ChallengeState } from './challenges.ts'
 import type { Database } from './client.ts'
