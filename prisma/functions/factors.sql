@@ -111,15 +111,15 @@ END $$;
 CREATE OR REPLACE FUNCTION add_factor(c challenges, p_session uuid, p_new jsonb, p_proof jsonb, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   is_first boolean := NOT EXISTS (SELECT FROM factors WHERE user_id = c.user_id AND p_policy->'factors' ? method);
-  old factors;
+  before factors;
   replaces boolean;
   result jsonb;
 BEGIN
   IF is_taken(c.user_id, p_new->>'method', p_new->>'phone', decode(p_new->>'credential_id', 'hex'), (p_new->>'at_most')::integer) THEN
     RETURN jsonb_build_object('outcome', 'conflict');
   END IF;
-  old := put_factor(c.user_id, p_new, true, p_now);
-  replaces := old.id IS NOT NULL;
+  before := put_factor(c.user_id, p_new, true, p_now);
+  replaces := before.id IS NOT NULL;
   result := jsonb_build_object('recovery_issued', is_first, 'replaced', replaces);
   IF is_first THEN
     PERFORM put_recovery_codes(c.user_id, p_proof->'fresh_recovery', false, p_now);
@@ -128,10 +128,10 @@ BEGIN
   p_event := p_event || jsonb_build_object('type', CASE WHEN replaces THEN 'factor.replaced' ELSE 'factor.added' END, 'outcome', p_new->>'method');
   PERFORM record_event(p_event, c.user_id);
   PERFORM tell(c.user_id, p_event->>'type', jsonb_build_object('method', p_new->>'method', 'name', p_new->>'name'), false, p_policy, p_event, p_now);
-  IF old.phone <> p_new->>'phone' THEN
+  IF before.phone <> p_new->>'phone' THEN
     INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at, state)
-    VALUES (c.user_id, c.id, true, old.phone, left(old.phone, -4), '', p_now, 'finished')
-    RETURNING result || jsonb_build_object('notice_text', jsonb_build_object('message_id', m.id, 'phone', old.phone)) INTO result;
+    VALUES (c.user_id, c.id, true, before.phone, left(before.phone, -4), '', p_now, 'finished')
+    RETURNING result || jsonb_build_object('notice_text', jsonb_build_object('message_id', m.id, 'phone', before.phone)) INTO result;
   END IF;
   RETURN result;
 END $$;

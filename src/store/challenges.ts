@@ -97,8 +97,8 @@ export type Refusal =
       retry_after?: number | null
     }
 
-/** `message_id`: the text or mail that is due; null where none is. `spend`: the part of a day's texts that it uses up, at 50, 80, 100 %. */
-export type Due = { message_id: number | null; spend: string | null }
+/** `message_id`: the text or mail that is due, if one is. `spend`: the part of a day's texts that it uses up, at 50, 80, 100 %. */
+export type Due = { message_id?: number | null; spend?: string | null }
 export type Opened = ChallengeState & Due & { outcome: 'opened' | 'joined' | 'switched' | 'sent' }
 type Found = ChallengeState & { outcome: 'found'; known: boolean; setup: string | null; account: FactorOwner }
 

@@ -41,6 +41,5 @@ export async function finishPasskey(
   if (started.outcome === 'used') throw new Problem('invalid_token')
   if (started.outcome !== 'started') throw new Problem('invalid_credentials')
   events.announce(event)
-  services.mailBell.ring()
   return describeSession(services, started, { returnTo: pending.return_to, deviceToken: fresh.token })
 }
