@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
-import type { ChallengePolicy, MailBudget, Refusal, TextBudget } from '../store/challenges.ts'
+import type { ChallengePolicy, MailBudget, TextBudget } from '../store/candidates.ts'
+import type { Refusal } from '../store/challenges.ts'
 import type { Method } from './methods.ts'
 import { textBudget } from './sms-budget.ts'
 

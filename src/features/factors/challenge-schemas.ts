@@ -2,6 +2,8 @@ import Type from 'typebox'
 import { methodNames } from '../../security/methods.ts'
 import { CreationOptionsSchema, RequestOptionsSchema } from './passkey/schemas.ts'
 
+export { CredentialSchema } from './passkey/schemas.ts'
+
 const attempts_remaining = Type.Integer({ description: 'Answers that are left to this login.', examples: [5] })
 
 /** A code that was sent. */
