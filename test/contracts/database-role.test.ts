@@ -4,12 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { policyOf } from '../../src/features/factors/index.ts'
 import { replaceKeys } from '../../src/security/key-ring.ts'
 import { listMigrations } from '../../src/store/migrate.ts'
 import { bringUpToDate } from '../../src/store/open.ts'
+import { createAuthenticator } from '../helpers/authenticator.ts'
 import { runHere } from '../helpers/cli.ts'
 import { trustDevice } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
+import { createBareUser, enrol, enrolSms, enrolTotp, prove, proveMailbox, totpCode } from '../helpers/factors.ts'
 import { call, codeFor, createUser, finish, login, resend, signIn, type TestUser, wrongCode } from '../helpers/story.ts'
 
 // Whoever has stolen the service's connection to the database has its role. He gains what that role may do: with the
@@ -113,6 +116,7 @@ if (server !== undefined) {
     const doorstep = await startDoorstep(t, { database })
     const owner = await connect(t, urlOf(names.owner))
     await t.test('everything that the service does', (t) => useAll(t, doorstep, owner))
+    await t.test('with every factor', (t) => useFactors(t, doorstep))
     await t.test('nothing else', (t) => overreach(t, doorstep, owner))
     await t.test('a thief of the role cannot delete what tells of him', (t) => hideTraces(t, doorstep, owner))
   })
@@ -133,7 +137,7 @@ async function useAll(t: Test, doorstep: Doorstep, owner: pg.Client): Promise<vo
   const code = codeFor(doorstep, user.phone)
   t.equal((await finish(doorstep, first.body.pending_token, wrongCode(code))).status, 422)
   await cool(owner, user)
-  await owner.query(`UPDATE challenges SET last_sent_at = last_sent_at - interval '2 minutes'`)
+  await owner.query(`UPDATE challenge_codes SET last_sent_at = last_sent_at - interval '2 minutes'`)
   t.equal((await resend(doorstep, first.body.pending_token)).status, 200)
   t.equal((await call(doorstep, '/login/2fa', { token: first.body.pending_token })).status, 200)
   t.equal((await finish(doorstep, first.body.pending_token, code)).status, 200)
@@ -157,13 +161,53 @@ async function useAll(t: Test, doorstep: Doorstep, owner: pg.Client): Promise<vo
   t.equal(await accounts.unlock(user.email, identifiers, { all: true }, event), user.id)
   t.equal((await accounts.list(10)).length, 1)
   t.equal((await accounts.hashSamples()).length, 1)
-  await purge.expired({ eventDays: 400 })
+  await purge.expired({ eventDays: 400, notices: true })
   t.type(await services.keyRing.rotate(0), 'string')
   await services.keyRing.maintain()
   await replaceKeys(services)
   await services.keyRing.refresh()
   await cool(owner, user)
   t.equal((await signIn(doorstep, user)).status, 200)
+}
+
+async function useFactors(t: Test, doorstep: Doorstep): Promise<void> {
+  const { services, config } = doorstep
+  const user = await createBareUser(doorstep)
+  const proven = await proveMailbox(doorstep, user)
+  const { secret, answer } = await enrolTotp(doorstep, proven.body.pending_token)
+  t.match(answer, { status: 200, body: { recovery_codes: Array } })
+  const [recoveryCode] = answer.body.recovery_codes
+  const token = answer.body.access_token
+  t.equal((await enrolSms(doorstep, token)).answer.status, 200)
+  t.equal((await enrolSms(doorstep, token)).answer.status, 200, 'and another phone in its place')
+
+  const device = createAuthenticator({ origin: config.passkey.origins[0] ?? '' })
+  const begun = await enrol(doorstep, token, { method: 'passkey' })
+  const credential = device.register(begun.body.challenge.setup.public_key)
+  t.equal((await prove(doorstep, begun, { credential })).status, 200)
+  const start = await call(doorstep, '/login/passkey', { body: {} })
+  const shown = device.assert(start.body.challenge.public_key)
+  t.equal((await prove(doorstep, start, { credential: shown })).status, 200)
+
+  const first = await login(doorstep, user)
+  const switched = { token: first.body.pending_token, body: { method: 'totp' } }
+  t.equal((await call(doorstep, '/login/2fa/method', switched)).status, 200)
+  t.equal((await prove(doorstep, first, { code: wrongCode(totpCode(secret)) })).status, 422)
+  const back = await prove(doorstep, first, { method: 'recovery_code', code: recoveryCode })
+  t.match(back, { status: 200, body: { recovery_codes_remaining: 9 } })
+  const access = back.body.access_token
+  t.equal((await enrol(doorstep, access, { method: 'recovery_code' })).body.status, 'recovery_codes')
+  const { factors } = (await call(doorstep, '/factors', { token: access })).body
+  const path = `/factors/${factors[0].id}`
+  t.equal((await call(doorstep, path, { method: 'PATCH', token: access, body: { name: 'Phone' } })).status, 200)
+  t.equal((await call(doorstep, path, { method: 'DELETE', token: access })).status, 204)
+
+  const { accounts, mails, purge } = services.store
+  t.type(await mails.claimDue(10), Array)
+  const identifiers = services.loginThrottle.identifyAll(user.email)
+  const event = { type: 'user.changed', outcome: 'test' } as const
+  t.equal(await accounts.resetFactors(user.email, identifiers, policyOf(services), event), user.id)
+  await purge.expired({ eventDays: 400, notices: true })
 }
 
 async function overreach(t: Test, { sql }: Doorstep, owner: pg.Client): Promise<void> {
@@ -183,6 +227,7 @@ async function overreach(t: Test, { sql }: Doorstep, owner: pg.Client): Promise<
     ...['audit_events', 'users', 'text_totals', '_prisma_migrations'].map((table) => `DELETE FROM ${table}`),
     `UPDATE audit_events SET type = 'nothing'`,
     'SELECT * FROM audit_events',
+    'SELECT address FROM audit_events',
     `INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('x', 'x', 'x')`,
     `UPDATE _prisma_migrations SET checksum = 'x'`,
     'CREATE TABLE mine (id integer)',
@@ -210,7 +255,7 @@ async function hideTraces(t: Test, { sql }: Doorstep, owner: pg.Client): Promise
   const before = await count()
   t.ok(before > 5)
   for (const days of [400, 1, 0, -1, -100_000, -2_147_483_648]) await sql('SELECT purge_events(1000000, $1)', [days])
-  await sql(`SELECT purge('events', 1000000, -1)`)
+  await sql(`SELECT purge('events', 1000000, -1, true)`)
   t.equal(await count(), before, 'whatever he says, a day is kept')
 
   await owner.query(
