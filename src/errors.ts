@@ -10,8 +10,8 @@ export const problemCatalogue = {
   },
   invalid_credentials: {
     status: 401,
-    title: 'E-mail or password is wrong',
-    advice: 'Ask for both again. Whether the account exists, or is disabled, is never told.',
+    title: 'E-mail, password or passkey is wrong',
+    advice: 'Ask for them again. Whether the account exists, or is disabled, is never told.',
   },
   invalid_token: {
     status: 401,
@@ -38,7 +38,12 @@ export const problemCatalogue = {
   },
   not_found: { status: 404, title: 'There is nothing here', advice: 'Check the path against the OpenAPI document.' },
   method_not_allowed: { status: 405, title: 'This path has other methods', advice: 'Use one that `Allow` lists.' },
-  conflict: { status: 409, title: 'The thing exists already', advice: 'Use the one that exists.' },
+  conflict: {
+    status: 409,
+    title: 'It exists already, or something stands in its way',
+    advice:
+      'Read `detail`: use what exists, take one away where there can be no more, or do first what has to come first.',
+  },
   last_factor: {
     status: 409,
     title: 'This is the last second factor',
