@@ -86,7 +86,7 @@ t.test(
   async (t) => {
     const table = between('alarms')
     const spans = [...table.matchAll(/`([^`]+)`/g)].map(([, span]) => span as string)
-    const named = spans.filter((span) => /^[a-z_]+\.[a-z]+$/.test(span))
+    const named = spans.filter((span) => /^[a-z_]+\.[a-z_]+$/.test(span))
     for (const event of named) t.ok(event in eventCatalogue, event)
     const loud = Object.entries(eventCatalogue).flatMap(([event, { level }]) => (level === 'info' ? [] : [event]))
     for (const event of loud) t.ok(named.includes(event), `${event} is explained`)
