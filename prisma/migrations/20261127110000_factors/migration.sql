@@ -182,6 +182,11 @@ CREATE INDEX "challenges_enrolments_idx" ON "challenges"("user_id", "created_at"
 CREATE INDEX "mails_queued_idx" ON "mails"("next_try_at") WHERE "delivery" = 'queued';
 ALTER TABLE "factors" SET (fillfactor = 50);
 
+-- How long the next message by p_channel has to wait. p_policy: {cooldown, mail_cooldown (where that of mails is another)}.
+CREATE OR REPLACE FUNCTION cooldown_of(p_policy jsonb, p_channel text) RETURNS interval LANGUAGE sql IMMUTABLE AS $$
+  SELECT seconds(coalesce(CASE p_channel WHEN 'mail' THEN p_policy->>'mail_cooldown' END, p_policy->>'cooldown'))
+$$;
+
 -- The challenge of a pending token, if the token is still worth anything: of that purpose, not used up, not replaced, not at
 -- its end, and the account not disabled.
 CREATE OR REPLACE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_purpose text, p_now timestamptz) RETURNS SETOF challenges LANGUAGE sql STABLE AS $$
@@ -603,7 +608,7 @@ BEGIN
   ELSE
     SELECT m.delivery, m.delivery <> 'failed' INTO the_delivery, is_cooling FROM mails m WHERE m.id = k.message_id;
   END IF;
-  resend_at := k.last_sent_at + CASE WHEN is_cooling THEN seconds(p_policy->>'cooldown') ELSE interval '0' END;
+  resend_at := k.last_sent_at + CASE WHEN is_cooling THEN cooldown_of(p_policy, k.channel) ELSE interval '0' END;
   RETURN jsonb_build_object(
     'key_id', k.key_id,
     'code_expires_in', greatest(0, floor(extract(epoch FROM k.expires_at - p_now)))::integer,
@@ -845,7 +850,7 @@ BEGIN
   SELECT * INTO k FROM challenge_codes WHERE challenge_id = c.id AND method = p_candidate->>'method';
   IF k.sends >= (p_policy->>'max_sends')::integer THEN
     RETURN jsonb_build_object('outcome', channel || '_limit_reached',
-      'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + seconds(p_policy->>'cooldown')), p_now));
+      'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + cooldown_of(p_policy, channel)), p_now));
   END IF;
   r := reserve_message(c.user_id, c.id, c.known AND c.purpose <> 'enrol', p_candidate, p_now);
   IF r.id IS NULL THEN
@@ -889,8 +894,8 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(locked_until, p_now));
   ELSIF c.attempts >= (p_policy->>'max_attempts')::integer THEN
     RETURN jsonb_build_object('outcome', 'exhausted',
-      'retry_after', seconds_until(coalesce((SELECT max(last_sent_at) FROM challenge_codes WHERE challenge_id = c.id)
-        + seconds(p_policy->>'cooldown'), p_now), p_now));
+      'retry_after', seconds_until(coalesce((SELECT max(last_sent_at + cooldown_of(p_policy, channel)) FROM challenge_codes WHERE challenge_id = c.id),
+        p_now), p_now));
   ELSIF k.expires_at <= p_now THEN
     RETURN jsonb_build_object('outcome', 'expired');
   END IF;
