@@ -1,4 +1,4 @@
-import type { Method } from './security/methods.ts'
+import type { Method } from './methods.ts'
 
 /** Where a request comes from; travels with it for the records. `address` is the client's, an IPv6 one as its /64. */
 export type Caller = { requestId: string; address: string; userAgent: string | null }

@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox'
-import { type Method, methodNames } from '../security/methods.ts'
+import { type Method, methodNames } from '../methods.ts'
 import { factors } from './factors.ts'
 import {
   type About,

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { getCountries } from 'libphonenumber-js'
+import { factorMethods } from '../methods.ts'
 import { rangeOf } from '../security/client-address.ts'
-import { factorMethods } from '../security/methods.ts'
 import { isLoopback } from '../security/nearby.ts'
 
 /** The parts of a comma list; spaces around the commas do not count. */

@@ -12,14 +12,15 @@ export type Mail = {
 /**
  * What the provider answered.
  * - `sent`: accepted.
- * - `refused`: not accepted; `isCertain` is true where the same mail would be refused again (5xx), false where another try
- *   may go well: it was put off (4xx), or the provider cannot be reached, offers no TLS or does not know us.
+ * - `refused`: not accepted, because of this mail (`mail`) or whatever the mail (`provider`: it cannot be reached, offers no
+ *   TLS, does not know us or our sender). `isCertain`: this one would be refused again (5xx); otherwise another try may go
+ *   well.
  * - `unknown`: no answer to the whole mail; it may have gone.
  * `error` is the reply's number (`smtp_550`) or a word such as `timeout`; never an address or a code.
  */
 export type MailResult =
   | { outcome: 'sent' }
-  | { outcome: 'refused'; isCertain: boolean; error: string }
+  | { outcome: 'refused'; reason: 'mail' | 'provider'; isCertain: boolean; error: string }
   | { outcome: 'unknown'; error: string }
 
 /** What of the settings the senders need; `from` is an address, or `Name <address>`. */
@@ -37,7 +38,7 @@ export type MailSender = {
 
 /** Sends nothing: `MAIL_PROVIDER=none`. */
 export const noMail: MailSender = {
-  send: async () => ({ outcome: 'refused', isCertain: true, error: 'mail_is_off' }),
+  send: async () => ({ outcome: 'refused', reason: 'provider', isCertain: true, error: 'mail_is_off' }),
   isAvailable: () => false,
   close: () => {},
 }

@@ -26,17 +26,20 @@ const ourFaults = ['auth', 'no_tls']
  * said, which quotes the address.
  */
 function readFailure({ code, originalCode, responseCode, command }: Failure): MailResult {
-  const refused = (error: string, isCertain = false): MailResult => ({ outcome: 'refused', isCertain, error })
-  if (code === 'EAUTH' || code === 'ENOAUTH') return refused('auth')
-  if (code === 'ETLS' || /CERT|SIGNATURE|ALTNAME/.test(originalCode ?? '')) return refused('no_tls')
-  if (responseCode !== undefined) {
-    // Only of a mail does a 5xx say that it is wrong: at the greeting it is the server that is not well.
-    const isOfMail = /^(MAIL FROM|RCPT TO|DATA)$/.test(command ?? '')
-    return refused(`smtp_${responseCode}`, isOfMail && responseCode >= 500 && responseCode !== 503)
+  const refused = (reason: 'mail' | 'provider', error: string, isCertain = false): MailResult => {
+    return { outcome: 'refused', reason, isCertain, error }
   }
-  if (code === 'EENVELOPE') return refused('bad_address', true)
+  if (code === 'EAUTH' || code === 'ENOAUTH') return refused('provider', 'auth')
+  if (code === 'ETLS' || /CERT|SIGNATURE|ALTNAME/.test(originalCode ?? '')) return refused('provider', 'no_tls')
+  if (responseCode !== undefined) {
+    const error = `smtp_${responseCode}`
+    // Before the recipient is named it is about the server, or about us.
+    if (!/^(RCPT TO|DATA)$/.test(command ?? '')) return refused('provider', error)
+    return refused('mail', error, responseCode >= 500 && responseCode !== 503)
+  }
+  if (code === 'EENVELOPE') return refused('mail', 'bad_address', true)
   if (code === 'EDNS' || /^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH)$/.test(originalCode ?? ''))
-    return refused('no_connection')
+    return refused('provider', 'no_connection')
   const isTimeout = code === 'EABORT' || code === 'ETIMEDOUT'
   return { outcome: 'unknown', error: isTimeout ? 'timeout' : 'connection_lost' }
 }
@@ -56,6 +59,12 @@ function serverOf(url: string) {
     secure,
     ...login,
   }
+}
+
+/** The sender in two parts: as one text it would be a list, and `Doorstep, Inc. <…>` two senders. */
+function senderOf(from: string): { name: string; address: string } {
+  const [, name = '', address = from] = /^(.*)<([^<>]*)>\s*$/.exec(from) ?? []
+  return { name: name.trim().replace(/^"(.*)"$/, '$1'), address: address.trim() }
 }
 
 /** Milliseconds for each step of the conversation; the whole of it is bounded by the caller. */
@@ -79,7 +88,8 @@ function createConnection({ url, isPlainAllowed, ca }: SmtpOptions) {
 
 /** Sends mails by SMTP, never in clear text over a network (ASVS 12.3.1). Logs reply numbers, never an address or a text. */
 export function createSmtpSender(options: SmtpOptions): MailSender {
-  const { from, clock, log } = options
+  const { clock, log } = options
+  const from = senderOf(options.from)
   const breaker = createBreaker(clock)
   const transport = createConnection(options)
 
@@ -107,14 +117,14 @@ export function createSmtpSender(options: SmtpOptions): MailSender {
   const note = (result: MailResult) => {
     if (result.outcome === 'sent') return breaker.succeeded()
     if (ourFaults.includes(result.error)) breaker.trip()
-    else if (/^smtp_/.test(result.error) || result.error === 'bad_address') breaker.succeeded()
+    else if (result.outcome === 'refused' && result.reason === 'mail') breaker.succeeded()
     else breaker.failed()
     const level = ourFaults.includes(result.error) ? 'error' : 'warn'
     log(level, { ...result, provider: 'smtp', breaker_open: !breaker.isAvailable() }, 'a mail was not accepted')
   }
 
   const send = async (mail: Mail, { timeoutMs }: { timeoutMs: number }): Promise<MailResult> => {
-    if (!breaker.tryEnter()) return { outcome: 'refused', isCertain: false, error: 'breaker_open' }
+    if (!breaker.tryEnter()) return { outcome: 'refused', reason: 'provider', isCertain: false, error: 'breaker_open' }
     const result = await call(mail, timeoutMs)
     note(result)
     return result

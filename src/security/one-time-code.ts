@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Method } from './methods.ts'
+import type { Method } from '../methods.ts'
 import type { Secrets } from './secrets.ts'
 import { readDigits } from './typed-code.ts'
 

@@ -1,4 +1,4 @@
-import type { Method } from '../security/methods.ts'
+import type { Method } from '../methods.ts'
 
 /**
  * The limits that a statement decides by; made in security/challenge.ts. `guarded`: refused while codes are locked;

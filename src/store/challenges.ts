@@ -1,5 +1,5 @@
 import { auditRow, type Event } from '../events.ts'
-import type { Method } from '../security/methods.ts'
+import type { Method } from '../methods.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { FactorOwner } from './accounts.ts'
 import type { Candidate, ChallengePolicy } from './candidates.ts'

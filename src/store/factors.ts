@@ -1,5 +1,5 @@
 import { auditRow, type Event } from '../events.ts'
-import type { Method } from '../security/methods.ts'
+import type { Method } from '../methods.ts'
 import type { Candidate, ChallengePolicy } from './candidates.ts'
 import type { ChallengeState, Due, Refusal } from './challenges.ts'
 import type { Database } from './client.ts'

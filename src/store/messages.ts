@@ -1,4 +1,4 @@
-import type { Method } from '../security/methods.ts'
+import type { Method } from '../methods.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { ChallengePolicy } from './candidates.ts'
 import type { ChallengeState } from './challenges.ts'

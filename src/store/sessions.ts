@@ -1,5 +1,5 @@
 import { auditRow, type Event } from '../events.ts'
-import type { Method } from '../security/methods.ts'
+import type { Method } from '../methods.ts'
 import type { TwoFactor } from './accounts.ts'
 import type { ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'

@@ -17,15 +17,18 @@ const open = await startDoorstep(t, {
 type Way = { from?: string; host?: string; headers?: Record<string, string> }
 
 async function reach(t: Test, { app }: Doorstep, way: Way, isLetIn: boolean): Promise<void> {
-  const request: InjectOptions = {
-    url: '/dev/sms',
-    remoteAddress: way.from ?? '127.0.0.1',
-    headers: { host: way.host ?? 'localhost:3000', ...way.headers },
-  }
-  const reply = await app.inject(request)
   const seen = isLetIn ? { status: 200, keys: ['messages'] } : { status: 404, code: 'not_found' }
-  const body = reply.json()
-  t.match({ status: reply.statusCode, code: body.code, keys: Object.keys(body) }, seen, JSON.stringify(way))
+  for (const url of ['/dev/sms', '/dev/mail']) {
+    const request: InjectOptions = {
+      url,
+      remoteAddress: way.from ?? '127.0.0.1',
+      headers: { host: way.host ?? 'localhost:3000', ...way.headers },
+    }
+    const reply = await app.inject(request)
+    const body = reply.json()
+    const told = { status: reply.statusCode, code: body.code, keys: Object.keys(body) }
+    t.match(told, seen, `${url} ${JSON.stringify(way)}`)
+  }
 }
 
 t.test('a program on this machine that asks for this machine is answered', async (t) => {

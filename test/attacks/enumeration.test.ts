@@ -307,7 +307,7 @@ t.test('a pending token opens no route but those of the second step (SEC-03)', a
   const open = [
     ...['POST /login', 'GET /health/live', 'GET /health/ready', 'GET /.well-known/jwks.json', 'GET /problems/:code'],
     ...['GET /openapi.json', 'GET /dev/sms', 'POST /token/refresh', 'GET /.well-known/oauth-authorization-server'],
-    'POST /webhooks/twilio/status',
+    ...['GET /dev/mail', 'POST /webhooks/twilio/status'],
   ]
   const isOpen = (name: string): boolean => open.includes(name) || /^GET \/docs(\/|$)/.test(name)
   const routes = allRoutes(app).filter(({ url }) => url !== '*')

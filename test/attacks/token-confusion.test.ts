@@ -19,6 +19,7 @@ import { type Answer, call, codeFor, createUser, finish, login, signIn } from '.
 const publicRoutes = [
   'GET /.well-known/jwks.json',
   'GET /.well-known/oauth-authorization-server',
+  'GET /dev/mail',
   'GET /dev/sms',
   'GET /docs',
   'GET /docs/',

@@ -9,7 +9,7 @@ import type {
 import { type Browser, type BrowserContext, type CDPSession, chromium, type Frame, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { Check } from 'typebox/value'
-import { CredentialSchema } from '../../src/features/factors/passkey/schemas.ts'
+import { CredentialSchema } from '../../src/features/factors/passkey/credential.ts'
 import { createPasskeys, type NewPasskey, type StoredPasskey } from '../../src/security/passkey.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
 

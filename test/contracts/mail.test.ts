@@ -75,7 +75,12 @@ for (const [name, create] of Object.entries(senders)) {
 
 t.test('without a provider nothing is sent, and everybody can know it before', async (t) => {
   t.equal(noMail.isAvailable(), false)
-  t.strictSame(await noMail.send(mail, soon), { outcome: 'refused', isCertain: true, error: 'mail_is_off' })
+  t.strictSame(await noMail.send(mail, soon), {
+    outcome: 'refused',
+    reason: 'provider',
+    isCertain: true,
+    error: 'mail_is_off',
+  })
   t.doesNotThrow(noMail.close)
 })
 
@@ -112,6 +117,20 @@ t.test('smtp: what is sent', async (t) => {
   t.strictSame(logged, [])
 })
 
+t.test('smtp: one sender, however it is written', async (t) => {
+  for (const [from, shown] of [
+    ['Doorstep, Inc. <doorstep@example.com>', '"Doorstep, Inc." <doorstep@example.com>'],
+    ['"Doorstep, Inc." <doorstep@example.com>', '"Doorstep, Inc." <doorstep@example.com>'],
+    ['Türschwelle <doorstep@example.com>', 'Türschwelle <doorstep@example.com>'],
+    [' doorstep@example.com', 'doorstep@example.com'],
+  ] as const) {
+    const { sender, stub } = await setup(t, {}, { from })
+    t.strictSame(await sender.send(mail, soon), { outcome: 'sent' })
+    t.equal(stub.taken[0]?.from, 'doorstep@example.com')
+    t.equal(Object.fromEntries(readMail(stub.taken[0]?.raw ?? '').headers).from, shown)
+  }
+})
+
 t.test('smtp: over STARTTLS and over TLS, with a login', async (t) => {
   const login = { user: 'relay@example.com', pass: 'p@ss:/wörd' }
   const withLogin = (url: string) =>
@@ -128,7 +147,12 @@ t.test(
   'whoever sits between us and the provider takes STARTTLS away: no mail, no login, no envelope in clear',
   async (t) => {
     const { sender, stub, logged } = await setup(t, {}, strict)
-    t.strictSame(await sender.send(mail, soon), { outcome: 'refused', isCertain: false, error: 'no_tls' })
+    t.strictSame(await sender.send(mail, soon), {
+      outcome: 'refused',
+      reason: 'provider',
+      isCertain: false,
+      error: 'no_tls',
+    })
     t.strictSame(stub.taken, [])
     t.match(logged, [{ level: 'error', fields: { error: 'no_tls', breaker_open: true } }])
     t.equal(sender.isAvailable(), false)
@@ -146,20 +170,26 @@ t.test('whoever shows a certificate of their own, or of another host, gets no ma
   ] as const) {
     for (const secure of [false, true]) {
       const { sender, stub } = await setup(t, { ...given, secure }, options)
-      t.match(await sender.send(mail, soon), { outcome: 'refused', isCertain: false, error: /^no_(tls|connection)$/ })
+      t.match(await sender.send(mail, soon), {
+        outcome: 'refused',
+        reason: 'provider',
+        isCertain: false,
+        error: /^no_(tls|connection)$/,
+      })
       t.strictSame(stub.taken, [])
     }
   }
 })
 
 const answers: [mode: SmtpMode, result: MailResult][] = [
-  [{ refuse: 550 }, { outcome: 'refused', isCertain: true, error: 'smtp_550' }],
-  [{ refuse: 553 }, { outcome: 'refused', isCertain: true, error: 'smtp_553' }],
-  [{ refuseData: 554 }, { outcome: 'refused', isCertain: true, error: 'smtp_554' }],
-  [{ refuse: 451 }, { outcome: 'refused', isCertain: false, error: 'smtp_451' }],
-  [{ refuseData: 452 }, { outcome: 'refused', isCertain: false, error: 'smtp_452' }],
-  [{ refuseAll: 554 }, { outcome: 'refused', isCertain: false, error: 'smtp_554' }],
-  [{ refuseAll: 421 }, { outcome: 'refused', isCertain: false, error: 'smtp_421' }],
+  [{ refuse: 550 }, { outcome: 'refused', reason: 'mail', isCertain: true, error: 'smtp_550' }],
+  [{ refuse: 553 }, { outcome: 'refused', reason: 'mail', isCertain: true, error: 'smtp_553' }],
+  [{ refuseData: 554 }, { outcome: 'refused', reason: 'mail', isCertain: true, error: 'smtp_554' }],
+  [{ refuse: 451 }, { outcome: 'refused', reason: 'mail', isCertain: false, error: 'smtp_451' }],
+  [{ refuseData: 452 }, { outcome: 'refused', reason: 'mail', isCertain: false, error: 'smtp_452' }],
+  [{ refuseAll: 554 }, { outcome: 'refused', reason: 'provider', isCertain: false, error: 'smtp_554' }],
+  [{ refuseSender: 530 }, { outcome: 'refused', reason: 'provider', isCertain: false, error: 'smtp_530' }],
+  [{ refuseAll: 421 }, { outcome: 'refused', reason: 'provider', isCertain: false, error: 'smtp_421' }],
   ['silent', { outcome: 'unknown', error: 'timeout' }],
   ['dieAfterData', { outcome: 'unknown', error: 'connection_lost' }],
 ]
@@ -193,10 +223,20 @@ t.test('smtp: no connection is certainly no mail, and ten of them open the break
   const { sender, stub, pass } = await setup(t)
   await stub.close()
   for (let count = 0; count < 10; count += 1) {
-    t.strictSame(await sender.send(mail, soon), { outcome: 'refused', isCertain: false, error: 'no_connection' })
+    t.strictSame(await sender.send(mail, soon), {
+      outcome: 'refused',
+      reason: 'provider',
+      isCertain: false,
+      error: 'no_connection',
+    })
   }
   t.equal(sender.isAvailable(), false)
-  t.match(await sender.send(mail, soon), { outcome: 'refused', isCertain: false, error: 'breaker_open' })
+  t.match(await sender.send(mail, soon), {
+    outcome: 'refused',
+    reason: 'provider',
+    isCertain: false,
+    error: 'breaker_open',
+  })
   pass(10_000)
   t.equal(sender.isAvailable(), true)
 })
@@ -207,7 +247,12 @@ t.test('smtp: wrong credentials are found out, and the breaker opens at once', a
     ...strict,
     at: (url) => url.replace('://', '://relay:wrong@'),
   })
-  t.strictSame(await sender.send(mail, soon), { outcome: 'refused', isCertain: false, error: 'auth' })
+  t.strictSame(await sender.send(mail, soon), {
+    outcome: 'refused',
+    reason: 'provider',
+    isCertain: false,
+    error: 'auth',
+  })
   t.match(logged, [{ level: 'error', fields: { error: 'auth', breaker_open: true } }])
   t.strictSame(stub.taken, [])
   t.notMatch(JSON.stringify(logged), /relay|wrong/)

@@ -700,7 +700,7 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
       ['nothing lives on', !changed || (is.live === 0 && is.liveSessions === 0 && is.trusted === 0)],
       [
         'nothing of the old factors lives on',
-        !ended || (is.live === 0 && Number(is.liveSessions) <= 1 && is.trusted === 0),
+        !ended || (is.live === is.enrolments && Number(is.liveSessions) <= 1 && is.trusted === 0),
       ],
       [
         'one use of a step, one of a recovery code',

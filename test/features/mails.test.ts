@@ -64,8 +64,9 @@ function sending(given: Doorstep, answer: MailResult | (() => Promise<MailResult
 }
 
 const accepted: MailResult = { outcome: 'sent' }
-const later: MailResult = { outcome: 'refused', isCertain: false, error: 'smtp_451' }
-const refused: MailResult = { outcome: 'refused', isCertain: true, error: 'smtp_550' }
+const later: MailResult = { outcome: 'refused', reason: 'mail', isCertain: false, error: 'smtp_451' }
+const refused: MailResult = { outcome: 'refused', reason: 'mail', isCertain: true, error: 'smtp_550' }
+const down: MailResult = { outcome: 'refused', reason: 'provider', isCertain: false, error: 'no_connection' }
 const unknown: MailResult = { outcome: 'unknown', error: 'timeout' }
 
 const caller = { address: '203.0.113.77', user_agent: 'Mozilla/5.0 (Windows NT 10.0) Firefox/140.0' }
@@ -175,6 +176,27 @@ t.test(
   },
 )
 
+t.test(
+  'a provider that is down: the code failed, so that the login goes on with something else; a notice waits',
+  async (t) => {
+    const { id } = await mailCode(await createUser(doorstep))
+    const { services } = sending(doorstep, down)
+    t.equal(await sendMail(services, id, { withinMs: 3_000 }), 'failed')
+    t.match(await read(id), { delivery: 'failed', state: 'finished', error: 'no_connection' })
+    const told = await notice((await createUser(doorstep)).id)
+    t.equal(await sendMail(services, told, { withinMs: 3_000 }), 'queued')
+    t.match(await read(told), { delivery: 'queued', waits: 5, error: 'no_connection' })
+  },
+)
+
+t.test('a mail that is committed fails no call, whatever the database does then', async (t) => {
+  const { id } = await mailCode(await createUser(doorstep))
+  const { services } = sending(doorstep, accepted)
+  const mails = { ...services.store.mails, claim: () => Promise.reject(new Error('away')) }
+  t.equal(await sendMail({ ...services, store: { ...services.store, mails } }, id, { withinMs: 3_000 }), 'queued')
+  t.match(await read(id), { delivery: 'queued', tries: 0 })
+})
+
 t.test('a provider that is slow keeps nobody waiting, and is heard all the same', async (t) => {
   const { id } = await mailCode(await createUser(doorstep))
   let answer = (_result: MailResult): void => {}
@@ -268,6 +290,26 @@ t.test('two replicas at once send each mail once', async (t) => {
     counts.reduce((sum, count) => sum + count, 0),
     30,
   )
+})
+
+/** Does `work` while another connection has done `text` and not committed it (the embedded database has one for all). */
+async function beside<T>(text: string, values: unknown[], work: () => Promise<T>): Promise<T> {
+  const [begin, commit] = doorstep.database.isReal ? ['BEGIN', 'COMMIT'] : ['SELECT', 'SELECT']
+  await second.sql(begin)
+  await second.sql(text, values)
+  return await work().finally(() => second.sql(commit))
+}
+
+t.test('what one replica is taking at this moment, another neither takes nor waits for', async (t) => {
+  await empty()
+  for (let count = 0; count < 3; count += 1) await notice((await createUser(doorstep)).id)
+  const { services, sent } = sending(doorstep, accepted)
+  t.equal(await beside('SELECT claim_due_mails(2)', [], () => sendDueMails(services)), 1)
+  t.equal(await sendDueMails(services), 0)
+  const { id } = await mailCode(await createUser(doorstep))
+  t.equal(await beside('SELECT claim_mail($1)', [id], () => sendMail(services, id, { withinMs: 3_000 })), 'queued')
+  t.match(await read(id), { tries: 1, claimed: true })
+  t.equal(sent.length, 1)
 })
 
 t.test('of two that send one mail by its number one does', async (t) => {
@@ -380,10 +422,10 @@ t.test(
   },
 )
 
-t.test('at the same moment, too, a daily notice is told once', async (t) => {
+t.test('at the same moment, too, a daily notice is told once, and nobody waits', async (t) => {
   const { id } = await createUser(doorstep)
-  const tell = ({ sql }: Doorstep) => sql(`SELECT record_notice($1, 'device.new', '{}', true, clock_timestamp())`, [id])
-  await Promise.all([doorstep, second, doorstep, second].map(tell))
+  const tell = `SELECT record_notice($1, 'device.new', '{}', true, clock_timestamp())`
+  t.equal(await beside(tell, [id], () => notice(id, 'device.new', caller, true)), 0)
   t.match(await sql('SELECT count(*)::integer AS told FROM mails WHERE user_id = $1', [id]), [{ told: 1 }])
 })
 

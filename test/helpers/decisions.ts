@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { policyOf, traits } from '../../src/features/factors/index.ts'
-import type { Method } from '../../src/security/methods.ts'
+import type { Method } from '../../src/methods.ts'
 import type { Doorstep } from './doorstep.ts'
 import type { Script } from './interleave.ts'
 

@@ -7,7 +7,8 @@ import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 
 /**
  * - `ok`: accepts. `silent`: never answers RCPT. `dieAfterData`: takes the whole mail, then cuts.
- * - `refuse`: that reply to RCPT. `refuseData`: that reply to the whole mail. `refuseAll`: that reply as a greeting.
+ * - `refuse`: that reply to RCPT.
+ *   `refuseData`: to the whole mail, `refuseSender`: to MAIL, `refuseAll`: as a greeting.
  */
 export type SmtpMode =
   | 'ok'
@@ -15,9 +16,12 @@ export type SmtpMode =
   | 'dieAfterData'
   | { refuse: number }
   | { refuseData: number }
+  | { refuseSender: number }
   | { refuseAll: number }
 
-/** One mail that was taken. `body` is decoded, `head` unfolded, as it came otherwise. */
+type Refusal = 'refuse' | 'refuseData' | 'refuseSender' | 'refuseAll'
+
+/** One mail that was taken, as it came. */
 export type TakenMail = {
   from: string
   to: string[]
@@ -48,9 +52,9 @@ export async function startSmtpStub(options: SMTPServerOptions & { login?: { use
   const sockets = new Set<Socket>()
   let mode: SmtpMode = 'ok'
   let tries = 0
-  const refusal = (name: 'refuse' | 'refuseData' | 'refuseAll'): number | undefined =>
+  const refusal = (name: Refusal): number | undefined =>
     typeof mode === 'object' ? (mode as Record<string, number>)[name] : undefined
-  const judge = (name: 'refuse' | 'refuseData' | 'refuseAll', done: Replies): void => {
+  const judge = (name: Refusal, done: Replies): void => {
     const code = refusal(name)
     done(code === undefined ? null : reply(code))
   }
@@ -70,6 +74,7 @@ export async function startSmtpStub(options: SMTPServerOptions & { login?: { use
       auth.username === login?.user && auth.password === login?.pass
         ? done(null, { user: auth.username })
         : done(reply(535)),
+    onMailFrom: (_address, _session, done) => judge('refuseSender', done),
     onRcptTo: (_address, _session, done) => {
       if (mode !== 'silent') judge('refuse', done)
     },

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Method, usableMethods } from '../../src/security/methods.ts'
+import { type Method, usableMethods } from '../../src/methods.ts'
 
 const listed: Method[] = ['passkey', 'totp', 'sms']
 

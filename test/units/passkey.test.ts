@@ -8,7 +8,7 @@ import {
   CreationOptionsSchema,
   CredentialSchema,
   RequestOptionsSchema,
-} from '../../src/features/factors/passkey/schemas.ts'
+} from '../../src/features/factors/passkey/credential.ts'
 import { createPasskeys, type NewPasskey, type StoredPasskey } from '../../src/security/passkey.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
 import { type Algorithm, createAuthenticator, type Overrides } from '../helpers/authenticator.ts'

@@ -908,7 +908,10 @@ DECLARE
   the_client text;
   c challenges;
   refusal jsonb;
-  r record;
+  message bigint;
+  message_refusal text;
+  message_retry_after integer;
+  message_spend text;
 BEGIN
   SELECT * INTO parent FROM pending_challenge((p_parent->>'challenge')::uuid, p_user, 'must_enrol', t);
   SELECT * INTO s FROM live_session((p_parent->>'session')::uuid, p_user, t);
@@ -920,11 +923,11 @@ BEGIN
   IF refusal IS NOT NULL THEN
     RETURN refusal;
   END IF;
-  SELECT NULL::bigint AS id, NULL::text AS spend INTO r;
   IF p_candidate->>'sends' IS NOT NULL THEN
-    r := reserve_message(p_user, (p_challenge->>'id')::uuid, false, p_candidate, t);
-    IF r.id IS NULL THEN
-      RETURN jsonb_build_object('outcome', r.outcome, 'retry_after', r.retry_after);
+    SELECT * INTO message, message_refusal, message_retry_after, message_spend
+    FROM reserve_message(p_user, (p_challenge->>'id')::uuid, false, p_candidate, t);
+    IF message IS NULL THEN
+      RETURN jsonb_build_object('outcome', message_refusal, 'retry_after', message_retry_after);
     END IF;
   END IF;
   UPDATE challenges SET superseded_at = t WHERE user_id = p_user AND purpose = 'enrol' AND client = the_client AND superseded_at IS NULL;
@@ -932,11 +935,11 @@ BEGIN
   VALUES ((p_challenge->>'id')::uuid, p_user, 'enrol', the_client, s.id IS NOT NULL OR parent.known, coalesce(s.device_id, parent.device_id),
     p_candidate->>'method', ARRAY[p_candidate->>'method'], parent.id, decode(p_challenge->>'setup', 'hex'), t, t + seconds(p_policy->>'challenge_ttl'))
   RETURNING * INTO c;
-  IF r.id IS NOT NULL THEN
-    PERFORM note_sent(c, p_candidate, r.id, p_policy, t);
+  IF message IS NOT NULL THEN
+    PERFORM note_sent(c, p_candidate, message, p_policy, t);
   END IF;
   PERFORM record_event(p_event || jsonb_build_object('factor', c.method), p_user);
-  RETURN challenge_state(c, p_policy, t) || jsonb_build_object('outcome', 'opened', 'message_id', r.id, 'channel', p_candidate->'sends', 'spend', r.spend);
+  RETURN challenge_state(c, p_policy, t) || jsonb_build_object('outcome', 'opened', 'message_id', message, 'channel', p_candidate->'sends', 'spend', message_spend);
 END $$;
 
 -- Why no factor like this can be set up now: conflict (ten passkeys, a phone that serves three) | too_many in 24 hours |

@@ -1,4 +1,4 @@
-import { type Method, methodNames } from '../../security/methods.ts'
+import { type Method, methodNames } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { AccountSummary } from '../../store/accounts.ts'
 

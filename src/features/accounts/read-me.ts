@@ -1,4 +1,4 @@
-import { type Method, usableMethods } from '../../security/methods.ts'
+import { type Method, usableMethods } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { LiveSession } from '../../store/sessions.ts'
 import type { Me } from './schemas.ts'

@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import { methodNames } from '../../security/methods.ts'
+import { methodNames } from '../../methods.ts'
 
 export const MeSchema = Type.Object({
   id: Type.String({ format: 'uuid', examples: ['6f1c1f5e-7a52-4d3a-9a39-0a1f2b3c4d5e'] }),

@@ -1,4 +1,4 @@
-import type { Method } from '../../security/methods.ts'
+import type { Method } from '../../methods.ts'
 import type { Candidate } from '../../store/candidates.ts'
 import type { ChallengeContext, FactorServices } from './factor.ts'
 import { factorOf } from './index.ts'

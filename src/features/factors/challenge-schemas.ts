@@ -1,8 +1,6 @@
 import Type from 'typebox'
-import { methodNames } from '../../security/methods.ts'
-import { CreationOptionsSchema, RequestOptionsSchema } from './passkey/schemas.ts'
-
-export { CredentialSchema } from './passkey/schemas.ts'
+import { methodNames } from '../../methods.ts'
+import { CreationOptionsSchema, RequestOptionsSchema } from './passkey/credential.ts'
 
 const attempts_remaining = Type.Integer({ description: 'Answers that are left to this login.', examples: [5] })
 

@@ -1,4 +1,4 @@
-import type { Method } from '../../security/methods.ts'
+import type { Method } from '../../methods.ts'
 import type { ChallengeState } from '../../store/challenges.ts'
 import type { ChallengeAnswer } from './challenge-schemas.ts'
 import type { ChallengeContext, FactorServices } from './factor.ts'

@@ -1,6 +1,6 @@
 import type { Problem } from '../../errors.ts'
 import type { Caller } from '../../events.ts'
-import type { Method } from '../../security/methods.ts'
+import type { Method } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { Delivery } from '../../sms/index.ts'
 import type { FactorOwner } from '../../store/accounts.ts'

@@ -1,4 +1,4 @@
-import { factorMethods, type Method, usableMethods } from '../../security/methods.ts'
+import { factorMethods, type Method, usableMethods } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { FactorOwner } from '../../store/accounts.ts'
 import type { ChallengePolicy } from '../../store/candidates.ts'

@@ -1,7 +1,7 @@
 import { invalidField } from '../../errors.ts'
 import type { Caller } from '../../events.ts'
+import type { Method } from '../../methods.ts'
 import type { ChallengeClaims } from '../../security/claims.ts'
-import type { Method } from '../../security/methods.ts'
 import type { Answered, Proof } from '../../store/challenges.ts'
 import type { NewFactor, Verdict } from '../../store/factors.ts'
 import type { Answer, Binding, FactorServices, SetUp } from './factor.ts'

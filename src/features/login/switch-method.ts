@@ -1,7 +1,7 @@
 import { invalidField } from '../../errors.ts'
 import type { Caller, Event } from '../../events.ts'
+import type { Method } from '../../methods.ts'
 import type { ChallengeClaims } from '../../security/claims.ts'
-import type { Method } from '../../security/methods.ts'
 import { candidateOf } from '../factors/candidates.ts'
 import type { ChallengeAnswer } from '../factors/challenge-schemas.ts'
 import { describeChallenge, methodsOf } from '../factors/describe-challenge.ts'

@@ -1,4 +1,4 @@
-import type { MailResult } from '../../mail/index.ts'
+import type { Mail, MailResult } from '../../mail/index.ts'
 import type { Services } from '../../services.ts'
 import type { ClaimedMail, MailEnd, TryResult } from '../../store/mails.ts'
 import { compose } from './compose.ts'
@@ -17,15 +17,20 @@ const laterTryMs = 20_000
  * Sends a mail of the outbox, after the commit that put it there. What is not taken now is tried again by the mail sender
  * of some replica (mail-sender.ts).
  * @param options.withinMs how long the provider may keep a reply waiting; a slower one is heard in the background
- * @returns `queued` while it is not known, or tried again; `failed` when it will never go
+ * @returns `queued` while it is not known, or tried again; `failed` when it will never go. Never throws: it is in the outbox
  */
 export async function sendMail(
   services: MailServices,
   mailId: number,
   { withinMs }: { withinMs: number },
 ): Promise<'sent' | 'queued' | 'failed'> {
-  const { store, background } = services
-  const trying = store.mails.claim(mailId).then((mail) => mail && attempt(services, mail))
+  const { store, background, log } = services
+  const trying = store.mails
+    .claim(mailId)
+    .then((mail) => mail && attempt(services, mail))
+    .catch((error: Error) => {
+      log.warn({ name: error.name }, 'a mail waits for its next try')
+    })
   const end = await background.within(withinMs, trying)
   return end === 'sent' || end === 'failed' ? end : 'queued'
 }
@@ -50,14 +55,26 @@ async function trySending(
   services: MailServices,
   claimed: ClaimedMail,
 ): Promise<{ result: TryResult; error: string | null }> {
-  const mail = compose(services, claimed)
+  const mail = write(services, claimed)
   if (mail === null) return { result: 'later', error: 'cannot_be_written' }
   const timeoutMs = claimed.tries === 1 ? firstTryMs : laterTryMs
-  return read(await services.mail.send(mail, { timeoutMs }))
+  const answer = await services.mail.send(mail, { timeoutMs })
+  return { result: resultOf(answer, claimed.kind), error: answer.outcome === 'sent' ? null : answer.error }
 }
 
-function read(answer: MailResult): { result: TryResult; error: string | null } {
-  if (answer.outcome === 'sent') return { result: 'sent', error: null }
-  if (answer.outcome === 'unknown') return { result: 'unsure', error: answer.error }
-  return { result: answer.isCertain ? 'refused' : 'later', error: answer.error }
+/** A mail that cannot be written keeps no other one back. */
+function write(services: MailServices, claimed: ClaimedMail): Mail | null {
+  try {
+    return compose(services, claimed)
+  } catch (error) {
+    services.log.error({ name: (error as Error).name, topic: claimed.topic }, 'a mail cannot be written')
+    return null
+  }
+}
+
+/** A code does not wait for a provider that is down: whoever is signing in goes on with something else. */
+function resultOf(answer: MailResult, kind: ClaimedMail['kind']): TryResult {
+  if (answer.outcome === 'sent') return 'sent'
+  if (answer.outcome === 'unknown') return 'unsure'
+  return answer.isCertain || (answer.reason === 'provider' && kind === 'code') ? 'refused' : 'later'
 }
