@@ -33,17 +33,20 @@ const publicRoutes = [
   'GET /openapi.json',
   'GET /problems/:code',
   'POST /login',
+  'POST /login/passkey',
   'POST /token/refresh',
   'POST /webhooks/twilio/status',
 ]
-const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend']
+const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/method', 'POST /login/2fa/resend']
 const accessRoutes = [
   'DELETE /devices/:id',
   'DELETE /sessions/:id',
   'GET /devices',
+  'GET /factors',
   'GET /me',
   'GET /sessions',
   'PATCH /devices/:id',
+  'PATCH /factors/:id',
   'POST /login/step-up',
   'POST /logout',
 ]
@@ -472,6 +475,7 @@ t.test('what a token tells: exact members, 600 seconds, nothing personal', async
     'iat',
     'iss',
     'jti',
+    'pur',
     'remember_me',
     'return_to',
     'sub',
@@ -480,6 +484,7 @@ t.test('what a token tells: exact members, 600 seconds, nothing personal', async
     iss: config.issuer,
     aud: `${config.issuer}/login/2fa`,
     sub: user.id,
+    pur: 'login',
     amr: ['pwd'],
     return_to: '/a',
   })

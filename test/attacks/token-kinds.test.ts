@@ -1,6 +1,7 @@
 import t from 'tap'
 import { enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { createBareUser, enrol, proveMailbox } from '../helpers/factors.ts'
 import { allRoutes, pathOf, withHead } from '../helpers/registered-routes.ts'
 import { call, createUser, login, type TestUser } from '../helpers/story.ts'
 
@@ -11,17 +12,24 @@ const doorstep = await startDoorstep(t, { env: { INTROSPECTION_CLIENTS: client }
 const { app, services, sql } = doorstep
 
 /** What each kind of credential opens, besides what is public; reviewed by hand. A route that is new or gone fails this. */
-const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend']
+const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/method', 'POST /login/2fa/resend']
 const diagonal = {
   'pending token of a login': pendingRoutes,
   'pending token of a step-up': pendingRoutes,
+  'pending token of an enrolment': pendingRoutes,
+  'pending token of a passkey start': ['GET /login/2fa', 'POST /login/2fa'],
+  'pending token of who must enrol': ['GET /login/2fa', 'POST /factors'],
   'access token': [
     'DELETE /devices/:id',
+    'DELETE /factors/:id',
     'DELETE /sessions/:id',
     'GET /devices',
+    'GET /factors',
     'GET /me',
     'GET /sessions',
     'PATCH /devices/:id',
+    'PATCH /factors/:id',
+    'POST /factors',
     'POST /login/step-up',
     'POST /logout',
   ],
@@ -37,16 +45,27 @@ const openedBy = (kind: Kind): string[] => withHead(diagonal[kind])
 
 const ada = await createUser(doorstep)
 const bob = await createUser(doorstep)
-const plain = await createUser(doorstep, { twoFactor: 'off' })
+const plain = await createBareUser(doorstep, 'off')
 const trusted = await trustDevice(doorstep, ada)
 const loginPending: string = (await login(doorstep, bob)).body.pending_token
 const stepUpPending: string = (await call(doorstep, '/login/step-up', { token: trusted.access, body: {} })).body
   .pending_token
 
+const mustEnrol: string = (await proveMailbox(doorstep, await createBareUser(doorstep))).body.pending_token
+const enrolmentPending: string = (
+  await enrol(doorstep, (await proveMailbox(doorstep, await createBareUser(doorstep))).body.pending_token, {
+    method: 'totp',
+  })
+).body.pending_token
+const passkeyPending: string = (await call(doorstep, '/login/passkey', { body: {} })).body.pending_token
+
 /** A credential as the header has it. An access token is fresh each time, since a route may end its session. */
 const headers: Record<Kind, () => Promise<string> | string> = {
   'pending token of a login': () => `Bearer ${loginPending}`,
   'pending token of a step-up': () => `Bearer ${stepUpPending}`,
+  'pending token of an enrolment': () => `Bearer ${enrolmentPending}`,
+  'pending token of a passkey start': () => `Bearer ${passkeyPending}`,
+  'pending token of who must enrol': () => `Bearer ${mustEnrol}`,
   'access token': async () => `Bearer ${(await enter(doorstep, plain)).access}`,
   'refresh token': () => `Bearer ${trusted.refresh}`,
   'device token': () => `Bearer ${trusted.device}`,
@@ -107,6 +126,9 @@ t.test('in a body, too, each kind of token is good in its own place only', async
     device: trusted.device,
     login: loginPending,
     stepUp: stepUpPending,
+    mustEnrol,
+    enrolment: enrolmentPending,
+    passkey: passkeyPending,
   }
   for (const [kind, token] of Object.entries(tokens)) {
     const refreshed = await refresh(doorstep, token)
