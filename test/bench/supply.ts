@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto'
 import pg from 'pg'
 import type { Config } from '../../src/config.ts'
 import { newDevice } from '../../src/features/devices/new-device.ts'
+import { policyOf } from '../../src/features/factors/index.ts'
 import { newSession } from '../../src/features/sessions/start-session.ts'
 import { passwordLevel } from '../../src/security/assurance.ts'
 import { createChallengeRules } from '../../src/security/challenge.ts'
@@ -19,7 +20,7 @@ import { drive, expectOk, get, type Operation, post } from './load.ts'
 
 export const password = 'correct horse battery staple'
 
-const purpose = 'login'
+const purpose = 'login' as const
 /** Challenges prepared at the same time. */
 const preparedAtOnce = 8
 
@@ -80,16 +81,30 @@ export async function createSupply({ url, config, count }: { url: string; config
   async function openChallenge(user: User): Promise<string> {
     const challengeId = systemRandom.uuid()
     const { code, mac, keyId } = oneTimeCodes.issue({ challengeId, userId: user.id, purpose, method: 'sms' })
-    const whose = { purpose, client: user.address, known: false, device_id: null } as const
+    const whose = { purpose, client: user.address, known: false, device_id: null, proves_mailbox: false } as const
+    const text = { ...challengeRules.textBudget(user.address), phone: user.phone }
     const { outcome } = await store.challenges.open(
       { id: user.id, epoch: 0 },
       [Buffer.from(user.id)],
-      { id: challengeId, ...whose, code_mac: mac.toString('hex'), key_id: keyId },
-      challengeRules.sending({ phone: user.phone, address: user.address, maySend: true }),
+      { id: challengeId, ...whose },
+      [
+        {
+          ...{ method: 'sms', in_cooldown: true, at_most: 1, sends: 'sms', may_send: true, text },
+          code: { mac: mac.toString('hex'), key_id: keyId },
+        },
+      ],
+      policyOf({ challengeRules, config }),
       { type: 'login.challenged', outcome: 'opened' },
     )
     if (outcome !== 'opened') throw new Error(`a challenge could not be prepared: ${outcome}`)
-    const login = { userId: user.id, challengeId, rememberMe: false, returnTo: undefined }
+    const login = {
+      userId: user.id,
+      challengeId,
+      purpose,
+      sessionId: undefined,
+      rememberMe: false,
+      returnTo: undefined,
+    }
     const { pending_token } = tokens.pending({ ...login, expiresIn: config.tokens.pendingTtl })
     return codeRequest(user, pending_token, code)
   }
@@ -102,7 +117,9 @@ export async function createSupply({ url, config, count }: { url: string; config
     const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
     const proof = { throttleKeys: [Buffer.from(id)], deviceId: null, isTrusted: false }
     const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
-    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, device, event)
+    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, {
+      ...{ session, device, event, policy: policyOf({ challengeRules, config }) },
+    })
     if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
     return refreshTokens.make({ sessionId: session.id, generation: 0 })
   }

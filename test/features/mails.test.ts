@@ -112,11 +112,11 @@ async function mailCode(user: { id: string; email: string }, locale = 'en') {
     [challenge, user.id],
   )
   await sql(
-    `INSERT INTO challenge_codes (challenge_id, method, code_mac, key_id, message_id, last_sent_at, expires_at)
-     VALUES ($1, 'email', '\\x00', $2, $3, clock_timestamp(), clock_timestamp() + interval '10 minutes')`,
+    `INSERT INTO challenge_codes (challenge_id, method, channel, code_mac, key_id, message_id, last_sent_at, expires_at)
+     VALUES ($1, 'email', 'mail', '\\x00', $2, $3, clock_timestamp(), clock_timestamp() + interval '10 minutes')`,
     [challenge, keyId, id],
   )
-  return { id, challenge, code: services.oneTimeCodes.again(challenge, keyId, 'email') ?? '' }
+  return { id, challenge, code: services.oneTimeCodes.again({ challengeId: challenge, method: 'email' }, keyId) ?? '' }
 }
 
 /** Nothing of other tests is due. */
@@ -136,7 +136,8 @@ t.test('a code goes out in the language of its user, and is seen at /dev/mail', 
   t.match(newest, { to: ada.email, subject: 'Ihr Code für Doorstep', text: `\n\n${code}\n\nEr gilt 10 Minuten.` })
   t.match(newest.html, `<strong>${code}</strong>`)
   t.match(await read(id), { delivery: 'sent', state: 'open', tries: 1, error: null, claimed: false })
-  t.not(code, doorstep.services.oneTimeCodes.again((await mailCode(await createUser(doorstep))).challenge, 'k1'))
+  const { challenge: challengeId } = await mailCode(await createUser(doorstep))
+  t.not(code, doorstep.services.oneTimeCodes.again({ challengeId, method: 'email' }, 'k1'))
 })
 
 t.test('/dev/mail is for this machine alone', async (t) => {

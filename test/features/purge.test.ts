@@ -26,7 +26,7 @@ t.before(async () => {
   }
 })
 
-const purge = (eventDays = 400) => doorstep.services.store.purge.expired({ eventDays })
+const purge = (eventDays = 400) => doorstep.services.store.purge.expired({ eventDays, notices: true })
 const count = async (table: string): Promise<number> =>
   (await doorstep.sql(`SELECT count(*)::integer AS count FROM ${table}`))[0]?.count
 
@@ -178,7 +178,7 @@ t.test('whoever tries ten thousand made-up e-mails leaves no row of it for good 
   await login(doorstep, { ...user, password: 'wrong' })
   t.equal(await count('audit_events'), before + 2, 'a failure at an account is an event')
   await sql(`UPDATE login_throttles SET counted_from = now() - interval '49 hours'`)
-  await services.store.purge.expired({ eventDays: 400 })
+  await services.store.purge.expired({ eventDays: 400, notices: true })
   t.equal(await count('login_throttles'), 0, 'the counters go after two days')
 })
 

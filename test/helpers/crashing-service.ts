@@ -44,7 +44,7 @@ const log = createLog('silent')
 const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log })
 const { throttle, challenges, messages, sessions } = services.store
 
-const byUser = (_challenge: string, userId: string): string => userId
+const byUser = ({ sub }: { sub: string }): string => sub
 throttle.begin = stopAfter('password charged', throttle.begin, (email) => email)
 throttle.fail = stopAfter('password refused', throttle.fail, (userId) => userId ?? undefined)
 challenges.open = stopAfter('challenge committed', challenges.open, ({ id }) => id)
