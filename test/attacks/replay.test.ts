@@ -189,15 +189,17 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
       const binding = { challengeId, userId: ada.user.id, purpose, method: 'sms' } as const
       const { code, mac, keyId } = services.oneTimeCodes.issue(binding)
       await sql(
-        `INSERT INTO challenges (id, user_id, purpose, client, known, code_mac, key_id, last_sent_at, expires_at, ends_at)
-         VALUES ($1, $2, $5, 'x', false, $3, $4, now(), now() + interval '5 minutes', now() + interval '10 minutes')`,
+        `WITH made AS (INSERT INTO challenges (id, user_id, purpose, client, known, method, begun, ends_at)
+           VALUES ($1, $2, $5, 'x', false, 'sms', '{sms}', now() + interval '10 minutes') RETURNING id)
+         INSERT INTO challenge_codes (challenge_id, method, channel, code_mac, key_id, message_id, last_sent_at, expires_at)
+         SELECT id, 'sms', 'sms', $3, $4, 0, now(), now() + interval '5 minutes' FROM made`,
         [challengeId, ada.user.id, mac, keyId, purpose],
       )
       t.equal(services.oneTimeCodes.macs(binding, code)[keyId], mac.toString('hex'), 'it is right where it belongs')
       t.equal((await finish(doorstep, ada.token, code)).status, code === ada.code ? 200 : 422)
       const claims = JSON.parse(Buffer.from(ada.token.split('.')[1] ?? '', 'base64url').toString('utf8'))
       const token = pendingToken(doorstep, claims, ada.user.id, challengeId)
-      t.equal((await finish(doorstep, token, code)).status, 422, `${purpose}: not even with a token for it`)
+      t.equal((await finish(doorstep, token, code)).status, 401, `${purpose}: not even with a token for it`)
       t.same(await sql('SELECT FROM sessions WHERE user_id = $1', [ada.user.id]), [])
     }
   })
@@ -262,10 +264,13 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
 
   /** Puts a moment of this login `ms` from now, by the database's clock. */
   const move = ({ user }: Login, column: 'expires_at' | 'ends_at', ms: number) =>
-    sql(`UPDATE challenges SET ${column} = clock_timestamp() + $2 * interval '1 millisecond' WHERE user_id = $1`, [
-      user.id,
-      ms,
-    ])
+    sql(
+      column === 'ends_at'
+        ? `UPDATE challenges SET ends_at = clock_timestamp() + $2 * interval '1 millisecond' WHERE user_id = $1`
+        : `UPDATE challenge_codes SET expires_at = clock_timestamp() + $2 * interval '1 millisecond'
+           WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $1)`,
+      [user.id, ms],
+    )
   /** The answer to a code sent less than a second before that moment; asked again if this machine was too slow. */
   const justBefore = async (column: 'expires_at' | 'ends_at'): Promise<number> => {
     for (let round = 0; round < 10; round++) {
