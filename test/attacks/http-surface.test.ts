@@ -476,10 +476,14 @@ t.test(
     const authorization = `Bearer ${token}`
     const post = (url: string, body: unknown, headers: Record<string, string> = {}) =>
       sendText(url, JSON.stringify(body), headers)
-    const expire = () =>
-      doorstep.sql("UPDATE challenges SET expires_at = now() - interval '1 second' WHERE user_id = $1", [ada.id])
-    const revive = () =>
-      doorstep.sql("UPDATE challenges SET expires_at = now() + interval '200 seconds' WHERE user_id = $1", [ada.id])
+    const codeEnds = (seconds: number) =>
+      doorstep.sql(
+        `UPDATE challenge_codes SET expires_at = now() + make_interval(secs => $2)
+         WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $1)`,
+        [ada.id, seconds],
+      )
+    const expire = () => codeEnds(-1)
+    const revive = () => codeEnds(200)
 
     const provoked: [
       string,

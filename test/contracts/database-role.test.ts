@@ -133,7 +133,7 @@ async function useAll(t: Test, doorstep: Doorstep, owner: pg.Client): Promise<vo
   const code = codeFor(doorstep, user.phone)
   t.equal((await finish(doorstep, first.body.pending_token, wrongCode(code))).status, 422)
   await cool(owner, user)
-  await owner.query(`UPDATE challenges SET last_sent_at = last_sent_at - interval '2 minutes'`)
+  await owner.query(`UPDATE challenge_codes SET last_sent_at = last_sent_at - interval '2 minutes'`)
   t.equal((await resend(doorstep, first.body.pending_token)).status, 200)
   t.equal((await call(doorstep, '/login/2fa', { token: first.body.pending_token })).status, 200)
   t.equal((await finish(doorstep, first.body.pending_token, code)).status, 200)
