@@ -157,7 +157,7 @@ async function useAll(t: Test, doorstep: Doorstep, owner: pg.Client): Promise<vo
   t.equal(await accounts.unlock(user.email, identifiers, { all: true }, event), user.id)
   t.equal((await accounts.list(10)).length, 1)
   t.equal((await accounts.hashSamples()).length, 1)
-  await purge.expired({ eventDays: 400 })
+  await purge.expired({ eventDays: 400, notices: true })
   t.type(await services.keyRing.rotate(0), 'string')
   await services.keyRing.maintain()
   await replaceKeys(services)
