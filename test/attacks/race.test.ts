@@ -35,8 +35,8 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
 
   const challengeOf = async ({ id }: TestUser) => {
     const [row] = await sql<{ id: string; attempts: number; sends: number }>(
-      `SELECT id, attempts, (SELECT sum(sends)::integer FROM challenge_codes WHERE challenge_id = challenges.id) AS sends
-       FROM challenges WHERE user_id = $1 ORDER BY created_at DESC LIMIT 1`,
+      `SELECT id, attempts, sends FROM challenges JOIN challenge_codes ON challenge_id = id
+       WHERE user_id = $1 ORDER BY created_at DESC LIMIT 1`,
       [id],
     )
     return row
@@ -342,8 +342,8 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
     const texts = crowd.flatMap(({ services }) => services.inbox?.sent() ?? [])
     await reconcile(t, one, users, { answers, texts })
     const sent = await sql<{ reserved_at: Date; phone: string; known: boolean }>(
-      `SELECT m.reserved_at, m.phone, m.known FROM sms_messages m
-       WHERE m.user_id = ANY ($1) AND m.state = 'open' ORDER BY m.known, m.phone, m.reserved_at`,
+      `SELECT reserved_at, phone, known FROM sms_messages WHERE user_id = ANY ($1) AND state = 'open'
+       ORDER BY known, phone, reserved_at`,
       [users.map(({ id }) => id)],
     )
     const close = sent.filter(({ reserved_at: at, phone, known }, i) => {

@@ -13,6 +13,8 @@ import { createPhoneNumbers } from '../../src/security/phone-number.ts'
 import { createRefreshTokens } from '../../src/security/refresh-token.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
 import { createTokens, tokenKinds } from '../../src/security/tokens.ts'
+import type { Candidate } from '../../src/store/candidates.ts'
+import type { Purpose } from '../../src/store/challenges.ts'
 import { createDatabase } from '../../src/store/client.ts'
 import { createStore } from '../../src/store/index.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
@@ -20,7 +22,7 @@ import { drive, expectOk, get, type Operation, post } from './load.ts'
 
 export const password = 'correct horse battery staple'
 
-const purpose = 'login' as const
+const purpose: Purpose = 'login'
 /** Challenges prepared at the same time. */
 const preparedAtOnce = 8
 
@@ -45,6 +47,7 @@ export async function createSupply({ url, config, count }: { url: string; config
   const oneTimeCodes = createOneTimeCodes({ secrets, length: config.code.length })
   const refreshTokens = createRefreshTokens({ secrets })
   const challengeRules = createChallengeRules(config)
+  const policy = policyOf({ challengeRules, config })
   const deviceTokens = createDeviceTokens({ secrets, random: systemRandom })
   const tokens = createTokens({
     config,
@@ -82,18 +85,17 @@ export async function createSupply({ url, config, count }: { url: string; config
     const challengeId = systemRandom.uuid()
     const { code, mac, keyId } = oneTimeCodes.issue({ challengeId, userId: user.id, purpose, method: 'sms' })
     const whose = { purpose, client: user.address, known: false, device_id: null, proves_mailbox: false } as const
-    const text = { ...challengeRules.textBudget(user.address), phone: user.phone }
+    const byText: Candidate = {
+      ...{ method: 'sms', in_cooldown: true, at_most: 1, sends: 'sms', may_send: true },
+      code: { mac: mac.toString('hex'), key_id: keyId },
+      text: { ...challengeRules.textBudget(user.address), phone: user.phone },
+    }
     const { outcome } = await store.challenges.open(
       { id: user.id, epoch: 0 },
       [Buffer.from(user.id)],
       { id: challengeId, ...whose },
-      [
-        {
-          ...{ method: 'sms', in_cooldown: true, at_most: 1, sends: 'sms', may_send: true, text },
-          code: { mac: mac.toString('hex'), key_id: keyId },
-        },
-      ],
-      policyOf({ challengeRules, config }),
+      [byText],
+      policy,
       { type: 'login.challenged', outcome: 'opened' },
     )
     if (outcome !== 'opened') throw new Error(`a challenge could not be prepared: ${outcome}`)
@@ -117,9 +119,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
     const proof = { throttleKeys: [Buffer.from(id)], deviceId: null, isTrusted: false }
     const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
-    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, {
-      ...{ session, device, event, policy: policyOf({ challengeRules, config }) },
-    })
+    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, { session, device, policy, event })
     if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
     return refreshTokens.make({ sessionId: session.id, generation: 0 })
   }
@@ -213,7 +213,7 @@ export async function createSupply({ url, config, count }: { url: string; config
 
     /** Forgets every login of these users that was begun or done, so that every user can begin another one. */
     clear: async (): Promise<void> => {
-      const tables = ['challenges', 'sms_messages', 'factor_guards', 'devices', 'sessions', 'audit_events']
+      const tables = ['challenges', 'sms_messages', 'mails', 'factor_guards', 'devices', 'sessions', 'audit_events']
       if (isGrown) {
         for (const table of tables)
           await sql.query(`DELETE FROM ${table} WHERE user_id = ANY ($1)`, [users.map(({ id }) => id)])
@@ -241,8 +241,9 @@ const isOurs = 'octet_length(identifier) > 8'
 
 /** Other people's rows, as they lie in the tables of a service that is in use. */
 const growth = [
-  `INSERT INTO users (email, phone, password_hash)
-   SELECT 'grown-' || n || '@example.com', '+1999' || n, 'none' FROM generate_series(1, $1) AS n`,
+  `INSERT INTO users (email, password_hash) SELECT 'grown-' || n || '@example.com', 'none' FROM generate_series(1, $1) AS n`,
+  `INSERT INTO factors (id, user_id, method, phone)
+   SELECT gen_random_uuid(), id, 'sms', '+1999' || substring(email FROM '[0-9]+') FROM users WHERE email LIKE 'grown-%'`,
   `INSERT INTO login_throttles (identifier, failures, counted_from)
    SELECT int8send(n), 1, now() - random() * interval '40 hours' FROM generate_series(1, $1) AS n`,
   `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at, state, delivery)
@@ -255,11 +256,11 @@ const growth = [
 async function createUsers(sql: pg.Pool, passwordHash: string, count: number): Promise<User[]> {
   const phones = fictionalPhones(count)
   const { rows } = await sql.query<{ id: string; email: string; phone: string }>(
-    `WITH made AS (
-       INSERT INTO users (email, phone, password_hash)
-       SELECT 'bench-' || n || '@example.com', phone, $2 FROM unnest($1::text[]) WITH ORDINALITY AS list(phone, n)
-       RETURNING id, email, phone)
-     SELECT * FROM made`,
+    `WITH list AS (SELECT gen_random_uuid() AS id, 'bench-' || n || '@example.com' AS email, phone
+         FROM unnest($1::text[]) WITH ORDINALITY AS given(phone, n)),
+       made AS (INSERT INTO users (id, email, password_hash) SELECT id, email, $2 FROM list),
+       factor AS (INSERT INTO factors (id, user_id, method, phone) SELECT gen_random_uuid(), id, 'sms', phone FROM list)
+     SELECT id, email, phone FROM list`,
     [phones, passwordHash],
   )
   // RFC 2544 keeps 198.18.0.0/15 free for benchmarks. Neighbours in the list share no /24.
