@@ -102,22 +102,15 @@ export async function createServices(parts: {
   const metrics = createMetrics()
   const events = createEvents({ saveRow: store.audit.record, log, count: metrics.countEvent })
   const secrets = createSecrets(config.secretKeys)
-  const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
-  const sms = inbox ?? (config.sms.provider === 'none' ? noTexts : await createTwilio(config, clock, log))
-  const mailbox = config.mail.provider === 'console' ? createConsoleMailbox({ clock, print: show }) : null
-  const mail = mailbox ?? (await createMailSender(config, clock, log))
+  const senders = await createSenders({ config, clock, log, show })
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
   if (replacesKeys) await replaceKeys({ store, secrets, random, events })
-  metrics.watch({
-    hashing: passwordHash.load,
-    smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable(),
-    mailAvailable: mail.isAvailable,
-  })
+  metrics.watch({ hashing: passwordHash.load, ...availability(config, senders) })
 
   return {
-    ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
-    ...{ mail, mailbox, mailBell: createBell() },
+    ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, ...senders },
+    mailBell: createBell(),
     loginTurns: createTurns(mostLoginsInLine),
     tryTurns: createTurns(),
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
@@ -133,10 +126,29 @@ export async function createServices(parts: {
     phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),
     close: async () => {
       await background.drain()
-      sms.close()
-      mail.close()
+      senders.sms.close()
+      senders.mail.close()
       await db.close()
     },
+  }
+}
+
+/** Whether texts and mails can go out, for those who look at numbers; what is not used is not missed. */
+const availability = (config: Config, { sms, mail }: Pick<Services, 'sms' | 'mail'>) => ({
+  smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable(),
+  mailAvailable: mail.isAvailable,
+})
+
+type SenderParts = { config: Config; clock: Clock; log: Logger; show: (line: string) => void }
+
+/** What texts and mails go out by; of the console senders also what they "sent". */
+async function createSenders({ config, clock, log, show }: SenderParts) {
+  const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
+  const mailbox = config.mail.provider === 'console' ? createConsoleMailbox({ clock, print: show }) : null
+  return {
+    sms: inbox ?? (config.sms.provider === 'none' ? noTexts : await createTwilio(config, clock, log)),
+    mail: mailbox ?? (await createMailSender(config, clock, log)),
+    ...{ inbox, mailbox },
   }
 }
 

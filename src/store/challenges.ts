@@ -2,6 +2,7 @@ import { auditRow, type Event } from '../events.ts'
 import type { Method } from '../methods.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { FactorOwner } from './accounts.ts'
+import type { Candidate, ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
 import type { FactorTraits, NewFactor, StoredFactor, Verdict } from './factors.ts'
@@ -36,55 +37,6 @@ export type NewChallenge = {
   known: boolean
   device_id: string | null
   proves_mailbox: boolean
-}
-
-/**
- * The limits that a statement decides by; made in security/challenge.ts. `guarded`: refused while codes are locked;
- * `factors`: count as a second factor; `notices`: whether users are told of what happens by mail.
- */
-export type ChallengePolicy = {
-  code_ttl: number
-  challenge_ttl: number
-  max_attempts: number
-  max_sends: number
-  cooldown: number
-  enrolments_day: number
-  guarded: Method[]
-  factors: Method[]
-  notices: boolean
-}
-
-/** What a text is counted by, and how many there may be in an hour, a day; `cooldown` in seconds. */
-export type TextBudget = {
-  address: string
-  cooldown: number
-  user_hour: number
-  user_day: number
-  phone_day: number
-  address_hour: number
-  address_day: number
-  prefix_hour: number
-  service_hour: number
-  service_day: number
-  spend_day: number
-}
-
-/** Where a mailed code goes, and how many there may be in an hour, a day. */
-export type MailBudget = { address: string; locale: string; cooldown: number; hour: number; day: number }
-
-/**
- * A method that a challenge can go on with. `in_cooldown`: also where only the cooldown keeps a better one from sending;
- * `code`: of what it sends; `may_send` is false while its provider is away or its address is not accepted.
- */
-export type Candidate = {
-  method: Method
-  in_cooldown: boolean
-  at_most: number
-  sends: 'sms' | 'mail' | null
-  may_send?: boolean
-  code?: { mac: string; key_id: string }
-  text?: TextBudget & { phone: string }
-  mail?: MailBudget
 }
 
 /** Why no code can be sent or tried. `retry_after` in seconds, absent where waiting does not help. */
@@ -160,6 +112,16 @@ export type Answered =
 export type Pending = { cid: string; sub: string; pur: Purpose }
 
 export function createChallenges(db: Database) {
+  const goOn =
+    (decision: 'switch_method' | 'resend_code') =>
+    async (
+      { cid, sub, pur }: Pending,
+      candidate: Candidate,
+      policy: ChallengePolicy,
+      event: Event,
+    ): Promise<Opened | Refusal> =>
+      await db.decide(decision, cid, sub, pur, JSON.stringify(candidate), JSON.stringify(policy), auditRow(event))
+
   return {
     /**
      * After a right password, or for a session that asks: joins this client's live challenge or opens one, goes on with the
@@ -185,26 +147,10 @@ export function createChallenges(db: Database) {
     isAlive: async ({ cid, sub, pur }: Pending): Promise<boolean> => await db.decide('is_pending', cid, sub, pur),
 
     /** Goes on with another method, and reserves what that sends. */
-    switch: async (
-      { cid, sub, pur }: Pending,
-      candidate: Candidate,
-      policy: ChallengePolicy,
-      event: Event,
-    ): Promise<Opened | Refusal> => {
-      const made = [JSON.stringify(candidate), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('switch_method', cid, sub, pur, ...made)
-    },
+    switch: goOn('switch_method'),
 
     /** Reserves the next message with the same code. */
-    resend: async (
-      { cid, sub, pur }: Pending,
-      candidate: Candidate,
-      policy: ChallengePolicy,
-      event: Event,
-    ): Promise<Opened | Refusal> => {
-      const made = [JSON.stringify(candidate), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('resend_code', cid, sub, pur, ...made)
-    },
+    resend: goOn('resend_code'),
 
     /**
      * One answer: the try counted, judged, and the challenge completed or not, in one commit. Exactly one caller gets

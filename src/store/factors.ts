@@ -1,6 +1,7 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Method } from '../methods.ts'
-import type { Candidate, ChallengePolicy, ChallengeState, Due, Refusal } from './challenges.ts'
+import type { Candidate, ChallengePolicy } from './candidates.ts'
+import type { ChallengeState, Due, Refusal } from './challenges.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
 import type { LiveSession, NewSession, SessionState } from './sessions.ts'
@@ -134,23 +135,27 @@ export function createFactors(db: Database) {
       const made = [JSON.stringify(macs), JSON.stringify(policy), auditRow(event)]
       return await db.decide('renew_recovery_codes', userId, sessionId, ...made)
     },
-
-    /** Whose passkey a credential is. */
-    findPasskey: async (credentialId: Uint8Array): Promise<PasskeyOwner | null> => {
-      return await db.decide('find_passkey', credentialId)
-    },
-
-    /** A sign-in with nothing but a passkey. `used`: this start has succeeded before; `stale`: the account has changed. */
-    startSession: async (
-      { user_id: userId, epoch }: PasskeyOwner,
-      start: { jti: string; expires_at: number },
-      verdict: Verdict,
-      deviceHash: Uint8Array | null,
-      made: { session: NewSession; device: NewDevice; policy: ChallengePolicy; event: Event },
-    ): Promise<PasskeyStarted> => {
-      const proof = [JSON.stringify(start), JSON.stringify(verdict), deviceHash]
-      const rows = [made.session, made.device, made.policy].map((it) => JSON.stringify(it))
-      return await db.decide('start_passkey_session', userId, epoch, ...proof, ...rows, auditRow(made.event))
-    },
+    ...createPasskeySignIns(db),
   }
 }
+
+/** Sign-ins with nothing but a passkey. */
+const createPasskeySignIns = (db: Database) => ({
+  /** Whose passkey a credential is. */
+  findPasskey: async (credentialId: Uint8Array): Promise<PasskeyOwner | null> => {
+    return await db.decide('find_passkey', credentialId)
+  },
+
+  /** A sign-in with nothing but a passkey. `used`: this start has succeeded before; `stale`: the account has changed. */
+  startSession: async (
+    { user_id: userId, epoch }: PasskeyOwner,
+    start: { jti: string; expires_at: number },
+    verdict: Verdict,
+    deviceHash: Uint8Array | null,
+    made: { session: NewSession; device: NewDevice; policy: ChallengePolicy; event: Event },
+  ): Promise<PasskeyStarted> => {
+    const proof = [JSON.stringify(start), JSON.stringify(verdict), deviceHash]
+    const rows = [made.session, made.device, made.policy].map((it) => JSON.stringify(it))
+    return await db.decide('start_passkey_session', userId, epoch, ...proof, ...rows, auditRow(made.event))
+  },
+})

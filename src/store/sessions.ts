@@ -1,7 +1,7 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Method } from '../methods.ts'
 import type { TwoFactor } from './accounts.ts'
-import type { ChallengePolicy } from './challenges.ts'
+import type { ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
 
@@ -89,27 +89,7 @@ export function createSessions(db: Database) {
       return await db.decide('start_session', account.id, account.epoch, throttleKeys, deviceId, isTrusted, ...last)
     },
 
-    /**
-     * A session without a second factor has proven the password anew: its level and its moment. `ended`: it is over; `stale`: a
-     * factor is there by now, or the account has changed.
-     */
-    raise: async (
-      session: Pick<LiveSession, 'id' | 'user_id' | 'epoch'>,
-      level: { amr: string[]; acr: string },
-      policy: ChallengePolicy,
-      event: Event,
-    ): Promise<({ outcome: 'raised' } & SessionState) | { outcome: 'ended' | 'stale' }> => {
-      const { id, user_id: userId, epoch } = session
-      const made = [JSON.stringify(level), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('raise_session', userId, id, epoch, ...made)
-    },
-
-    /** A proof of a session has failed; `ended`: it was the last that it had, and the session is over. */
-    failProof: async (
-      { id, user_id: userId }: Pick<LiveSession, 'id' | 'user_id'>,
-      event: Event,
-    ): Promise<{ remaining: number | null; ended: boolean }> =>
-      await db.decide('fail_proof', userId, id, auditRow(event)),
+    ...createPasswordProofs(db),
 
     /** Uses a refresh token of `generation`; of many who try, one rotates. */
     rotate: async (
@@ -137,3 +117,28 @@ export function createSessions(db: Database) {
     },
   }
 }
+
+/** What a session proves, or fails to, with a password alone. */
+const createPasswordProofs = (db: Database) => ({
+  /**
+   * A session without a second factor has proven the password anew: its level and its moment. `ended`: it is over; `stale`: a
+   * factor is there by now, or the account has changed.
+   */
+  raise: async (
+    session: Pick<LiveSession, 'id' | 'user_id' | 'epoch'>,
+    level: { amr: string[]; acr: string },
+    policy: ChallengePolicy,
+    event: Event,
+  ): Promise<({ outcome: 'raised' } & SessionState) | { outcome: 'ended' | 'stale' }> => {
+    const { id, user_id: userId, epoch } = session
+    const made = [JSON.stringify(level), JSON.stringify(policy), auditRow(event)]
+    return await db.decide('raise_session', userId, id, epoch, ...made)
+  },
+
+  /** A proof of a session has failed; `ended`: it was the last that it had, and the session is over. */
+  failProof: async (
+    { id, user_id: userId }: Pick<LiveSession, 'id' | 'user_id'>,
+    event: Event,
+  ): Promise<{ remaining: number | null; ended: boolean }> =>
+    await db.decide('fail_proof', userId, id, auditRow(event)),
+})
