@@ -102,17 +102,20 @@ export async function createServices(parts: {
   const metrics = createMetrics()
   const events = createEvents({ saveRow: store.audit.record, log, count: metrics.countEvent })
   const secrets = createSecrets(config.secretKeys)
-  const senders = await createSenders({ config, clock, log, show })
+  const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
+  const sms = inbox ?? (config.sms.provider === 'none' ? noTexts : await createTwilio(config, clock, log))
+  const mailbox = config.mail.provider === 'console' ? createConsoleMailbox({ clock, print: show }) : null
+  const mail = mailbox ?? (await createMailSender(config, clock, log))
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
   if (replacesKeys) await replaceKeys({ store, secrets, random, events })
-  metrics.watch({ hashing: passwordHash.load, ...availability(config, senders) })
+  const smsAvailable = () => config.sms.provider === 'none' || sms.isAvailable()
+  metrics.watch({ hashing: passwordHash.load, smsAvailable, mailAvailable: mail.isAvailable })
 
   return {
-    ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, ...senders },
-    mailBell: createBell(),
-    loginTurns: createTurns(mostLoginsInLine),
-    tryTurns: createTurns(),
+    ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
+    ...{ mail, mailbox, mailBell: createBell() },
+    ...{ loginTurns: createTurns(mostLoginsInLine), tryTurns: createTurns() },
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
     refreshTokens: createRefreshTokens({ secrets }),
     deviceTokens: createDeviceTokens({ secrets, random }),
@@ -121,34 +124,14 @@ export async function createServices(parts: {
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
     challengeRules: createChallengeRules(config),
     passkeys: createPasskeys({ config: config.passkey, secrets }),
-    recoveryCodes: createRecoveryCodes({ secrets, random }),
-    sealer: createSealer({ secrets, random }),
+    ...{ recoveryCodes: createRecoveryCodes({ secrets, random }), sealer: createSealer({ secrets, random }) },
     phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),
     close: async () => {
       await background.drain()
-      senders.sms.close()
-      senders.mail.close()
+      sms.close()
+      mail.close()
       await db.close()
     },
-  }
-}
-
-/** Whether texts and mails can go out, for those who look at numbers; what is not used is not missed. */
-const availability = (config: Config, { sms, mail }: Pick<Services, 'sms' | 'mail'>) => ({
-  smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable(),
-  mailAvailable: mail.isAvailable,
-})
-
-type SenderParts = { config: Config; clock: Clock; log: Logger; show: (line: string) => void }
-
-/** What texts and mails go out by; of the console senders also what they "sent". */
-async function createSenders({ config, clock, log, show }: SenderParts) {
-  const inbox = config.sms.provider === 'console' ? createConsoleSender({ clock, print: show }) : null
-  const mailbox = config.mail.provider === 'console' ? createConsoleMailbox({ clock, print: show }) : null
-  return {
-    sms: inbox ?? (config.sms.provider === 'none' ? noTexts : await createTwilio(config, clock, log)),
-    mail: mailbox ?? (await createMailSender(config, clock, log)),
-    ...{ inbox, mailbox },
   }
 }
 

@@ -49,8 +49,8 @@ export type Refusal =
       retry_after?: number | null
     }
 
-/** `message_id`: the text or mail that is due; null where none is. `spend`: the part of a day's texts that it uses up, at 50, 80, 100 %. */
-export type Due = { message_id: number | null; spend: string | null }
+/** `message_id`: the text or mail that is due, if one is. `spend`: the part of a day's texts that it uses up, at 50, 80, 100 %. */
+export type Due = { message_id?: number | null; spend?: string | null }
 export type Opened = ChallengeState & Due & { outcome: 'opened' | 'joined' | 'switched' | 'sent' }
 type Found = ChallengeState & { outcome: 'found'; known: boolean; setup: string | null; account: FactorOwner }
 
@@ -111,17 +111,20 @@ export type Answered =
 /** The challenge that a pending token names. */
 export type Pending = { cid: string; sub: string; pur: Purpose }
 
-export function createChallenges(db: Database) {
-  const goOn =
-    (decision: 'switch_method' | 'resend_code') =>
-    async (
-      { cid, sub, pur }: Pending,
-      candidate: Candidate,
-      policy: ChallengePolicy,
-      event: Event,
-    ): Promise<Opened | Refusal> =>
-      await db.decide(decision, cid, sub, pur, JSON.stringify(candidate), JSON.stringify(policy), auditRow(event))
+/** Goes on with `candidate`, and reserves what that sends. */
+const goOn =
+  (db: Database, decision: 'switch_method' | 'resend_code') =>
+  async (
+    { cid, sub, pur }: Pending,
+    candidate: Candidate,
+    policy: ChallengePolicy,
+    event: Event,
+  ): Promise<Opened | Refusal> => {
+    const made = [JSON.stringify(candidate), JSON.stringify(policy), auditRow(event)]
+    return await db.decide(decision, cid, sub, pur, ...made)
+  }
 
+export function createChallenges(db: Database) {
   return {
     /**
      * After a right password, or for a session that asks: joins this client's live challenge or opens one, goes on with the
@@ -146,11 +149,11 @@ export function createChallenges(db: Database) {
     /** Whether a pending token is still worth anything. */
     isAlive: async ({ cid, sub, pur }: Pending): Promise<boolean> => await db.decide('is_pending', cid, sub, pur),
 
-    /** Goes on with another method, and reserves what that sends. */
-    switch: goOn('switch_method'),
+    /** Goes on with another method. */
+    switch: goOn(db, 'switch_method'),
 
-    /** Reserves the next message with the same code. */
-    resend: goOn('resend_code'),
+    /** Sends the same code once more. */
+    resend: goOn(db, 'resend_code'),
 
     /**
      * One answer: the try counted, judged, and the challenge completed or not, in one commit. Exactly one caller gets

@@ -94,13 +94,13 @@ export async function sendDue(
   { context, opened, methods }: OpenedChallenge,
 ): Promise<ChallengeState> {
   const { method, message_id: messageId } = opened
-  if (messageId === null || method === null) return opened
+  if (messageId == null || method === null) return opened
   const next = methods
     .slice(methods.indexOf(method) + 1)
     .filter((it) => !(opened.codes_locked && factorOf(it).traits.guarded))
-  const leaves = next.some((it) => factorOf(it).traits.sends !== null)
-    ? null
-    : { challenge: context.challengeId, user: context.owner.id, method, methods: next, policy: policyOf(services) }
+  const mayLeave = next.length > 0 && next.every((it) => factorOf(it).traits.sends === null)
+  const challenge = { challenge: context.challengeId, user: context.owner.id }
+  const leaves = mayLeave ? { ...challenge, method, methods: next, policy: policyOf(services) } : null
   const sent = await factorOf(method).send?.(services, { ...context, messageId, state: opened, leaves })
   if (sent === undefined) throw new Error(`${method} sends nothing`)
   if ('delivery' in sent) {
