@@ -140,8 +140,7 @@ function told({ status, body }: Answer): string {
 }
 
 /** As told, without what says how the challenge stands: what a code that is sent is answered with. */
-const toldShort = (answer: Answer): Answer =>
-  answer.status === 200 ? { ...answer, body: {} } : answer
+const toldShort = (answer: Answer): Answer => (answer.status === 200 ? { ...answer, body: {} } : answer)
 
 const seen = new Map<string, number>()
 
@@ -449,48 +448,45 @@ const wait = (seconds: number): Step =>
     return null
   })
 
-/** Both steps of a login, whatever the first is answered with. */
-function signIn(remember: boolean, trust: boolean, place: number, device: boolean): Step {
-  const next = tryCode(0, 'right', trust, 1)
-  return {
-    check: always,
-    toString: () => `sign in${device ? ' from a device' : ''}`,
-    run: async (model, real) => {
-      await knock(true, remember, place, device && hasDevice(model) ? 0 : null, 1).run(model, real)
-      if (next.check(model)) await next.run(model, real)
-    },
-  }
+/** One step after the other, each if it may be taken then. */
+const inTurn = (name: string, ...steps: Step[]): Step => ({
+  check: always,
+  toString: () => name,
+  run: async (model, real) => {
+    for (const one of steps) if (one.check(model)) await one.run(model, real)
+  },
+})
+
+/** A login at a place, or from the device that was known last, if there is one. */
+function begun(remember: boolean, place: number, fromDevice: boolean): Step {
+  const [known, stranger] = [knock(true, remember, place, 0, 1), knock(true, remember, place, null, 1)]
+  return { ...stranger, run: (model, real) => (fromDevice && hasDevice(model) ? known : stranger).run(model, real) }
 }
+
+/** Both steps of a login, whatever the first is answered with. */
+const signIn = (remember: boolean, trust: boolean, place: number, fromDevice: boolean): Step =>
+  inTurn(
+    `sign in${fromDevice ? ' from a device' : ''}`,
+    ...[begun(remember, place, fromDevice), tryCode(0, 'right', trust, 1)],
+  )
 
 /** Logins one after the other whose codes are guessed at, or never answered. */
-function burn(at: number, device: boolean, rounds: number, tries: number): Step {
-  const [guess, rest] = [tryCode(0, 'wrong', false, tries), wait(310)]
-  return {
-    check: always,
-    toString: () => `${rounds} logins${device ? ' from a device' : ''} with ${tries} wrong codes each`,
-    run: async (model, real) => {
-      for (let n = 0; n < rounds; n++) {
-        await knock(true, false, at, device && hasDevice(model) ? 0 : null, 1).run(model, real)
-        if (tries > 0 && guess.check(model)) await guess.run(model, real)
-        await rest.run(model, real)
-      }
-    },
-  }
-}
+const burn = (at: number, fromDevice: boolean, rounds: number, tries: number): Step =>
+  inTurn(
+    `${rounds} logins${fromDevice ? ' from a device' : ''} with ${tries} wrong codes each`,
+    ...Array.from({ length: rounds }, () => [
+      ...[begun(false, at, fromDevice), tryCode(0, 'wrong', false, tries), wait(310)],
+    ]).flat(),
+  )
 
-/** Logins at one place after the other, none of which is finished. */
-function crowd(count: number): Step {
-  return {
-    check: always,
-    toString: () => `begin at ${count} places`,
-    run: async (model, real) => {
-      for (let n = 0; n < count; n++) {
-        await knock(true, false, n, null, 1).run(model, real)
-        await wait(62).run(model, real)
-      }
-    },
-  }
-}
+/** Logins at one place after the other, none of which is finished, and what each goes on with. */
+const crowd = (count: number, method: rules.Method | null): Step =>
+  inTurn(
+    `begin at ${count} places`,
+    ...Array.from({ length: count }, (_, n) => [
+      ...[knock(true, false, n, null, 1), ...(method === null ? [] : [goOnWith(0, method)]), wait(62)],
+    ]).flat(),
+  )
 
 const place = fc.oneof(
   { weight: 2, arbitrary: fc.constant(0) },
@@ -516,27 +512,45 @@ const otherCodes = fc
 const phone = fc.option(fc.nat({ max: phones.length - 1 }))
 const setUps = fc.tuple(back, phone).map(([at, to]) => setUp(at, 'session', to))
 
-/** One step after the other, each if it may be taken then. */
-const inTurn = (name: string, ...steps: Step[]): Step => ({
-  check: always,
-  toString: () => name,
-  run: async (model, real) => {
-    for (const one of steps) if (one.check(model)) await one.run(model, real)
-  },
-})
-/** From a stale session to a new factor that is proven. */
-const enrolments = fc
-  .tuple(phone, back)
-  .map(([to, at]) =>
-    inTurn(
-      'prove it anew and enrol',
-      wait(62),
-      raise(at, null, true),
-      tryCode(0, 'right', false, 1),
-      wait(62),
-      setUp(at, 'session', to),
-      tryCode(0, 'right', false, 1),
+/** Whoever has just signed in changes what the account is proven by. */
+const changes = fc
+  .tuple(
+    ...([flag, place, flag] as const),
+    fc.oneof(
+      { weight: 3, arbitrary: phone.map((to) => [wait(62), setUp(0, 'session', to), tryCode(0, 'right', false, 1)]) },
+      { weight: 1, arbitrary: fc.constantFrom('totp' as const, 'sms' as const).map((which) => [dropFactor(0, which)]) },
+      {
+        weight: 1,
+        arbitrary: place.map((at) => [
+          renewCodes(0),
+          knock(true, false, at, null, 1),
+          tryCode(0, 'right', true, 1, 'recovery_code'),
+          tryCode(0, 'used', true, 1, 'recovery_code'),
+        ]),
+      },
     ),
+  )
+  .map(([trust, at, fromDevice, then]) =>
+    inTurn('sign in and change a factor', signIn(false, trust, at, fromDevice), ...then),
+  )
+/** A login goes on with one method after another. */
+const switches = fc
+  .tuple(place, flag, fc.array(method, { minLength: 1, maxLength: 3 }), fc.constantFrom(...typed))
+  .map(([at, fromDevice, to, what]) =>
+    inTurn(
+      'sign in by other methods',
+      begun(false, at, fromDevice),
+      ...to.map((it) => goOnWith(0, it)),
+      lookAtChallenge(0),
+      tryCode(0, what, true, 1),
+      tryCode(0, 'right', true, 1),
+    ),
+  )
+/** A session proves itself anew. */
+const proofs = fc
+  .tuple(back, fc.option(method), fc.constantFrom('right' as const, 'wrong' as const), often, flag)
+  .map(([at, by, what, times, isRight]) =>
+    inTurn('prove it anew', wait(62), raise(at, by, isRight), tryCode(0, what, true, times), lookAtChallenge(0)),
   )
 /** The login of somebody without a factor. */
 const firstFactors = fc
@@ -565,13 +579,17 @@ const steps = [
   fc.tuple(place, back, often).map(([at, device, times]) => knock(false, false, at, device, times)),
   ...[wrongCodes, wrongCodes],
   fc.tuple(place, flag, fc.integer({ min: 1, max: 6 }), fc.constantFrom(0, 0, 4, 5, 5)).map((given) => burn(...given)),
-  fc.integer({ min: 3, max: places.length }).map(crowd),
+  fc
+    .tuple(
+      fc.integer({ min: 3, max: places.length }),
+      fc.option(fc.constantFrom('sms' as const, 'email' as const), { freq: 1 }),
+    )
+    .map((given) => crowd(...given)),
   back.map(askAgain),
-  back.map(askAgain),
-  ...[1, 2, 3].map(() => fc.tuple(back, method).map(([at, to]) => goOnWith(at, to))),
-  ...[anyCodes, anyCodes, otherCodes, otherCodes],
+  fc.tuple(back, method).map(([at, to]) => goOnWith(at, to)),
+  ...[anyCodes, anyCodes, otherCodes],
   back.map(lookAtChallenge),
-  ...[setUps, enrolments, enrolments, firstFactors],
+  ...[setUps, changes, changes, changes, firstFactors, switches, switches, proofs],
   fc.tuple(back, phone).map(([at, to]) => setUp(at, 'login', to)),
   back.map(renewCodes),
   fc.tuple(back, fc.constantFrom('totp' as const, 'sms' as const)).map(([at, which]) => dropFactor(at, which)),
@@ -581,7 +599,7 @@ const steps = [
   fc.tuple(back, fc.constantFrom('local', 'others', 'all')).map(([at, scope]) => leave(at, scope)),
   fc.tuple(back, back, fc.constantFrom('trust', 'device')).map(([at, device, what]) => forget(at, device, what)),
   back.map((at) => raise(at, null, true)),
-  ...[1, 2].map(() => fc.tuple(back, fc.option(method), flag).map((given) => raise(...given))),
+  fc.tuple(back, fc.option(method), flag).map((given) => raise(...given)),
   back.map(look),
   fc.constantFrom(changePassword, changePhone(0), changePhone(1), unlock(false), unlock(true), resetFactors),
   fc.constant(disable(true)),
