@@ -201,11 +201,10 @@ t.test('a mail that is committed fails no call, whatever the database does then'
 t.test('a provider that is slow keeps nobody waiting, and is heard all the same', async (t) => {
   const { id } = await mailCode(await createUser(doorstep))
   let answer = (_result: MailResult): void => {}
-  const slow = () =>
-    new Promise<MailResult>((resolve) => {
-      answer = resolve
-    })
-  const { services } = sending(doorstep, slow)
+  const replied = new Promise<MailResult>((resolve) => {
+    answer = resolve
+  })
+  const { services } = sending(doorstep, () => replied)
   t.equal(await sendMail(services, id, { withinMs: 50 }), 'queued')
   answer(accepted)
   await services.background.drain()
