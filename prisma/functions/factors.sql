@@ -86,7 +86,8 @@ DECLARE
     SELECT created_at FROM challenges WHERE user_id = p_user AND purpose = 'enrol' AND created_at > p_now - interval '24 hours' ORDER BY created_at DESC);
   texted timestamptz[] := ARRAY(
     SELECT m.reserved_at FROM sms_messages m JOIN challenges c ON c.id = m.challenge_id
-    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND m.reserved_at > p_now - interval '24 hours' ORDER BY m.reserved_at DESC);
+    -- Without what told a number that it was replaced.
+    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND NOT m.known AND m.reserved_at > p_now - interval '24 hours' ORDER BY m.reserved_at DESC);
   most integer := (p_policy->>'enrolments_day')::integer;
 BEGIN
   IF is_taken(p_user, p_candidate->>'method', p_candidate->'text'->>'phone', NULL, (p_candidate->>'at_most')::integer) THEN
