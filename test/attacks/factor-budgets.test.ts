@@ -217,8 +217,16 @@ t.test(
     const guarded = ['totp', 'sms', 'email'] as const
     const perMethod: Record<string, number> = { totp: 0, sms: 0, email: 0 }
     const tries: number[] = []
-    const now = 0
+    let skipped = 0
     let refusals = 0
+    /** When the newest try was counted, as if the time that is skipped had gone by. Seconds. */
+    const newestTry = async (): Promise<number> => {
+      const [row] = await sql(
+        'SELECT extract(epoch FROM failed_at[cardinality(failed_at)])::float AS at FROM factor_guards WHERE user_id = $1',
+        [owner.id],
+      )
+      return Number(row?.at) + skipped
+    }
     const wait = async (seconds: number): Promise<void> => {
       await age(one, owner, seconds)
       skipped += seconds
