@@ -288,6 +288,9 @@ BEGIN
     RETURN jsonb_build_object('outcome', channel || '_limit_reached',
       'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + seconds(p_policy->>'cooldown')), p_now));
   END IF;
+  IF c.purpose = 'enrol' AND refusal_of_new_number(c.user_id, p_candidate, p_now) IS NOT NULL THEN
+    RETURN refusal_of_new_number(c.user_id, p_candidate, p_now);
+  END IF;
   r := reserve_message(c.user_id, c.id, c.known AND c.purpose <> 'enrol', p_candidate, p_now);
   IF r.id IS NULL THEN
     RETURN jsonb_build_object('outcome', r.outcome, 'retry_after', r.retry_after);
