@@ -280,6 +280,7 @@ END $$;
 CREATE OR REPLACE FUNCTION send_again(c challenges, p_candidate jsonb, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   channel text := p_candidate->>'sends';
+  refusal jsonb := CASE WHEN c.purpose = 'enrol' THEN refusal_of_new_number(c.user_id, p_candidate, p_now) END;
   k challenge_codes;
   r record;
 BEGIN
@@ -287,6 +288,9 @@ BEGIN
   IF k.sends >= (p_policy->>'max_sends')::integer THEN
     RETURN jsonb_build_object('outcome', channel || '_limit_reached',
       'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + seconds(p_policy->>'cooldown')), p_now));
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
   END IF;
   r := reserve_message(c.user_id, c.id, c.known AND c.purpose <> 'enrol', p_candidate, p_now);
   IF r.id IS NULL THEN
