@@ -26,7 +26,9 @@ export function startMaintenance({
   const run = async (): Promise<void> => {
     await attempt('keys', keyRing.maintain)
     await attempt('hashes', loginFloor.look)
-    await attempt('purge', () => store.purge.expired({ eventDays: config.eventRetentionDays }))
+    await attempt('purge', () =>
+      store.purge.expired({ eventDays: config.eventRetentionDays, notices: config.mail.provider !== 'none' }),
+    )
   }
   const timer = setInterval(() => {
     running = running.then(run)

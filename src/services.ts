@@ -109,17 +109,13 @@ export async function createServices(parts: {
   const background = createBackground()
   const passwordHash = await createPasswordHash(config.argon2)
   if (replacesKeys) await replaceKeys({ store, secrets, random, events })
-  metrics.watch({
-    hashing: passwordHash.load,
-    smsAvailable: () => config.sms.provider === 'none' || sms.isAvailable(),
-    mailAvailable: mail.isAvailable,
-  })
+  const smsAvailable = () => config.sms.provider === 'none' || sms.isAvailable()
+  metrics.watch({ hashing: passwordHash.load, smsAvailable, mailAvailable: mail.isAvailable })
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
     ...{ mail, mailbox, mailBell: createBell() },
-    loginTurns: createTurns(mostLoginsInLine),
-    tryTurns: createTurns(),
+    ...{ loginTurns: createTurns(mostLoginsInLine), tryTurns: createTurns() },
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
     refreshTokens: createRefreshTokens({ secrets }),
     deviceTokens: createDeviceTokens({ secrets, random }),
@@ -128,8 +124,7 @@ export async function createServices(parts: {
     oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
     challengeRules: createChallengeRules(config),
     passkeys: createPasskeys({ config: config.passkey, secrets }),
-    recoveryCodes: createRecoveryCodes({ secrets, random }),
-    sealer: createSealer({ secrets, random }),
+    ...{ recoveryCodes: createRecoveryCodes({ secrets, random }), sealer: createSealer({ secrets, random }) },
     phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),
     close: async () => {
       await background.drain()

@@ -180,6 +180,7 @@ BEGIN
   PERFORM tell_of_sign_in(c.user_id, d, p_device, p_policy, p_event, p_now);
   IF traits->>'judged_by' = 'recovery' THEN
     codes_left := (SELECT count(*) FROM recovery_codes WHERE user_id = c.user_id);
+    PERFORM record_event(p_event || jsonb_build_object('type', 'recovery_code.used', 'outcome', codes_left || ' left'), c.user_id);
     PERFORM tell(c.user_id, 'recovery_code.used', jsonb_build_object('remaining', codes_left), false, p_policy, p_event, p_now);
   END IF;
   IF (traits->>'tells')::boolean THEN

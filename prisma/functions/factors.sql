@@ -115,15 +115,15 @@ END $$;
 CREATE OR REPLACE FUNCTION add_factor(c challenges, p_session uuid, p_new jsonb, p_proof jsonb, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   is_first boolean := NOT EXISTS (SELECT FROM factors WHERE user_id = c.user_id AND p_policy->'factors' ? method);
-  old factors;
+  before factors;
   replaces boolean;
   result jsonb;
 BEGIN
   IF is_taken(c.user_id, p_new->>'method', p_new->>'phone', decode(p_new->>'credential_id', 'hex'), (p_new->>'at_most')::integer) THEN
     RETURN jsonb_build_object('outcome', 'conflict');
   END IF;
-  old := put_factor(c.user_id, p_new, true, p_now);
-  replaces := old.id IS NOT NULL;
+  before := put_factor(c.user_id, p_new, true, p_now);
+  replaces := before.id IS NOT NULL;
   result := jsonb_build_object('recovery_issued', is_first, 'replaced', replaces);
   IF is_first THEN
     PERFORM put_recovery_codes(c.user_id, p_proof->'fresh_recovery', false, p_now);
@@ -132,10 +132,10 @@ BEGIN
   p_event := p_event || jsonb_build_object('type', CASE WHEN replaces THEN 'factor.replaced' ELSE 'factor.added' END, 'outcome', p_new->>'method');
   PERFORM record_event(p_event, c.user_id);
   PERFORM tell(c.user_id, p_event->>'type', jsonb_build_object('method', p_new->>'method', 'name', p_new->>'name'), false, p_policy, p_event, p_now);
-  IF old.phone <> p_new->>'phone' THEN
+  IF before.phone <> p_new->>'phone' THEN
     INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at, state)
-    VALUES (c.user_id, c.id, true, old.phone, left(old.phone, -4), '', p_now, 'finished')
-    RETURNING result || jsonb_build_object('notice_text', jsonb_build_object('message_id', m.id, 'phone', old.phone)) INTO result;
+    VALUES (c.user_id, c.id, true, before.phone, left(before.phone, -4), '', p_now, 'finished')
+    RETURNING result || jsonb_build_object('notice_text', jsonb_build_object('message_id', m.id, 'phone', before.phone)) INTO result;
   END IF;
   RETURN result;
 END $$;
@@ -145,16 +145,21 @@ END $$;
 CREATE OR REPLACE FUNCTION put_factor(p_user uuid, p_new jsonb, p_keeps boolean, p_now timestamptz) RETURNS factors LANGUAGE plpgsql AS $$
 DECLARE
   old factors;
+  new_id uuid;
 BEGIN
   IF coalesce((p_new->>'at_most')::integer, 1) = 1 THEN
     DELETE FROM factors WHERE user_id = p_user AND method = p_new->>'method' RETURNING * INTO old;
     IF FOUND AND p_keeps THEN
-      INSERT INTO removed_factors (user_id, removed_at, was) VALUES (p_user, p_now, to_jsonb(old));
+      INSERT INTO account_changes (user_id, at, kind, was) VALUES (p_user, p_now, 'factor_removed', to_jsonb(old));
     END IF;
   END IF;
   INSERT INTO factors (id, user_id, method, name, phone, credential_id, counter, data, created_at, last_used_at)
   VALUES (coalesce((p_new->>'id')::uuid, gen_random_uuid()), p_user, p_new->>'method', p_new->>'name', p_new->>'phone', decode(p_new->>'credential_id', 'hex'),
-    coalesce((p_new->>'counter')::bigint, 0), coalesce(p_new->'data', '{}'), p_now, CASE WHEN p_keeps THEN p_now END);
+    coalesce((p_new->>'counter')::bigint, 0), coalesce(p_new->'data', '{}'), p_now, CASE WHEN p_keeps THEN p_now END)
+  RETURNING id INTO new_id;
+  IF p_keeps THEN
+    INSERT INTO account_changes (user_id, at, kind, was) VALUES (p_user, p_now, 'factor_added', jsonb_build_object('id', new_id));
+  END IF;
   RETURN old;
 END $$;
 
@@ -168,8 +173,8 @@ END $$;
 CREATE OR REPLACE FUNCTION drop_recovery_codes(p_user uuid, p_keeps boolean, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   IF p_keeps THEN
-    INSERT INTO removed_factors (user_id, removed_at, was)
-    SELECT p_user, p_now, jsonb_build_object('method', 'recovery_code', 'codes', jsonb_agg(to_jsonb(r))) FROM recovery_codes r WHERE user_id = p_user HAVING count(*) > 0;
+    INSERT INTO account_changes (user_id, at, kind, was)
+    SELECT p_user, p_now, 'recovery_codes', jsonb_agg(to_jsonb(r)) FROM recovery_codes r WHERE user_id = p_user HAVING count(*) > 0;
   END IF;
   DELETE FROM recovery_codes WHERE user_id = p_user;
 END $$;
@@ -217,7 +222,7 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'last_factor');
   END IF;
   DELETE FROM factors WHERE id = f.id;
-  INSERT INTO removed_factors (user_id, removed_at, was) VALUES (p_user, t, to_jsonb(f));
+  INSERT INTO account_changes (user_id, at, kind, was) VALUES (p_user, t, 'factor_removed', to_jsonb(f));
   IF is_last THEN
     PERFORM drop_recovery_codes(p_user, true, t);
   END IF;
@@ -256,7 +261,7 @@ BEGIN
     RETURN NULL;
   END IF;
   DELETE FROM factors WHERE user_id = the_user;
-  DELETE FROM removed_factors WHERE user_id = the_user;
+  DELETE FROM account_changes WHERE user_id = the_user;
   PERFORM drop_recovery_codes(the_user, false, t);
   PERFORM end_begun(the_user, NULL, true, t);
   PERFORM forget_code_failures(the_user);

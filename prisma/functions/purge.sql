@@ -28,9 +28,9 @@ BEGIN
     WHEN 'starts' THEN
       DELETE FROM used_starts WHERE id IN (
         SELECT id FROM used_starts WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
-    WHEN 'removed_factors' THEN
-      DELETE FROM removed_factors WHERE id IN (
-        SELECT id FROM removed_factors WHERE removed_at < t - interval '7 days' ORDER BY removed_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'changes' THEN
+      DELETE FROM account_changes WHERE id IN (
+        SELECT id FROM account_changes WHERE at < t - interval '7 days' ORDER BY at LIMIT p_batch FOR UPDATE SKIP LOCKED);
     WHEN 'events' THEN
       RETURN purge_events(p_batch, p_days);
     WHEN 'unknown_logins' THEN

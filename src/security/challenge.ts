@@ -1,7 +1,8 @@
 import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
 import type { Method } from '../methods.ts'
-import type { ChallengePolicy, MailBudget, Refusal, TextBudget } from '../store/challenges.ts'
+import type { ChallengePolicy, MailBudget, TextBudget } from '../store/candidates.ts'
+import type { Refusal } from '../store/challenges.ts'
 import { textBudget } from './sms-budget.ts'
 
 /** Codes that may be compared for one challenge, and texts that may be sent for it (contract, lockout numbers). */

@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts'
-import type { TextBudget } from '../store/challenges.ts'
+import type { TextBudget } from '../store/candidates.ts'
 import { networksOf } from './client-address.ts'
 
 /** Texts to one phone in any 24 hours, over all accounts, whether they led to a sign-in or not. */

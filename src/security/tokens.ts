@@ -7,6 +7,7 @@ import {
   type CommonClaims,
   isAccess,
   maxTokenLength,
+  type PasskeyStartClaims,
   type PendingClaims,
   type Waiting,
 } from './claims.ts'
@@ -91,16 +92,9 @@ export function createTokens(parts: TokenParts) {
      * The beginning of a sign-in with a passkey, which proves nothing yet; and its challenge, 32 random bytes. `device`: the
      * hash of a device token.
      */
-    passkeyStart: ({ device, ...carried }: Carried & { device: Buffer | null }) => {
+    passkeyStart: (start: Carried & { device: Buffer | null }) => {
       const challenge = random.bytes(32)
-      const claims = {
-        ...commonClaims(parts, 'pending', { ttl: passkeyStartTtl, amr: [] }),
-        jti: challenge.toString('base64url'),
-        pur: 'passkey' as const,
-        ...waiting(carried),
-        ...(device !== null && { device: device.toString('base64url') }),
-      }
-      return { challenge, token: bearer(passkeyStartTtl, claims) }
+      return { challenge, token: bearer(passkeyStartTtl, passkeyClaims(parts, challenge, start)) }
     },
 
     /** What resource servers accept. Only ever called after the session is committed. */
@@ -130,6 +124,18 @@ export function createTokens(parts: TokenParts) {
     },
   }
 }
+
+const passkeyClaims = (
+  parts: TokenParts,
+  challenge: Buffer,
+  { device, ...carried }: Carried & { device: Buffer | null },
+): PasskeyStartClaims => ({
+  ...commonClaims(parts, 'pending', { ttl: passkeyStartTtl, amr: [] }),
+  jti: challenge.toString('base64url'),
+  pur: 'passkey',
+  ...waiting(carried),
+  ...(device !== null && { device: device.toString('base64url') }),
+})
 
 const waiting = ({ rememberMe, returnTo }: Carried): Waiting => ({
   ...(rememberMe && { remember_me: true }),

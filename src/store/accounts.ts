@@ -1,6 +1,6 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Method } from '../methods.ts'
-import type { ChallengePolicy } from './challenges.ts'
+import type { ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'
 import type { StoredFactor } from './factors.ts'
 

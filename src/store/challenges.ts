@@ -2,6 +2,7 @@ import { auditRow, type Event } from '../events.ts'
 import type { Method } from '../methods.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { FactorOwner } from './accounts.ts'
+import type { Candidate, ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
 import type { FactorTraits, NewFactor, StoredFactor, Verdict } from './factors.ts'
@@ -38,55 +39,6 @@ export type NewChallenge = {
   proves_mailbox: boolean
 }
 
-/**
- * The limits that a statement decides by; made in security/challenge.ts. `guarded`: refused while codes are locked;
- * `factors`: count as a second factor; `notices`: whether users are told of what happens by mail.
- */
-export type ChallengePolicy = {
-  code_ttl: number
-  challenge_ttl: number
-  max_attempts: number
-  max_sends: number
-  cooldown: number
-  enrolments_day: number
-  guarded: Method[]
-  factors: Method[]
-  notices: boolean
-}
-
-/** What a text is counted by, and how many there may be in an hour, a day; `cooldown` in seconds. */
-export type TextBudget = {
-  address: string
-  cooldown: number
-  user_hour: number
-  user_day: number
-  phone_day: number
-  address_hour: number
-  address_day: number
-  prefix_hour: number
-  service_hour: number
-  service_day: number
-  spend_day: number
-}
-
-/** Where a mailed code goes, and how many there may be in an hour, a day. */
-export type MailBudget = { address: string; locale: string; cooldown: number; hour: number; day: number }
-
-/**
- * A method that a challenge can go on with. `in_cooldown`: also where only the cooldown keeps a better one from sending;
- * `code`: of what it sends; `may_send` is false while its provider is away or its address is not accepted.
- */
-export type Candidate = {
-  method: Method
-  in_cooldown: boolean
-  at_most: number
-  sends: 'sms' | 'mail' | null
-  may_send?: boolean
-  code?: { mac: string; key_id: string }
-  text?: TextBudget & { phone: string }
-  mail?: MailBudget
-}
-
 /** Why no code can be sent or tried. `retry_after` in seconds, absent where waiting does not help. */
 export type Refusal =
   | { outcome: 'invalid' | 'stale' | 'expired' }
@@ -97,8 +49,8 @@ export type Refusal =
       retry_after?: number | null
     }
 
-/** `message_id`: the text or mail that is due; null where none is. `spend`: the part of a day's texts that it uses up, at 50, 80, 100 %. */
-export type Due = { message_id: number | null; spend: string | null }
+/** `message_id`: the text or mail that is due, if one is. `spend`: the part of a day's texts that it uses up, at 50, 80, 100 %. */
+export type Due = { message_id?: number | null; spend?: string | null }
 export type Opened = ChallengeState & Due & { outcome: 'opened' | 'joined' | 'switched' | 'sent' }
 type Found = ChallengeState & { outcome: 'found'; known: boolean; setup: string | null; account: FactorOwner }
 
@@ -159,6 +111,19 @@ export type Answered =
 /** The challenge that a pending token names. */
 export type Pending = { cid: string; sub: string; pur: Purpose }
 
+/** Goes on with `candidate`, and reserves what that sends. */
+const goOn =
+  (db: Database, decision: 'switch_method' | 'resend_code') =>
+  async (
+    { cid, sub, pur }: Pending,
+    candidate: Candidate,
+    policy: ChallengePolicy,
+    event: Event,
+  ): Promise<Opened | Refusal> => {
+    const made = [JSON.stringify(candidate), JSON.stringify(policy), auditRow(event)]
+    return await db.decide(decision, cid, sub, pur, ...made)
+  }
+
 export function createChallenges(db: Database) {
   return {
     /**
@@ -184,27 +149,11 @@ export function createChallenges(db: Database) {
     /** Whether a pending token is still worth anything. */
     isAlive: async ({ cid, sub, pur }: Pending): Promise<boolean> => await db.decide('is_pending', cid, sub, pur),
 
-    /** Goes on with another method, and reserves what that sends. */
-    switch: async (
-      { cid, sub, pur }: Pending,
-      candidate: Candidate,
-      policy: ChallengePolicy,
-      event: Event,
-    ): Promise<Opened | Refusal> => {
-      const made = [JSON.stringify(candidate), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('switch_method', cid, sub, pur, ...made)
-    },
+    /** Goes on with another method. */
+    switch: goOn(db, 'switch_method'),
 
-    /** Reserves the next message with the same code. */
-    resend: async (
-      { cid, sub, pur }: Pending,
-      candidate: Candidate,
-      policy: ChallengePolicy,
-      event: Event,
-    ): Promise<Opened | Refusal> => {
-      const made = [JSON.stringify(candidate), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('resend_code', cid, sub, pur, ...made)
-    },
+    /** Sends the same code once more. */
+    resend: goOn(db, 'resend_code'),
 
     /**
      * One answer: the try counted, judged, and the challenge completed or not, in one commit. Exactly one caller gets

@@ -1,9 +1,10 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Method } from '../methods.ts'
-import type { Candidate, ChallengePolicy, ChallengeState, Due, Refusal } from './challenges.ts'
+import type { Candidate, ChallengePolicy } from './candidates.ts'
+import type { ChallengeState, Due, Refusal } from './challenges.ts'
 import type { Database } from './client.ts'
-import type { DeviceState, NewDevice } from './devices.ts'
-import type { LiveSession, NewSession, SessionState } from './sessions.ts'
+import type { DeviceState } from './devices.ts'
+import { type LiveSession, loginRows, type NewLogin, type SessionState } from './sessions.ts'
 
 /** A confirmed factor; moments in seconds since 1970, `credential_id` in base64url. `data` is its method's own. */
 export type StoredFactor = {
@@ -89,6 +90,9 @@ export type PasskeyOwner = {
   factor: StoredFactor
 }
 
+/** `start`: the token that it began with; `deviceHash`: of a device token that came along. */
+type PasskeyProof = { start: { jti: string; expires_at: number }; verdict: Verdict; deviceHash: Uint8Array | null }
+
 type PasskeyStarted = (SessionState & { outcome: 'started'; device: DeviceState }) | { outcome: 'used' | 'stale' }
 
 export function createFactors(db: Database) {
@@ -143,14 +147,11 @@ export function createFactors(db: Database) {
     /** A sign-in with nothing but a passkey. `used`: this start has succeeded before; `stale`: the account has changed. */
     startSession: async (
       { user_id: userId, epoch }: PasskeyOwner,
-      start: { jti: string; expires_at: number },
-      verdict: Verdict,
-      deviceHash: Uint8Array | null,
-      made: { session: NewSession; device: NewDevice; policy: ChallengePolicy; event: Event },
+      { start, verdict, deviceHash }: PasskeyProof,
+      made: NewLogin,
     ): Promise<PasskeyStarted> => {
       const proof = [JSON.stringify(start), JSON.stringify(verdict), deviceHash]
-      const rows = [made.session, made.device, made.policy].map((it) => JSON.stringify(it))
-      return await db.decide('start_passkey_session', userId, epoch, ...proof, ...rows, auditRow(made.event))
+      return await db.decide('start_passkey_session', userId, epoch, ...proof, ...loginRows(made))
     },
   }
 }

@@ -1,6 +1,7 @@
 import type { Method } from '../methods.ts'
 import type { Delivery } from '../sms/index.ts'
-import type { ChallengePolicy, ChallengeState } from './challenges.ts'
+import type { ChallengePolicy } from './candidates.ts'
+import type { ChallengeState } from './challenges.ts'
 import type { Database } from './client.ts'
 
 /** What a text still counts for: see prisma/functions/texts.sql. */

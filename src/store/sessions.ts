@@ -1,7 +1,7 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Method } from '../methods.ts'
 import type { TwoFactor } from './accounts.ts'
-import type { ChallengePolicy } from './challenges.ts'
+import type { ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
 
@@ -70,8 +70,19 @@ export type Rotation =
 
 type Started = ({ outcome: 'started'; device: DeviceState } & SessionState) | { outcome: 'stale' | 'untrusted' }
 
+type Raised = ({ outcome: 'raised' } & SessionState) | { outcome: 'ended' | 'stale' }
+
 /** What a login has proven: the counter that was charged, the known device that it came from, and whether it is enough. */
 export type Proof = { throttleKeys: Uint8Array[]; deviceId: string | null; isTrusted: boolean }
+
+/** What is stored of a login that has succeeded. */
+export type NewLogin = { session: NewSession; device: NewDevice; policy: ChallengePolicy; event: Event }
+
+/** The same as the decisions take it. */
+export const loginRows = ({ session, device, policy, event }: NewLogin): string[] => [
+  ...[session, device, policy].map((it) => JSON.stringify(it)),
+  auditRow(event),
+]
 
 export function createSessions(db: Database) {
   return {
@@ -80,13 +91,11 @@ export function createSessions(db: Database) {
      * `untrusted`: the device that skips the second factor is trusted no longer.
      */
     start: async (
-      account: { id: string; epoch: number },
+      { id, epoch }: { id: string; epoch: number },
       { throttleKeys, deviceId, isTrusted }: Proof,
-      made: { session: NewSession; device: NewDevice; policy: ChallengePolicy; event: Event },
+      made: NewLogin,
     ): Promise<Started> => {
-      const rows = [made.session, made.device, made.policy].map((it) => JSON.stringify(it))
-      const last = [...rows, auditRow(made.event)]
-      return await db.decide('start_session', account.id, account.epoch, throttleKeys, deviceId, isTrusted, ...last)
+      return await db.decide('start_session', id, epoch, throttleKeys, deviceId, isTrusted, ...loginRows(made))
     },
 
     /**
@@ -94,14 +103,13 @@ export function createSessions(db: Database) {
      * factor is there by now, or the account has changed.
      */
     raise: async (
-      session: Pick<LiveSession, 'id' | 'user_id' | 'epoch'>,
+      { id, user_id: userId, epoch }: Pick<LiveSession, 'id' | 'user_id' | 'epoch'>,
       level: { amr: string[]; acr: string },
       policy: ChallengePolicy,
       event: Event,
-    ): Promise<({ outcome: 'raised' } & SessionState) | { outcome: 'ended' | 'stale' }> => {
-      const { id, user_id: userId, epoch } = session
-      const made = [JSON.stringify(level), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('raise_session', userId, id, epoch, ...made)
+    ): Promise<Raised> => {
+      const how = [level, policy].map((it) => JSON.stringify(it))
+      return await db.decide('raise_session', userId, id, epoch, ...how, auditRow(event))
     },
 
     /** A proof of a session has failed; `ended`: it was the last that it had, and the session is over. */
@@ -118,8 +126,7 @@ export function createSessions(db: Database) {
       limits: { graceSeconds: number; idleSeconds: number },
       theft: Event,
     ): Promise<Rotation> => {
-      const { graceSeconds, idleSeconds } = limits
-      return await db.decide('rotate_session', id, generation, graceSeconds, idleSeconds, auditRow(theft))
+      return await db.decide('rotate_session', id, generation, limits.graceSeconds, limits.idleSeconds, auditRow(theft))
     },
 
     /** The session of an access token, unless it or its user has been ended. */

@@ -1,6 +1,6 @@
 import { auditRow, type Event } from '../events.ts'
 import type { Account } from './accounts.ts'
-import type { TextBudget } from './challenges.ts'
+import type { TextBudget } from './candidates.ts'
 import type { Database } from './client.ts'
 
 /**

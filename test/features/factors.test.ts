@@ -285,6 +285,7 @@ t.test('a new phone takes the place of the old one when it is proven, and the ol
   const begun = await enrol(doorstep, access, { method: 'sms', phone: freshPhone() })
   t.match(begun.body, { challenge: { method: 'sms', channel: 'sms', delivery: 'sent' }, methods: ['sms'] })
   t.match(await listed(access), { factors: [{ method: 'sms', destination: `+1 •••••••• ${user.phone.slice(-2)}` }] })
+  await age(doorstep, user, 61)
   const { phone, answer } = await enrolSms(doorstep, access)
   t.equal(tokensOf(answer).sid, sid)
   t.notOk('recovery_codes' in answer.body, 'they come with the first factor')

@@ -69,13 +69,14 @@ CREATE TABLE "recovery_codes" (
 );
 
 -- CreateTable
-CREATE TABLE "removed_factors" (
+CREATE TABLE "account_changes" (
     "id" BIGSERIAL NOT NULL,
     "user_id" UUID NOT NULL,
-    "removed_at" TIMESTAMPTZ(6) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    "at" TIMESTAMPTZ(6) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    "kind" TEXT NOT NULL,
     "was" JSONB NOT NULL,
 
-    CONSTRAINT "removed_factors_pkey" PRIMARY KEY ("id")
+    CONSTRAINT "account_changes_pkey" PRIMARY KEY ("id")
 );
 
 -- CreateTable
@@ -145,10 +146,10 @@ CREATE INDEX "factors_user_id_idx" ON "factors"("user_id");
 CREATE INDEX "factors_phone_idx" ON "factors"("phone");
 
 -- CreateIndex
-CREATE INDEX "removed_factors_user_id_idx" ON "removed_factors"("user_id");
+CREATE INDEX "account_changes_user_id_idx" ON "account_changes"("user_id");
 
 -- CreateIndex
-CREATE INDEX "removed_factors_removed_at_idx" ON "removed_factors"("removed_at");
+CREATE INDEX "account_changes_at_idx" ON "account_changes"("at");
 
 -- CreateIndex
 CREATE INDEX "used_starts_expires_at_idx" ON "used_starts"("expires_at");
@@ -166,7 +167,7 @@ ALTER TABLE "factors" ADD CONSTRAINT "factors_user_id_fkey" FOREIGN KEY ("user_i
 ALTER TABLE "recovery_codes" ADD CONSTRAINT "recovery_codes_user_id_fkey" FOREIGN KEY ("user_id") REFERENCES "users"("id") ON DELETE CASCADE ON UPDATE CASCADE;
 
 -- AddForeignKey
-ALTER TABLE "removed_factors" ADD CONSTRAINT "removed_factors_user_id_fkey" FOREIGN KEY ("user_id") REFERENCES "users"("id") ON DELETE CASCADE ON UPDATE CASCADE;
+ALTER TABLE "account_changes" ADD CONSTRAINT "account_changes_user_id_fkey" FOREIGN KEY ("user_id") REFERENCES "users"("id") ON DELETE CASCADE ON UPDATE CASCADE;
 
 -- AddForeignKey
 ALTER TABLE "challenge_codes" ADD CONSTRAINT "challenge_codes_challenge_id_fkey" FOREIGN KEY ("challenge_id") REFERENCES "challenges"("id") ON DELETE CASCADE ON UPDATE CASCADE;
@@ -472,6 +473,7 @@ BEGIN
   PERFORM tell_of_sign_in(c.user_id, d, p_device, p_policy, p_event, p_now);
   IF traits->>'judged_by' = 'recovery' THEN
     codes_left := (SELECT count(*) FROM recovery_codes WHERE user_id = c.user_id);
+    PERFORM record_event(p_event || jsonb_build_object('type', 'recovery_code.used', 'outcome', codes_left || ' left'), c.user_id);
     PERFORM tell(c.user_id, 'recovery_code.used', jsonb_build_object('remaining', codes_left), false, p_policy, p_event, p_now);
   END IF;
   IF (traits->>'tells')::boolean THEN
@@ -978,15 +980,15 @@ END $$;
 CREATE OR REPLACE FUNCTION add_factor(c challenges, p_session uuid, p_new jsonb, p_proof jsonb, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   is_first boolean := NOT EXISTS (SELECT FROM factors WHERE user_id = c.user_id AND p_policy->'factors' ? method);
-  old factors;
+  before factors;
   replaces boolean;
   result jsonb;
 BEGIN
   IF is_taken(c.user_id, p_new->>'method', p_new->>'phone', decode(p_new->>'credential_id', 'hex'), (p_new->>'at_most')::integer) THEN
     RETURN jsonb_build_object('outcome', 'conflict');
   END IF;
-  old := put_factor(c.user_id, p_new, true, p_now);
-  replaces := old.id IS NOT NULL;
+  before := put_factor(c.user_id, p_new, true, p_now);
+  replaces := before.id IS NOT NULL;
   result := jsonb_build_object('recovery_issued', is_first, 'replaced', replaces);
   IF is_first THEN
     PERFORM put_recovery_codes(c.user_id, p_proof->'fresh_recovery', false, p_now);
@@ -995,10 +997,10 @@ BEGIN
   p_event := p_event || jsonb_build_object('type', CASE WHEN replaces THEN 'factor.replaced' ELSE 'factor.added' END, 'outcome', p_new->>'method');
   PERFORM record_event(p_event, c.user_id);
   PERFORM tell(c.user_id, p_event->>'type', jsonb_build_object('method', p_new->>'method', 'name', p_new->>'name'), false, p_policy, p_event, p_now);
-  IF old.phone <> p_new->>'phone' THEN
+  IF before.phone <> p_new->>'phone' THEN
     INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at, state)
-    VALUES (c.user_id, c.id, true, old.phone, left(old.phone, -4), '', p_now, 'finished')
-    RETURNING result || jsonb_build_object('notice_text', jsonb_build_object('message_id', m.id, 'phone', old.phone)) INTO result;
+    VALUES (c.user_id, c.id, true, before.phone, left(before.phone, -4), '', p_now, 'finished')
+    RETURNING result || jsonb_build_object('notice_text', jsonb_build_object('message_id', m.id, 'phone', before.phone)) INTO result;
   END IF;
   RETURN result;
 END $$;
@@ -1008,16 +1010,21 @@ END $$;
 CREATE OR REPLACE FUNCTION put_factor(p_user uuid, p_new jsonb, p_keeps boolean, p_now timestamptz) RETURNS factors LANGUAGE plpgsql AS $$
 DECLARE
   old factors;
+  new_id uuid;
 BEGIN
   IF coalesce((p_new->>'at_most')::integer, 1) = 1 THEN
     DELETE FROM factors WHERE user_id = p_user AND method = p_new->>'method' RETURNING * INTO old;
     IF FOUND AND p_keeps THEN
-      INSERT INTO removed_factors (user_id, removed_at, was) VALUES (p_user, p_now, to_jsonb(old));
+      INSERT INTO account_changes (user_id, at, kind, was) VALUES (p_user, p_now, 'factor_removed', to_jsonb(old));
     END IF;
   END IF;
   INSERT INTO factors (id, user_id, method, name, phone, credential_id, counter, data, created_at, last_used_at)
   VALUES (coalesce((p_new->>'id')::uuid, gen_random_uuid()), p_user, p_new->>'method', p_new->>'name', p_new->>'phone', decode(p_new->>'credential_id', 'hex'),
-    coalesce((p_new->>'counter')::bigint, 0), coalesce(p_new->'data', '{}'), p_now, CASE WHEN p_keeps THEN p_now END);
+    coalesce((p_new->>'counter')::bigint, 0), coalesce(p_new->'data', '{}'), p_now, CASE WHEN p_keeps THEN p_now END)
+  RETURNING id INTO new_id;
+  IF p_keeps THEN
+    INSERT INTO account_changes (user_id, at, kind, was) VALUES (p_user, p_now, 'factor_added', jsonb_build_object('id', new_id));
+  END IF;
   RETURN old;
 END $$;
 
@@ -1031,8 +1038,8 @@ END $$;
 CREATE OR REPLACE FUNCTION drop_recovery_codes(p_user uuid, p_keeps boolean, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   IF p_keeps THEN
-    INSERT INTO removed_factors (user_id, removed_at, was)
-    SELECT p_user, p_now, jsonb_build_object('method', 'recovery_code', 'codes', jsonb_agg(to_jsonb(r))) FROM recovery_codes r WHERE user_id = p_user HAVING count(*) > 0;
+    INSERT INTO account_changes (user_id, at, kind, was)
+    SELECT p_user, p_now, 'recovery_codes', jsonb_agg(to_jsonb(r)) FROM recovery_codes r WHERE user_id = p_user HAVING count(*) > 0;
   END IF;
   DELETE FROM recovery_codes WHERE user_id = p_user;
 END $$;
@@ -1080,7 +1087,7 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'last_factor');
   END IF;
   DELETE FROM factors WHERE id = f.id;
-  INSERT INTO removed_factors (user_id, removed_at, was) VALUES (p_user, t, to_jsonb(f));
+  INSERT INTO account_changes (user_id, at, kind, was) VALUES (p_user, t, 'factor_removed', to_jsonb(f));
   IF is_last THEN
     PERFORM drop_recovery_codes(p_user, true, t);
   END IF;
@@ -1119,7 +1126,7 @@ BEGIN
     RETURN NULL;
   END IF;
   DELETE FROM factors WHERE user_id = the_user;
-  DELETE FROM removed_factors WHERE user_id = the_user;
+  DELETE FROM account_changes WHERE user_id = the_user;
   PERFORM drop_recovery_codes(the_user, false, t);
   PERFORM end_begun(the_user, NULL, true, t);
   PERFORM forget_code_failures(the_user);
@@ -1342,9 +1349,9 @@ BEGIN
     WHEN 'starts' THEN
       DELETE FROM used_starts WHERE id IN (
         SELECT id FROM used_starts WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
-    WHEN 'removed_factors' THEN
-      DELETE FROM removed_factors WHERE id IN (
-        SELECT id FROM removed_factors WHERE removed_at < t - interval '7 days' ORDER BY removed_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+    WHEN 'changes' THEN
+      DELETE FROM account_changes WHERE id IN (
+        SELECT id FROM account_changes WHERE at < t - interval '7 days' ORDER BY at LIMIT p_batch FOR UPDATE SKIP LOCKED);
     WHEN 'events' THEN
       RETURN purge_events(p_batch, p_days);
     WHEN 'unknown_logins' THEN

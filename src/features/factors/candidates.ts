@@ -1,5 +1,5 @@
 import type { Method } from '../../methods.ts'
-import type { Candidate } from '../../store/challenges.ts'
+import type { Candidate } from '../../store/candidates.ts'
 import type { ChallengeContext, FactorServices } from './factor.ts'
 import { factorOf } from './index.ts'
 

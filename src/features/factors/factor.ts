@@ -4,7 +4,8 @@ import type { Method } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { Delivery } from '../../sms/index.ts'
 import type { FactorOwner } from '../../store/accounts.ts'
-import type { Candidate, ChallengeState, Purpose } from '../../store/challenges.ts'
+import type { Candidate } from '../../store/candidates.ts'
+import type { ChallengeState, Purpose } from '../../store/challenges.ts'
 import type { FactorTraits, StoredFactor, Verdict } from '../../store/factors.ts'
 import type { Leaving } from '../../store/messages.ts'
 import type { Challenge } from './challenge-schemas.ts'
@@ -14,7 +15,7 @@ import type { FactorView } from './schemas.ts'
 export type FactorServices = Pick<
   Services,
   | ('config' | 'clock' | 'random' | 'store' | 'events' | 'background' | 'log')
-  | ('oneTimeCodes' | 'challengeRules' | 'phoneNumbers' | 'sms' | 'mail')
+  | ('oneTimeCodes' | 'challengeRules' | 'phoneNumbers' | 'sms' | 'mail' | 'mailBell')
   | ('sealer' | 'passkeys' | 'recoveryCodes')
 >
 

@@ -1,7 +1,7 @@
 import { factorMethods, type Method, usableMethods } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { FactorOwner } from '../../store/accounts.ts'
-import type { ChallengePolicy } from '../../store/challenges.ts'
+import type { ChallengePolicy } from '../../store/candidates.ts'
 import type { FactorTraits } from '../../store/factors.ts'
 import { email } from './email/index.ts'
 import type { Factor } from './factor.ts'

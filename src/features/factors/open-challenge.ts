@@ -6,7 +6,8 @@ import type { Carried } from '../../security/claims.ts'
 import { clientOf } from '../../security/standing.ts'
 import type { Services } from '../../services.ts'
 import type { FactorOwner } from '../../store/accounts.ts'
-import type { Candidate, ChallengeState, Opened, Purpose, Refusal } from '../../store/challenges.ts'
+import type { Candidate } from '../../store/candidates.ts'
+import type { ChallengeState, Opened, Purpose, Refusal } from '../../store/challenges.ts'
 import { announceSpend } from '../sms-codes/send-code.ts'
 import { candidateOf } from './candidates.ts'
 import type { ChallengeContext, FactorServices } from './factor.ts'
@@ -93,13 +94,13 @@ export async function sendDue(
   { context, opened, methods }: OpenedChallenge,
 ): Promise<ChallengeState> {
   const { method, message_id: messageId } = opened
-  if (messageId === null || method === null) return opened
+  if (messageId == null || method === null) return opened
   const next = methods
     .slice(methods.indexOf(method) + 1)
     .filter((it) => !(opened.codes_locked && factorOf(it).traits.guarded))
-  const leaves = next.some((it) => factorOf(it).traits.sends !== null)
-    ? null
-    : { challenge: context.challengeId, user: context.owner.id, method, methods: next, policy: policyOf(services) }
+  const mayLeave = next.length > 0 && next.every((it) => factorOf(it).traits.sends === null)
+  const challenge = { challenge: context.challengeId, user: context.owner.id }
+  const leaves = mayLeave ? { ...challenge, method, methods: next, policy: policyOf(services) } : null
   const sent = await factorOf(method).send?.(services, { ...context, messageId, state: opened, leaves })
   if (sent === undefined) throw new Error(`${method} sends nothing`)
   if ('delivery' in sent) {

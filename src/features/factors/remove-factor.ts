@@ -11,7 +11,7 @@ const refusals = { unknown: 'not_found', ended: 'invalid_token', last_factor: 'l
  * Throws `not_found`, `invalid_token`, `last_factor` where the policy wants one.
  */
 export async function removeFactor(
-  services: Pick<Services, 'store' | 'events' | 'challengeRules' | 'config'>,
+  services: Pick<Services, 'store' | 'events' | 'challengeRules' | 'config' | 'mailBell'>,
   { session, factorId, caller }: { session: LiveSession; factorId: string; caller: Caller },
 ): Promise<void> {
   const { store, events } = services
@@ -19,4 +19,5 @@ export async function removeFactor(
   const removed = await store.factors.remove(session, factorId, policyOf(services), event)
   if (removed.outcome !== 'removed') throw new Problem(refusals[removed.outcome])
   events.announce({ ...event, factor: removed.method })
+  services.mailBell.ring()
 }

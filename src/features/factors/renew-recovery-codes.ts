@@ -10,7 +10,7 @@ export const noFactorYet = (): Problem =>
 
 /** Ten new recovery codes in place of all that are there. Throws `conflict` without a factor, `invalid_token`. */
 export async function renewRecoveryCodes(
-  services: Pick<Services, 'store' | 'events' | 'recoveryCodes' | 'challengeRules' | 'config'>,
+  services: Pick<Services, 'store' | 'events' | 'recoveryCodes' | 'challengeRules' | 'config' | 'mailBell'>,
   { session, caller }: { session: LiveSession; caller: Caller },
 ): Promise<RecoveryCodesIssued> {
   const { store, events, recoveryCodes } = services
@@ -23,5 +23,6 @@ export async function renewRecoveryCodes(
   if (outcome === 'ended') throw new Problem('invalid_token')
   if (outcome === 'conflict') throw noFactorYet()
   events.announce(event)
+  services.mailBell.ring()
   return { status: 'recovery_codes', recovery_codes: codes }
 }

@@ -45,7 +45,7 @@ export async function finishLogin(
 async function answer(services: FinishServices, pending: ChallengeClaims, step: SecondStep) {
   const { store, recoveryCodes, random } = services
   const readings = await readAnswer(services, pending, step)
-  const recovery = recoveryCodes.make(pending.sub)
+  const recovery = pending.pur === 'enrol' ? recoveryCodes.make(pending.sub) : { codes: [], macs: [] }
   const proof = proofOf(readings, {
     ...{ method: step.method ?? null, credential: step.credential !== undefined },
     ...{ fresh_recovery: recovery.macs, next_id: random.uuid() },
@@ -60,7 +60,6 @@ async function answer(services: FinishServices, pending: ChallengeClaims, step: 
   const ask = (proof: Proof) =>
     store.challenges.answer(pending, proof, policyOf(services), session, fresh.device, event)
   const answered = await judged(services, pending, readings, proof, ask)
-  services.mailBell.ring()
   if (answered.outcome === 'completed') {
     announceSuccess(services, pending, answered, caller)
     const codes = answered.recovery_issued ? { recoveryCodes: recovery.codes } : {}
@@ -107,6 +106,7 @@ function announceSuccess(
   const event = { factor: method, userId: pending.sub, caller }
   events.announce({ ...event, type: 'login.succeeded', outcome })
   if (remaining !== undefined) events.announce({ ...event, type: 'recovery_code.used', outcome: `${remaining} left` })
+  if (remaining !== undefined || pending.pur === 'enrol') services.mailBell.ring()
   if (pending.pur === 'enrol') {
     events.announce({ ...event, type: answered.replaced ? 'factor.replaced' : 'factor.added', outcome: method })
   }

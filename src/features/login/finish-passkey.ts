@@ -36,11 +36,10 @@ export async function finishPasskey(
   const event: Event = { type: 'login.succeeded', outcome: level.acr, ...about }
   const start = { jti: pending.jti, expires_at: pending.exp }
   const rows = { session, device: fresh.device, policy: policyOf(services), event }
-  const device = pending.device === undefined ? null : Buffer.from(pending.device, 'base64url')
-  const started = await store.factors.startSession(owner, start, verdict, device, rows)
+  const deviceHash = pending.device === undefined ? null : Buffer.from(pending.device, 'base64url')
+  const started = await store.factors.startSession(owner, { start, verdict, deviceHash }, rows)
   if (started.outcome === 'used') throw new Problem('invalid_token')
   if (started.outcome !== 'started') throw new Problem('invalid_credentials')
   events.announce(event)
-  services.mailBell.ring()
   return describeSession(services, started, { returnTo: pending.return_to, deviceToken: fresh.token })
 }

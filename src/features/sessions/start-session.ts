@@ -13,8 +13,7 @@ import type { Authenticated } from './schemas.ts'
 /** What it takes to start a session. */
 export type SessionServices = Pick<
   Services,
-  | ('store' | 'events' | 'random' | 'tokens' | 'refreshTokens' | 'deviceTokens')
-  | ('challengeRules' | 'config' | 'mailBell')
+  ('store' | 'events' | 'random' | 'tokens' | 'refreshTokens' | 'deviceTokens') | ('challengeRules' | 'config')
 >
 
 /**
@@ -96,6 +95,5 @@ export async function startPasswordSession(
   if (started.outcome === 'untrusted') return null
   if (started.outcome !== 'started') throw problemOf({ outcome: 'stale' })
   events.announce(event)
-  services.mailBell.ring()
   return describeSession(services, started, { returnTo: login.returnTo, deviceToken: fresh.token })
 }

@@ -55,8 +55,8 @@ export function sendChangeNotice(services: SendingServices, text: DueText): void
 }
 
 /** Half, four fifths or all of the texts of a day are used up: whoever watches the log is to know while there is time. */
-export function announceSpend(events: Services['events'], spend: string | null): void {
-  if (spend !== null) events.announce({ type: 'sms.spend', outcome: spend })
+export function announceSpend(events: Services['events'], spend: string | null | undefined): void {
+  if (spend != null) events.announce({ type: 'sms.spend', outcome: spend })
 }
 
 async function sendText(
