@@ -924,7 +924,6 @@ BEGIN
   IF refusal IS NOT NULL THEN
     RETURN refusal;
   END IF;
-  SELECT NULL::bigint AS id, NULL::text AS spend INTO r;
   IF p_candidate->>'sends' IS NOT NULL THEN
     SELECT * INTO message, message_refusal, message_retry_after, message_spend
     FROM reserve_message(p_user, (p_challenge->>'id')::uuid, false, p_candidate, t);
