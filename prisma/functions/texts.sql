@@ -7,16 +7,18 @@
 -- "known" texts (asked for by a device of the account) and those of strangers are counted apart.
 
 -- Until when a budget is spent of which these are the texts, newest first; NULL if it never was.
-CREATE OR REPLACE FUNCTION budget_free_at(p_texts timestamptz[], p_hour integer, p_day integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION budget_free_at(p_texts timestamptz[], p_hour integer, p_day integer) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT greatest(p_texts[p_hour] + interval '1 hour', p_texts[p_day] + interval '24 hours')
 $$;
 
 -- Until when the texts of a class of clients at one address are spent; in the past or NULL if they are not.
 CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
-BEGIN
-  RETURN budget_free_at((
+DECLARE
+  texts timestamptz[] := (
     SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages
-    WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours'), p_hour, p_day);
+    WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours');
+BEGIN
+  RETURN budget_free_at(texts, p_hour, p_day);
 END $$;
 
 -- When the p_count-th newest open text of the whole service was sent; at 'infinity' where there are to be none.
@@ -45,14 +47,17 @@ BEGIN
   RETURN totals;
 END $$;
 
--- Whether the service is so far from its limits that nobody has to wait for the texts of others: by more than a hundred
--- texts and a tenth, which is more than are sent in the time that the count is old.
-CREATE OR REPLACE FUNCTION has_texts_to_spare(p_hour integer, p_day integer, p_spend integer, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-  totals text_totals := recent_text_totals(p_now);
+-- How far from a limit a recent count tells enough: a hundred texts and a tenth, which is more than are sent in the time
+-- that it is old.
+CREATE OR REPLACE FUNCTION far_from(p_limit integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+  SELECT greatest(100, p_limit / 10)
+$$;
+
+-- Whether the service is so far below its limits that nobody has to wait for the texts of others.
+CREATE OR REPLACE FUNCTION has_texts_to_spare(p_totals text_totals, p_hour integer, p_day integer, p_spend integer, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RETURN totals.counted_at > p_now - interval '3 seconds' AND totals.hour < p_hour - greatest(100, p_hour / 10)
-    AND totals.day < p_day - greatest(100, p_day / 10) AND totals.spent < p_spend - greatest(100, p_spend / 10);
+  RETURN p_totals.counted_at > p_now - interval '3 seconds' AND p_totals.hour < p_hour - far_from(p_hour)
+    AND p_totals.day < p_day - far_from(p_day) AND p_totals.spent < p_spend - far_from(p_spend);
 END $$;
 
 -- All texts of the last 24 hours but those that were refused: how many, and when the oldest was sent. Texts are numbered,
@@ -95,6 +100,7 @@ DECLARE
   service_hour integer := ceil((p_text->>'service_hour')::integer * share);
   service_day integer := ceil((p_text->>'service_day')::integer * share);
   spend_day integer := ceil((p_text->>'spend_day')::integer * share);
+  totals text_totals;
   cooled_at timestamptz;
   free_at timestamptz;
   of_user timestamptz[];
@@ -128,7 +134,8 @@ BEGIN
   END IF;
 
   -- The last texts are given out one at a time.
-  IF NOT coalesce(has_texts_to_spare(service_hour, service_day, spend_day, p_now), false) THEN
+  totals := recent_text_totals(p_now);
+  IF NOT coalesce(has_texts_to_spare(totals, service_hour, service_day, spend_day, p_now), false) THEN
     PERFORM pg_advisory_xact_lock(hashtextextended('texts of the service', 0));
     free_at := service_spent_until(service_hour, service_day, spend_day, p_now);
     IF free_at IS NOT NULL THEN
@@ -140,7 +147,7 @@ BEGIN
 
   INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at)
   VALUES (p_user, p_challenge, p_known, the_phone, the_prefix, p_text->>'address', p_now) RETURNING m.id INTO id;
-  spend := record_spend((p_text->>'spend_day')::integer, p_now);
+  spend := record_spend(totals, (p_text->>'spend_day')::integer, p_now);
 END $$;
 
 -- Whether the next text to the same user or phone has to wait for the cooldown of this one.
@@ -148,12 +155,20 @@ CREATE OR REPLACE FUNCTION is_cooling(m sms_messages) RETURNS boolean LANGUAGE s
   SELECT m.state IN ('refused', 'unsure') OR (m.state = 'open' AND m.delivery <> 'failed')
 $$;
 
--- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there; which it was.
-CREATE OR REPLACE FUNCTION record_spend(p_spend integer, p_now timestamptz) RETURNS text LANGUAGE plpgsql AS $$
+-- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there; which it was. The
+-- texts are counted only where it may be this one.
+CREATE OR REPLACE FUNCTION record_spend(p_totals text_totals, p_spend integer, p_now timestamptz) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-  now_spent integer := (spent_texts(p_now)).spent;
-  reached text := (SELECT max(percent) || ' %' FROM unnest(ARRAY[50, 80, 100]) percent WHERE now_spent = ceil(p_spend * (percent / 100.0)));
+  marks integer[] := ARRAY[ceil(p_spend * 0.5), ceil(p_spend * 0.8), p_spend];
+  now_spent integer;
+  reached text;
 BEGIN
+  IF p_totals.counted_at > p_now - interval '3 seconds'
+    AND far_from(p_spend) < ALL (ARRAY[abs(p_totals.spent - marks[1]), abs(p_totals.spent - marks[2]), abs(p_totals.spent - marks[3])]) THEN
+    RETURN NULL;
+  END IF;
+  now_spent := (spent_texts(p_now)).spent;
+  reached := CASE now_spent WHEN marks[3] THEN '100 %' WHEN marks[2] THEN '80 %' WHEN marks[1] THEN '50 %' END;
   IF reached IS NOT NULL THEN
     PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', reached), NULL);
   END IF;

@@ -17,22 +17,24 @@ export function registerBodyRules(app: App): void {
     void parseJson(request, bytes.toString(), done)
   })
   readNothing(app)
-  app.addHook('preParsing', async ({ headers }) => {
+  app.addHook('preParsing', ({ headers }, _reply, payload, done) => {
     const hasBody = Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined
     if (!hasBody) delete headers['content-type']
     else if (headers['content-encoding'] !== undefined || !saysUtf8(headers['content-type'])) {
-      throw new Problem('unsupported_media_type')
+      return done(new Problem('unsupported_media_type'))
     }
+    done(null, payload)
   })
-  app.addHook('preValidation', async (request) => {
+  app.addHook('preValidation', (request, _reply, done) => {
     // No body at all is an empty one: what is missing is then told by name.
     if (request.body === undefined && request.method === 'POST') request.body = {}
     const pointer = findBadText(request.body)
-    if (pointer !== null) {
-      throw new Problem('invalid_request', {
+    if (pointer === null) return done()
+    done(
+      new Problem('invalid_request', {
         errors: [{ pointer, message: 'must be well-formed Unicode without NUL' }],
-      })
-    }
+      }),
+    )
   })
 }
 
@@ -71,6 +73,7 @@ function findBadText(body: unknown): string | null {
     if (typeof value !== 'object' || value === null) continue
     for (const [name, member] of Object.entries(value)) {
       if (!isFaithful(name)) return pointer
+      if (typeof member === 'string' && isFaithful(member)) continue
       left.push({ value: member, pointer: `${pointer}/${escapePointer(name)}` })
     }
   }

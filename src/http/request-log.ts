@@ -5,7 +5,7 @@ import type { Services } from '../services.ts'
 /** One line and one measurement per answer. The route's pattern, never the URL: a URL can hold anything. */
 export function registerRequestLog(app: App, { log, metrics }: Pick<Services, 'log' | 'metrics'>): void {
   app.decorateRequest('caller')
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'none'
     metrics.timeRequest(route, reply.statusCode, reply.elapsedTime / 1_000)
     const { requestId, address } = callerOf(request)
@@ -20,5 +20,6 @@ export function registerRequestLog(app: App, { log, metrics }: Pick<Services, 'l
       },
       'answered',
     )
+    done()
   })
 }

@@ -49,6 +49,9 @@ export function matcherOf(ranges: readonly string[]): (address: string) => boole
   }
 }
 
+/** IPv4 addresses inside IPv6 (RFC 6052). */
+const nat64 = ipaddr.IPv6.parseCIDR('64:ff9b::/96')
+
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 
 /** An address as it is found in X-Forwarded-For: bare, as `198.51.100.7:50001`, `[2001:db8::1]` or `[2001:db8::1]:443`. */
@@ -58,12 +61,15 @@ function readAddress(text: string): Address | null {
   const isIpv4 = inBrackets === undefined && ipaddr.IPv4.isValidFourPartDecimal(address)
   if (!isIpv4 && !(address.includes(':') && ipaddr.IPv6.isValid(address))) return null
   const parsed = ipaddr.process(address)
-  return parsed.range() === 'rfc6052' ? ipaddr.IPv4.parse(parsed.toByteArray().slice(-4).join('.')) : parsed
+  return parsed instanceof ipaddr.IPv6 && parsed.match(nat64)
+    ? ipaddr.IPv4.parse(parsed.toByteArray().slice(-4).join('.'))
+    : parsed
 }
 
+/** The network that is the first `bits` of an address: whole bytes. */
 function inNetwork(address: Address, bits: number): string {
-  const kind = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6
-  return `${kind.networkAddressFromCIDR(`${address.toString()}/${bits}`).toString()}/${bits}`
+  const bytes = address.toByteArray().fill(0, bits / 8)
+  return `${ipaddr.fromByteArray(bytes).toString()}/${bits}`
 }
 
 /** An address or CIDR range that is well written; in IPv4 also when it is written inside IPv6. */

@@ -352,7 +352,7 @@ type Memory = Awaited<ReturnType<typeof watchMemory>>
 type Statements = Awaited<ReturnType<typeof readStatements>>
 
 /** The least that argon2 takes: the profile is about everything else. */
-const smallHash = { NODE_ENV: 'test', ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1' }
+const smallHash = { NODE_ENV: 'test', PUBLIC_URL: 'http://localhost', ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1' }
 
 /** Where a fresh service spends its time, for each step by itself. */
 async function profile(stage: Stage): Promise<void> {

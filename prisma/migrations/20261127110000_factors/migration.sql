@@ -2,6 +2,8 @@ DROP FUNCTION answer_challenge(uuid,uuid,jsonb,jsonb,jsonb,jsonb,jsonb);
 
 DROP FUNCTION create_user(text,text,text,text,jsonb);
 
+DROP FUNCTION has_texts_to_spare(integer,integer,integer,timestamp with time zone);
+
 DROP FUNCTION is_pending(uuid,uuid);
 
 DROP FUNCTION note_sent(challenges,bigint,jsonb,timestamp with time zone);
@@ -15,6 +17,8 @@ DROP FUNCTION purge(text,integer,integer);
 DROP FUNCTION read_challenge(uuid,uuid,jsonb);
 
 DROP FUNCTION record_answer(bigint,text,text,text,text);
+
+DROP FUNCTION record_spend(integer,timestamp with time zone);
 
 DROP FUNCTION refusal_of_try(challenges,jsonb,timestamp with time zone);
 
@@ -189,6 +193,17 @@ $$;
 -- Second factors: proven ones, how they come, change and go.
 CREATE OR REPLACE FUNCTION base64url(p_bytes bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT translate(rtrim(encode(p_bytes, 'base64'), '='), E'+/\n', '-_')
+$$;
+
+-- Until when a budget is spent of which these are the texts, newest first; NULL if it never was.
+CREATE OR REPLACE FUNCTION budget_free_at(p_texts timestamptz[], p_hour integer, p_day integer) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT greatest(p_texts[p_hour] + interval '1 hour', p_texts[p_day] + interval '24 hours')
+$$;
+
+-- How far from a limit a recent count tells enough: a hundred texts and a tenth, which is more than are sent in the time
+-- that it is old.
+CREATE OR REPLACE FUNCTION far_from(p_limit integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+  SELECT greatest(100, p_limit / 10)
 $$;
 
 -- The first p_limit users, the oldest first, as an operator sees them.
@@ -1480,6 +1495,110 @@ BEGIN
     PERFORM record_event(p_event, p_user);
   END IF;
   RETURN jsonb_build_object('remaining', remaining, 'ended', coalesce(remaining <= 0, true));
+END $$;
+
+-- Until when the texts of a class of clients at one address are spent; in the past or NULL if they are not.
+CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  texts timestamptz[] := (
+    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages
+    WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours');
+BEGIN
+  RETURN budget_free_at(texts, p_hour, p_day);
+END $$;
+
+-- Whether the service is so far below its limits that nobody has to wait for the texts of others.
+CREATE OR REPLACE FUNCTION has_texts_to_spare(p_totals text_totals, p_hour integer, p_day integer, p_spend integer, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN p_totals.counted_at > p_now - interval '3 seconds' AND p_totals.hour < p_hour - far_from(p_hour)
+    AND p_totals.day < p_day - far_from(p_day) AND p_totals.spent < p_spend - far_from(p_spend);
+END $$;
+
+-- Reserves a text, after the account's lock: its row, or which limit refuses it and for how long ("outcome", "retry_after");
+-- "spend": the part of a day's texts that is used up with it, where that is worth telling.
+-- p_text: {phone, address, cooldown, user_hour, user_day, phone_day, address_hour, address_day, prefix_hour, service_hour,
+-- service_day, spend_day}. Of the service's budgets a quarter is kept for known devices.
+CREATE OR REPLACE FUNCTION reserve_text(p_user uuid, p_challenge uuid, p_known boolean, p_text jsonb, p_now timestamptz,
+  OUT id bigint, OUT outcome text, OUT retry_after integer, OUT spend text) LANGUAGE plpgsql AS $$
+DECLARE
+  the_phone text := p_text->>'phone';
+  the_prefix text := left(the_phone, -4);
+  user_hour integer := (p_text->>'user_hour')::integer;
+  user_day integer := (p_text->>'user_day')::integer;
+  phone_day integer := (p_text->>'phone_day')::integer;
+  prefix_hour integer := (p_text->>'prefix_hour')::integer;
+  share numeric := CASE WHEN p_known THEN 1 ELSE 0.75 END;
+  service_hour integer := ceil((p_text->>'service_hour')::integer * share);
+  service_day integer := ceil((p_text->>'service_day')::integer * share);
+  spend_day integer := ceil((p_text->>'spend_day')::integer * share);
+  totals text_totals;
+  cooled_at timestamptz;
+  free_at timestamptz;
+  of_user timestamptz[];
+  of_phone timestamptz[];
+  all_of_phone timestamptz[];
+  of_prefix timestamptz[];
+BEGIN
+  PERFORM pg_advisory_xact_lock(key) FROM (
+    SELECT hashtextextended(name, 0) AS key
+    FROM unnest(ARRAY['phone:' || the_phone, 'prefix:' || the_prefix, 'address:' || (p_text->>'address')]) AS name ORDER BY 1) AS keys;
+
+  -- A text of which the network says that it never came is no reason to wait.
+  SELECT max(reserved_at) FILTER (WHERE is_cooling(m)), array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state = 'open')
+  INTO cooled_at, of_user
+  FROM sms_messages m WHERE m.user_id = p_user AND m.known = p_known AND m.reserved_at > p_now - interval '24 hours';
+  SELECT greatest(cooled_at, max(reserved_at) FILTER (WHERE known = p_known AND is_cooling(m))) + seconds(p_text->>'cooldown'),
+    array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE known = p_known AND state = 'open'),
+    array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state <> 'refused')
+  INTO cooled_at, of_phone, all_of_phone
+  FROM sms_messages m WHERE m.phone = the_phone AND m.reserved_at > p_now - interval '24 hours';
+  of_prefix := (
+    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages m
+    WHERE m.prefix = the_prefix AND m.prefix <> '' AND m.known = p_known AND m.state = 'open' AND m.reserved_at > p_now - interval '1 hour');
+  free_at := greatest(budget_free_at(of_user, user_hour, user_day), budget_free_at(of_phone, user_hour, user_day),
+    budget_free_at(all_of_phone, NULL, phone_day), budget_free_at(of_prefix, prefix_hour, NULL),
+    address_free_at(p_text->>'address', p_known, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer, p_now));
+  IF greatest(cooled_at, free_at) > p_now THEN
+    outcome := CASE WHEN free_at > p_now THEN 'sms_limit_reached' ELSE 'resend_too_soon' END;
+    retry_after := seconds_until(greatest(cooled_at, free_at), p_now);
+    RETURN;
+  END IF;
+
+  -- The last texts are given out one at a time.
+  totals := recent_text_totals(p_now);
+  IF NOT coalesce(has_texts_to_spare(totals, service_hour, service_day, spend_day, p_now), false) THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('texts of the service', 0));
+    free_at := service_spent_until(service_hour, service_day, spend_day, p_now);
+    IF free_at IS NOT NULL THEN
+      outcome := 'sms_unavailable';
+      retry_after := CASE WHEN isfinite(free_at) THEN seconds_until(free_at, p_now) END;
+      RETURN;
+    END IF;
+  END IF;
+
+  INSERT INTO sms_messages AS m (user_id, challenge_id, known, phone, prefix, address, reserved_at)
+  VALUES (p_user, p_challenge, p_known, the_phone, the_prefix, p_text->>'address', p_now) RETURNING m.id INTO id;
+  spend := record_spend(totals, (p_text->>'spend_day')::integer, p_now);
+END $$;
+
+-- Half, four fifths, all of what may be spent in a day: an event each, with the text that gets there; which it was. The
+-- texts are counted only where it may be this one.
+CREATE OR REPLACE FUNCTION record_spend(p_totals text_totals, p_spend integer, p_now timestamptz) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  marks integer[] := ARRAY[ceil(p_spend * 0.5), ceil(p_spend * 0.8), p_spend];
+  now_spent integer;
+  reached text;
+BEGIN
+  IF p_totals.counted_at > p_now - interval '3 seconds'
+    AND far_from(p_spend) < ALL (ARRAY[abs(p_totals.spent - marks[1]), abs(p_totals.spent - marks[2]), abs(p_totals.spent - marks[3])]) THEN
+    RETURN NULL;
+  END IF;
+  now_spent := (spent_texts(p_now)).spent;
+  reached := CASE now_spent WHEN marks[3] THEN '100 %' WHEN marks[2] THEN '80 %' WHEN marks[1] THEN '50 %' END;
+  IF reached IS NOT NULL THEN
+    PERFORM record_event(jsonb_build_object('type', 'sms.spend', 'outcome', reached), NULL);
+  END IF;
+  RETURN reached;
 END $$;
 
 -- What the provider answered, unless a receipt has said more already; p_state where it refused or failed. Where the text
