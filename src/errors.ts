@@ -11,7 +11,7 @@ export const problemCatalogue = {
   invalid_credentials: {
     status: 401,
     title: 'E-mail, password or passkey is wrong',
-    advice: 'Ask for them again. Whether the account exists, or is disabled, is never told.',
+    advice: 'Ask for it again. Whether the account exists, or is disabled, is never told.',
   },
   invalid_token: {
     status: 401,
@@ -40,9 +40,8 @@ export const problemCatalogue = {
   method_not_allowed: { status: 405, title: 'This path has other methods', advice: 'Use one that `Allow` lists.' },
   conflict: {
     status: 409,
-    title: 'It exists already, or something stands in its way',
-    advice:
-      'Read `detail`: use what exists, take one away where there can be no more, or do first what has to come first.',
+    title: 'This conflicts with what there is',
+    advice: 'Use what exists already, or do first what `detail` names.',
   },
   last_factor: {
     status: 409,
@@ -67,7 +66,7 @@ export const problemCatalogue = {
     title: 'The code or passkey is wrong',
     advice:
       'Let the user try again, or with another of the `methods`, while `attempts_remaining` is above 0. All of them use ' +
-      'up the same tries.',
+      'up the same tries. A code of an authenticator app works once: after it comes the next.',
   },
   invalid_password: {
     status: 422,

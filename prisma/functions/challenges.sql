@@ -190,14 +190,14 @@ BEGIN
   RETURN c;
 END $$;
 
--- Of the logins of one account and class with a code that was sent, all but the p_most youngest end.
+-- A login has sent a code: of its account and class's with one that was sent, it and the youngest others live on, p_most in all.
 CREATE OR REPLACE FUNCTION end_crowded_out(c challenges, p_most integer, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE challenges SET superseded_at = p_now WHERE id IN (
     SELECT id FROM challenges live
     WHERE user_id = c.user_id AND known = c.known AND purpose = 'login' AND superseded_at IS NULL AND consumed_at IS NULL
-      AND ends_at > p_now AND EXISTS (SELECT FROM challenge_codes WHERE challenge_id = live.id)
-    ORDER BY created_at DESC, id OFFSET p_most);
+      AND ends_at > p_now AND id <> c.id AND c.purpose = 'login' AND EXISTS (SELECT FROM challenge_codes WHERE challenge_id = live.id)
+    ORDER BY created_at DESC, id OFFSET p_most - 1);
 END $$;
 
 -- The challenge of a pending token, if the token is still worth anything: of that purpose, not used up, not replaced, not at
@@ -285,6 +285,7 @@ END $$;
 CREATE OR REPLACE FUNCTION send_again(c challenges, p_candidate jsonb, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   channel text := p_candidate->>'sends';
+  refusal jsonb := CASE WHEN c.purpose = 'enrol' THEN refusal_of_new_number(c.user_id, p_candidate, p_now) END;
   k challenge_codes;
   r record;
 BEGIN
@@ -293,11 +294,15 @@ BEGIN
     RETURN jsonb_build_object('outcome', channel || '_limit_reached',
       'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + cooldown_of(p_policy, channel)), p_now));
   END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
+  END IF;
   r := reserve_message(c.user_id, c.id, c.known AND c.purpose <> 'enrol', p_candidate, p_now);
   IF r.id IS NULL THEN
     RETURN jsonb_build_object('outcome', r.outcome, 'retry_after', r.retry_after);
   END IF;
   PERFORM note_sent(c, p_candidate, r.id, p_policy, p_now);
+  PERFORM end_crowded_out(c, 3, p_now);
   RETURN jsonb_build_object('message_id', r.id, 'channel', channel, 'spend', r.spend);
 END $$;
 

@@ -524,7 +524,7 @@ BEGIN
   END IF;
   remaining := least((p_policy->>'max_attempts')::integer - c.attempts - 1, CASE WHEN is_guarded THEN codes_left(g, s.id IS NULL, p_now) END, proofs);
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
-  PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
+  PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left', 'detail', nullif(c.purpose, 'login')), c.user_id);
   IF locked IS NOT NULL THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', locked), c.user_id);
     PERFORM tell(c.user_id, 'codes.locked', '{}', true, p_policy, p_event, p_now);
@@ -566,10 +566,12 @@ BEGIN
   RETURN CASE WHEN notice IS NULL THEN '{}' ELSE jsonb_build_object('notices', p_verdict->'notices') END;
 END $$;
 
--- Three codes in a day that failed, or that nobody typed after a right password: somebody else may have the password.
+-- Three codes in a day that failed, or that nobody typed, after a right password: somebody else may have the password. Those of
+-- a step-up or a set-up, which have their purpose as detail, are of somebody who is signed in.
 CREATE OR REPLACE FUNCTION tell_of_failed_codes(p_user uuid, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF (SELECT count(*) FROM audit_events WHERE user_id = p_user AND type IN ('code.failed', 'code.abandoned') AND at > p_now - interval '24 hours') >= 3 THEN
+  IF (SELECT count(*) FROM audit_events WHERE user_id = p_user AND type IN ('code.failed', 'code.abandoned') AND detail IS NULL
+      AND at > p_now - interval '24 hours') >= 3 THEN
     PERFORM tell(p_user, 'codes.failed', '{}', true, p_policy, p_event, p_now);
   END IF;
 END $$;
@@ -757,14 +759,14 @@ BEGIN
   RETURN c;
 END $$;
 
--- Of the logins of one account and class with a code that was sent, all but the p_most youngest end.
+-- A login has sent a code: of its account and class's with one that was sent, it and the youngest others live on, p_most in all.
 CREATE OR REPLACE FUNCTION end_crowded_out(c challenges, p_most integer, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE challenges SET superseded_at = p_now WHERE id IN (
     SELECT id FROM challenges live
     WHERE user_id = c.user_id AND known = c.known AND purpose = 'login' AND superseded_at IS NULL AND consumed_at IS NULL
-      AND ends_at > p_now AND EXISTS (SELECT FROM challenge_codes WHERE challenge_id = live.id)
-    ORDER BY created_at DESC, id OFFSET p_most);
+      AND ends_at > p_now AND id <> c.id AND c.purpose = 'login' AND EXISTS (SELECT FROM challenge_codes WHERE challenge_id = live.id)
+    ORDER BY created_at DESC, id OFFSET p_most - 1);
 END $$;
 
 -- Whether a pending token is still worth anything.
@@ -844,6 +846,7 @@ END $$;
 CREATE OR REPLACE FUNCTION send_again(c challenges, p_candidate jsonb, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   channel text := p_candidate->>'sends';
+  refusal jsonb := CASE WHEN c.purpose = 'enrol' THEN refusal_of_new_number(c.user_id, p_candidate, p_now) END;
   k challenge_codes;
   r record;
 BEGIN
@@ -852,11 +855,15 @@ BEGIN
     RETURN jsonb_build_object('outcome', channel || '_limit_reached',
       'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + cooldown_of(p_policy, channel)), p_now));
   END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
+  END IF;
   r := reserve_message(c.user_id, c.id, c.known AND c.purpose <> 'enrol', p_candidate, p_now);
   IF r.id IS NULL THEN
     RETURN jsonb_build_object('outcome', r.outcome, 'retry_after', r.retry_after);
   END IF;
   PERFORM note_sent(c, p_candidate, r.id, p_policy, p_now);
+  PERFORM end_crowded_out(c, 3, p_now);
   RETURN jsonb_build_object('message_id', r.id, 'channel', channel, 'spend', r.spend);
 END $$;
 
@@ -982,16 +989,26 @@ CREATE OR REPLACE FUNCTION refusal_of_enrolment(p_user uuid, p_candidate jsonb, 
 DECLARE
   begun timestamptz[] := ARRAY(
     SELECT created_at FROM challenges WHERE user_id = p_user AND purpose = 'enrol' AND created_at > p_now - interval '24 hours' ORDER BY created_at DESC);
-  texted timestamptz[] := ARRAY(
-    SELECT m.reserved_at FROM sms_messages m JOIN challenges c ON c.id = m.challenge_id
-    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND m.reserved_at > p_now - interval '24 hours' ORDER BY m.reserved_at DESC);
   most integer := (p_policy->>'enrolments_day')::integer;
 BEGIN
   IF is_taken(p_user, p_candidate->>'method', p_candidate->'text'->>'phone', NULL, (p_candidate->>'at_most')::integer) THEN
     RETURN jsonb_build_object('outcome', 'conflict');
   ELSIF cardinality(begun) >= most THEN
     RETURN jsonb_build_object('outcome', 'too_many', 'retry_after', seconds_until(begun[most] + interval '24 hours', p_now));
-  ELSIF p_candidate->>'sends' = 'sms' AND cardinality(texted) >= 3 THEN
+  END IF;
+  RETURN refusal_of_new_number(p_user, p_candidate, p_now);
+END $$;
+
+-- Why no further text goes to a number that is not confirmed, the first or the same code again: three did in 24 hours. Those
+-- that certainly did not go, and those that tell the old number, are none of them. NULL if one may go.
+CREATE OR REPLACE FUNCTION refusal_of_new_number(p_user uuid, p_candidate jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  texted timestamptz[] := ARRAY(
+    SELECT m.reserved_at FROM sms_messages m JOIN challenges c ON c.id = m.challenge_id
+    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND NOT m.known AND m.state <> 'refused' AND m.reserved_at > p_now - interval '24 hours'
+    ORDER BY m.reserved_at DESC);
+BEGIN
+  IF p_candidate->>'sends' = 'sms' AND cardinality(texted) >= 3 THEN
     RETURN jsonb_build_object('outcome', 'sms_limit_reached', 'retry_after', seconds_until(texted[3] + interval '24 hours', p_now));
   END IF;
   RETURN NULL;
