@@ -186,8 +186,8 @@ BEGIN
   IF (traits->>'tells')::boolean THEN
     PERFORM tell(c.user_id, p_method || '_code.used', '{}', true, p_policy, p_event, p_now);
   END IF;
-  PERFORM tell(c.user_id, notice, '{}', true, p_policy, p_event, p_now) FROM jsonb_array_elements_text(coalesce(p_proof->'verdict'->'notices', '[]')) notice;
   RETURN session_state(s, p_now) || jsonb_build_object('outcome', 'completed', 'method', p_method, 'device', device_state(d, p_device, p_now))
+    || tell_of_verdict(c.user_id, p_proof->'verdict', p_policy, p_event || jsonb_build_object('factor', p_method), p_now)
     || CASE WHEN codes_left IS NOT NULL THEN jsonb_build_object('recovery_codes_remaining', codes_left) ELSE '{}' END;
 END $$;
 
@@ -238,6 +238,19 @@ BEGIN
   IF d.id = (p_device->>'id')::uuid AND EXISTS (SELECT FROM devices WHERE user_id = p_user AND id <> d.id) THEN
     PERFORM tell(p_user, 'device.new', '{}', true, p_policy, p_event, p_now);
   END IF;
+END $$;
+
+-- What a right proof had about it that is recorded, and that its owner should hear of (p_verdict: the types of such events in
+-- notices), which the answer says again.
+CREATE OR REPLACE FUNCTION tell_of_verdict(p_user uuid, p_verdict jsonb, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  notice text;
+BEGIN
+  FOR notice IN SELECT jsonb_array_elements_text(coalesce(p_verdict->'notices', '[]')) LOOP
+    PERFORM record_event(p_event || jsonb_build_object('type', notice, 'outcome', 'accepted'), p_user);
+    PERFORM tell(p_user, notice, '{}', true, p_policy, p_event, p_now);
+  END LOOP;
+  RETURN CASE WHEN notice IS NULL THEN '{}' ELSE jsonb_build_object('notices', p_verdict->'notices') END;
 END $$;
 
 -- Three codes in a day that failed, or that nobody typed, after a right password: somebody else may have the password. Those of
