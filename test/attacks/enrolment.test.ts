@@ -178,6 +178,10 @@ t.test('of two who prove the mailbox, the first to set up a factor leaves nothin
 t.test('of two enrolments in one session the newer lives; of two proofs in two sessions one counts', async (t) => {
   const owner = await createOwner(one, ['passkey'])
   const [a, b] = [await sessionOf(one, owner), await sessionOf(one, owner)]
+  const older = await enrol(one, a.access, { method: 'totp' })
+  await enrol(two, a.access, { method: 'passkey' })
+  t.match(await prove(one, older, { code: totpCode(older.body.challenge.setup.secret) }), invalid, 'the older is over')
+  t.same(await factorsOf(owner), ['passkey'])
   const begun = await Promise.all([0, 1].map((n) => enrol(replica(n), a.access, { method: 'totp' })))
   const both = await Promise.all(
     begun.map((it, n) => prove(replica(n), it, { code: totpCode(it.body.challenge.setup.secret) })),
