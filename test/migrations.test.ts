@@ -277,6 +277,77 @@ t.test('?schema= says where everything is', async (t) => {
   })
 })
 
+/** A history that ends with one of our own migrations. */
+function historyUpTo(t: Test, last: string): string {
+  const until = names.slice(0, names.indexOf(last) + 1)
+  return createHistory(t, Object.fromEntries(until.map((name) => [name, sqlOf(name)]))).folder
+}
+
+t.test('a phone becomes a factor, and nothing that an account has is lost with it', async (t) => {
+  const { url, sql } = await emptyDatabase(t)
+  await migrate(url, historyUpTo(t, '20261127000000_login'))
+  const user = (email: string, phone: string, twoFactor: string, disabled = false) =>
+    sql(
+      `INSERT INTO users (email, phone, password_hash, two_factor, epoch, created_at, disabled_at)
+       VALUES ($1, $2, 'hash of ' || $1, $3, 7, '2026-01-02 03:04:05Z', CASE WHEN $4 THEN timestamptz '2026-03-04 05:06:07Z' END)`,
+      [email, phone, twoFactor, disabled],
+    )
+  await user('ada@example.com', '+12025550100', 'sms')
+  await user('bob@example.com', '+12025550100', 'off')
+  await user('eve@example.com', '+12125550101', 'sms', true)
+  await sql(
+    `INSERT INTO devices (id, user_id, token_hash, last_used_at, expires_at, trusted_until)
+     SELECT gen_random_uuid(), id, sha256(email::bytea), now(), now() + interval '90 days', now() + interval '30 days' FROM users;
+     INSERT INTO sessions (id, user_id, device_id, amr, acr, authenticated_at, last_used_at, idle_until, expires_at)
+     SELECT gen_random_uuid(), user_id, id, '{pwd,sms,mfa}', 'aal2', now(), now(), now() + interval '1 hour', now() + interval '1 hour' FROM devices;
+     INSERT INTO factor_guards (user_id, known, streak, failed_at) SELECT id, false, 3, ARRAY[now(), now(), now()] FROM users;
+     INSERT INTO challenges (id, user_id, purpose, client, known, code_mac, key_id, last_sent_at, expires_at, ends_at)
+     SELECT gen_random_uuid(), id, 'login', 'place', false, 'mac', 'k1', now(), now() + interval '5 minutes', now() + interval '10 minutes' FROM users;
+     INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address)
+     SELECT u.id, c.id, false, phone, left(phone, -4), '192.0.2.1' FROM users u JOIN challenges c ON c.user_id = u.id`,
+  )
+  const kept = async () => ({
+    users: await sql('SELECT id, email, password_hash, epoch, disabled_at, created_at FROM users ORDER BY email'),
+    others: await Promise.all(
+      ['devices', 'sessions', 'factor_guards', 'sms_messages', 'audit_events'].map((table) =>
+        sql(`SELECT ${table}::text AS row FROM ${table} ORDER BY 1`),
+      ),
+    ),
+  })
+  const before = await kept()
+  t.equal(before.users.length, 3)
+
+  t.same(await migrate(url), names.slice(1))
+  t.same(await kept(), before, 'accounts, devices, sessions and counters are as they were')
+  t.same(
+    await sql(
+      `SELECT email, two_factor, method, phone, f.created_at = u.created_at AS "sinceThen", last_used_at
+       FROM users u LEFT JOIN factors f ON f.user_id = u.id ORDER BY email`,
+    ),
+    [
+      { email: 'ada@example.com', phone: '+12025550100', two_factor: 'required' },
+      { email: 'bob@example.com', phone: '+12025550100', two_factor: 'off' },
+      { email: 'eve@example.com', phone: '+12125550101', two_factor: 'required' },
+    ].map((row) => ({ ...row, method: 'sms', sinceThen: true, last_used_at: null })),
+    'who was asked for a code by text still is, and nobody else',
+  )
+  t.same(await sql('SELECT FROM challenges'), [], 'logins under way have to begin anew')
+  const [handles] = await sql(
+    'SELECT count(DISTINCT handle)::integer AS count, min(length(handle)) AS bytes FROM users',
+  )
+  t.same(handles, { count: 3, bytes: 32 }, 'each has a handle of its own for passkeys')
+  t.same(
+    await sql(
+      'SELECT count(email_confirmed_at)::integer AS confirmed, count(*) FILTER (WHERE locale = $1)::integer AS english FROM users',
+      ['en'],
+    ),
+    [{ confirmed: 0, english: 3 }],
+    'no mailbox counts as proven that never was',
+  )
+  const [found] = await sql(`SELECT find_account('ada@example.com') AS account`)
+  t.match(found?.account, { two_factor: 'required', factors: [{ method: 'sms', phone: '+12025550100' }] })
+})
+
 t.test('what is refused', async (t) => {
   const { url, sql } = await emptyDatabase(t)
   const { folder } = createHistory(t, small)

@@ -1,28 +1,23 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
+import { policyOf } from '../src/features/factors/index.ts'
+import { fromBase32 } from '../src/security/base32.ts'
+import { hotp, newSecret } from '../src/security/totp.ts'
 import { systemRandom } from '../src/system.ts'
 import { age } from './helpers/age.ts'
 import { refresh } from './helpers/credentials.ts'
 import { startDoorstep } from './helpers/doorstep.ts'
 import { thorough } from './helpers/effort.ts'
+import { createBareUser } from './helpers/factors.ts'
 import { part } from './helpers/forge.ts'
 import * as rules from './helpers/login-model.ts'
-import {
-  type Answer,
-  call,
-  createUser,
-  finish,
-  freshPhone,
-  login,
-  resend,
-  type TestUser,
-  wrongCode,
-} from './helpers/story.ts'
+import { type Answer, call, finish, freshPhone, login, resend, type TestUser, wrongCode } from './helpers/story.ts'
 
 t.setTimeout(0)
 
-const doorstep = await startDoorstep(t)
+const doorstep = await startDoorstep(t, { env: { METHODS: 'passkey,totp,sms,email' } })
 const { sql, services } = doorstep
 
 /** Lives that are played: as many as MODEL_RUNS says; the same again with the seed and path that a failure prints. */
@@ -35,32 +30,58 @@ type Real = {
   user: TestUser
   startedMs: number
   waited: number
-  pendings: string[]
+  /** `secret`: of the authenticator app that it is to prove. */
+  pendings: { token: string; secret: string }[]
   sessions: { sid: string; access: string; refresh: string[] }[]
   devices: string[]
+  /** Of the authenticator app, and recovery codes: those that are left and those that were. */
+  secret: string
+  codes: string[]
+  spent: string[]
 }
 
-const phones = [freshPhone(), freshPhone()] as const
+const phones = [freshPhone(), freshPhone(), freshPhone()] as const
 /** Where nobody is known; one after the other, so that there are more than can wait for their codes at once. */
 const places = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4', '192.0.2.5'] as const
 const passwords = ['correct horse battery staple', 'a quite different password'] as const
 const hashes = new Map<string, string>()
 for (const password of passwords) hashes.set(password, await services.passwordHash.hash(password))
+const secret = newSecret(systemRandom)
 
 /** One life at a time, each with a user that nobody has counted anything of. */
-async function begin(): Promise<{ model: Model; real: Real }> {
+async function begin(account: rules.Account): Promise<{ model: Model; real: Real }> {
   await sql('DELETE FROM users')
   await sql('DELETE FROM login_throttles')
-  const user = await createUser(doorstep, { phone: phones[0] })
-  const real = { user, startedMs: performance.now(), waited: 0, pendings: [], sessions: [], devices: [] }
-  return { model: rules.newModel(), real }
+  const user = await createBareUser(doorstep, account.twoFactor)
+  const addFactor = (method: string, phone: string | null, data: object, id: string = randomUUID()) =>
+    sql('INSERT INTO factors (id, user_id, method, phone, data) VALUES ($1, $2, $3, $4, $5)', [
+      ...[id, user.id, method, phone, data],
+    ])
+  if (account.phone !== null) await addFactor('sms', phones[account.phone] ?? '', {})
+  if (account.totp !== null) {
+    const id = randomUUID()
+    await addFactor('totp', null, { secret: services.sealer.seal('totp', secret, `totp|${user.id}|${id}`) }, id)
+  }
+  const { codes, macs } = services.recoveryCodes.make(user.id)
+  if (account.recoveryCodes > 0)
+    await sql("INSERT INTO recovery_codes (user_id, mac) SELECT $1, decode(m, 'hex') FROM unnest($2::text[]) m", [
+      user.id,
+      macs,
+    ])
+  if (account.mailbox) await sql('UPDATE users SET email_confirmed_at = now() WHERE id = $1', [user.id])
+  const lists = { pendings: [], sessions: [], devices: [], codes: account.recoveryCodes > 0 ? codes : [], spent: [] }
+  return { model: rules.newModel(account), real: { user, startedMs: performance.now(), waited: 0, secret, ...lists } }
 }
 
 /** Keeps what an answer gives, as a client would. */
 function keep(real: Real, { status, body }: Answer): void {
   if (status !== 200) return
-  if (body.pending_token) real.pendings.push(body.pending_token)
+  if (body.pending_token) real.pendings.push({ token: body.pending_token, secret: body.challenge?.setup?.secret ?? '' })
   if (body.device_token) real.devices.push(body.device_token)
+  if (body.recovery_codes) {
+    real.spent.push(...real.codes)
+    real.codes = body.recovery_codes
+  }
   if (body.status !== 'authenticated') return
   const sid = String(part(body.access_token, 1).sid)
   let session = real.sessions.find((one) => one.sid === sid)
@@ -86,11 +107,19 @@ async function stored({ user, sessions }: Real): Promise<object | undefined> {
          FROM (VALUES (true), (false)) class (of_known)
          LEFT JOIN factor_guards g ON g.user_id = $1 AND g.known = of_known ORDER BY of_known DESC) AS guards,
        coalesce((SELECT remembered_failures(l, clock_timestamp()) FROM login_throttles l WHERE identifier = $3), 0) AS throttle,
-       ARRAY(SELECT (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND purpose = 'login' AND known = of_known
-           AND superseded_at IS NULL AND consumed_at IS NULL AND ends_at > clock_timestamp())
-         FROM (VALUES (true), (false)) class (of_known) ORDER BY of_known DESC) AS waiting,
+       ARRAY(SELECT concat_ws(' ', purpose, CASE WHEN known THEN 'known' ELSE 'strangers' END, coalesce(c.method, '-'),
+           array_to_string(begun, ','), attempts, coalesce(e.sends, 0), coalesce(s.sends, 0))
+         FROM challenges c LEFT JOIN challenge_codes e ON e.challenge_id = c.id AND e.method = 'email'
+           LEFT JOIN challenge_codes s ON s.challenge_id = c.id AND s.method = 'sms'
+         WHERE c.user_id = $1 AND superseded_at IS NULL AND consumed_at IS NULL AND ends_at > clock_timestamp()
+           AND EXISTS (SELECT FROM users WHERE id = $1 AND disabled_at IS NULL) ORDER BY c.created_at) AS waiting,
        ARRAY(SELECT concat_ws(' ', CASE WHEN known THEN 'known' ELSE 'strangers' END, state) COLLATE "C" FROM sms_messages
-         WHERE user_id = $1 AND reserved_at > clock_timestamp() - interval '24 hours' ORDER BY 1) AS texts`,
+         WHERE user_id = $1 AND reserved_at > clock_timestamp() - interval '24 hours' ORDER BY 1) AS texts,
+       ARRAY(SELECT concat_ws(' ', CASE WHEN known THEN 'known' ELSE 'strangers' END, state) COLLATE "C" FROM mails
+         WHERE user_id = $1 AND kind = 'code' AND created_at > clock_timestamp() - interval '24 hours' ORDER BY 1) AS mails,
+       ARRAY(SELECT concat_ws(' ', method, coalesce(phone, counter::text)) FROM factors WHERE user_id = $1 ORDER BY method) AS factors,
+       (SELECT count(*)::integer FROM recovery_codes WHERE user_id = $1) AS recovery_codes,
+       (SELECT email_confirmed_at IS NOT NULL FROM users WHERE id = $1) AS mailbox`,
     [user.id, sessions.map(({ sid }) => sid), services.loginThrottle.identifyAll(user.email)[0]],
   )
   return row
@@ -98,14 +127,34 @@ async function stored({ user, sessions }: Real): Promise<object | undefined> {
 
 /** An answer in the model's words. */
 function told({ status, body }: Answer): string {
+  if ('challenge' in body && body.status === undefined) {
+    const { method, attempts_remaining: left } = body.challenge ?? {}
+    return `${status} ${method ? `${method} with ${left}` : 'nothing'} of ${body.methods}`
+  }
   const left = body.code === 'invalid_code' ? ` ${body.attempts_remaining}` : ''
-  return `${status} ${body.code ?? body.status ?? ''}${left}`.trim()
+  const codes = [
+    body.recovery_codes && `, ${body.recovery_codes.length} recovery codes`,
+    body.recovery_codes_remaining !== undefined && `, ${body.recovery_codes_remaining} recovery codes left`,
+  ]
+  return `${status} ${body.code ?? body.status ?? ''}${left}${codes.filter(Boolean).join('')}`.trim()
 }
+
+/** As told, without what says how the challenge stands: what a code that is sent is answered with. */
+const toldShort = (answer: Answer): Answer => (answer.status === 200 ? { ...answer, body: {} } : answer)
 
 const seen = new Map<string, number>()
 
 type Played = { expected: string; answer: Answer } | null
 type Step = fc.AsyncCommand<Model, Real>
+
+/** The step of authenticator apps (30 s each). */
+const stepNow = (): number => Math.floor(Date.now() / 30_000)
+
+/** Waits where the next is near: what is answered now is judged in the same one. */
+async function steadyStep(): Promise<void> {
+  const into = Date.now() % 30_000
+  if (into > 28_000) await sleep(30_020 - into)
+}
 
 /** One kind of step: `play` takes it on both sides, `times` times over; answer and store are compared after each. */
 const step = (
@@ -118,6 +167,7 @@ const step = (
   toString: () => (times > 1 ? `${name} ${times} times` : name),
   run: async (model, real) => {
     for (let n = 0; n < times; n++) {
+      await steadyStep()
       model.now = real.waited + (performance.now() - real.startedMs) / 1_000
       const played = await play(model, real)
       if (played !== null) {
@@ -127,7 +177,7 @@ const step = (
         if (told(answer) !== expected)
           throw new Error(`${name}: "${expected}" was expected, "${told(answer)}" was told`)
       }
-      const [wanted, found] = [JSON.stringify(rules.storedOf(model)), JSON.stringify(await stored(real))]
+      const [wanted, found] = [JSON.stringify(rules.storedOf(model, phones)), JSON.stringify(await stored(real))]
       if (wanted !== found) throw new Error(`${name}: ${wanted} was expected, ${found} is stored`)
     }
   },
@@ -171,24 +221,78 @@ const knock = (isRight: boolean, remember: boolean, place: number, device: numbe
     times,
   )
 
-const tryCode = (at: number, isRight: boolean, trust: boolean, times: number): Step =>
+/**
+ * What is typed. `right`: what the user would type; `previous`, `old`: what the app showed up to 30 s or longer ago; `used`: a
+ * recovery code that is spent; `misfit`: no code of that method.
+ */
+const typed = ['right', 'wrong', 'previous', 'old', 'used', 'misfit'] as const
+type Typed = (typeof typed)[number]
+
+type Code = { code: string; isRight: boolean; step: number }
+
+/** The code that somebody types who answers `pending` by `method`. */
+function codeBy(method: rules.Method, what: Typed, real: Real, at: number, isEnrolment: boolean): Code {
+  const { token, secret: own } = pick(real.pendings, at)
+  const madeUp = services.recoveryCodes.make(real.user.id).codes[0] ?? ''
+  const never = { isRight: false, step: 0 }
+  if (method === 'recovery_code') {
+    if (what === 'misfit') return { code: '123456', ...never }
+    const [next] = real.codes
+    if (what === 'right' && next !== undefined) return { code: next, isRight: true, step: 0 }
+    return { code: (what === 'used' ? real.spent[0] : undefined) ?? madeUp, ...never }
+  }
+  if (what === 'misfit') return { code: madeUp, ...never }
+  if (method === 'totp') {
+    const step = stepNow() - (what === 'previous' ? 1 : what === 'old' ? 2 : 0)
+    const right = hotp(fromBase32(isEnrolment ? own : real.secret), step)
+    if (what === 'right' || what === 'previous') return { code: right, isRight: true, step }
+    return { code: what === 'old' ? right : wrongCode(right), ...never }
+  }
+  const right = services.oneTimeCodes.again({ challengeId: String(part(token, 1).cid), method }, 'k1') ?? ''
+  return what === 'right' ? { code: right, isRight: true, step: 0 } : { code: wrongCode(right), ...never }
+}
+
+/** An answer to a challenge by the method it is at, or by one that is named. */
+const tryCode = (at: number, what: Typed, trust: boolean, times: number, named: rules.Method | null = null): Step =>
   step(
-    isRight ? 'right code' : 'wrong code',
+    `${what} code${named === null ? '' : ` by ${named}`}`,
     hasPending,
     async (model, real) => {
-      const token = pick(real.pendings, at)
-      const right = services.oneTimeCodes.again({ challengeId: String(part(token, 1).cid), method: 'sms' }, 'k1') ?? ''
-      const body = { trust_device: trust }
-      const answer = await finish(doorstep, token, isRight ? right : wrongCode(right), { body })
-      return { expected: rules.code(model, pick(model.pendings, at), isRight, trust), answer }
+      const pending = pick(model.pendings, at)
+      const isEnrolment = pending.challenge.purpose === 'enrol'
+      const method = named ?? pending.challenge.method ?? 'sms'
+      const { code, isRight, step } = codeBy(method, what, real, at, isEnrolment)
+      const given = { method: named, isReadable: what !== 'misfit', isRight, step, trust }
+      const { token, secret: own } = pick(real.pendings, at)
+      const expected = rules.answer(model, pending, given)
+      const answer = await finish(doorstep, token, code, {
+        body: { trust_device: trust, ...(named !== null && { method: named }) },
+      })
+      if (answer.status === 200 && isEnrolment && method === 'totp') real.secret = own
+      if (answer.status === 200 && method === 'recovery_code') real.spent.push(...real.codes.splice(0, 1))
+      return { expected, answer }
     },
     times,
   )
 
 const askAgain = (at: number): Step =>
   step('resend', hasPending, async (model, real) => ({
-    answer: await resend(doorstep, pick(real.pendings, at)),
+    answer: toldShort(await resend(doorstep, pick(real.pendings, at).token)),
     expected: rules.resend(model, pick(model.pendings, at)),
+  }))
+
+const goOnWith = (at: number, method: rules.Method): Step =>
+  step(`go on with ${method}`, hasPending, async (model, real) => ({
+    answer: toldShort(
+      await call(doorstep, '/login/2fa/method', { token: pick(real.pendings, at).token, body: { method } }),
+    ),
+    expected: rules.switchTo(model, pick(model.pendings, at), method),
+  }))
+
+const lookAtChallenge = (at: number): Step =>
+  step('GET /login/2fa', hasPending, async (model, real) => ({
+    answer: await call(doorstep, '/login/2fa', { token: pick(real.pendings, at).token }),
+    expected: rules.status(model, pick(model.pendings, at)),
   }))
 
 /** `age` 0: the newest refresh token, 1: the one before it, … */
@@ -210,11 +314,47 @@ const leave = (at: number, scope: 'local' | 'others' | 'all'): Step =>
     expected: rules.logout(model, pick(model.sessions, at), scope),
   }))
 
-const raise = (at: number): Step =>
-  step('step-up', hasSession, async (model, real) => ({
-    answer: await call(doorstep, '/login/step-up', { token: pick(real.sessions, at).access, body: {} }),
-    expected: rules.stepUp(model, pick(model.sessions, at)),
+const raise = (at: number, method: rules.Method | null, isRight: boolean): Step =>
+  step(`step-up${method === null ? '' : ` by ${method}`}`, hasSession, async (model, real) => {
+    const password = isRight ? real.user.password : wrong
+    // An account with a factor has no use for a password.
+    const body = { ...(method !== null && { method }), password }
+    const answer = await call(doorstep, '/login/step-up', { token: pick(real.sessions, at).access, body })
+    return { answer, expected: rules.stepUp(model, pick(model.sessions, at), method, isRight) }
+  })
+
+const setUp = (at: number, by: 'session' | 'login', phone: number | null): Step =>
+  step(
+    `set up ${phone === null ? 'an authenticator app' : `phone ${phone}`} in a ${by}`,
+    by === 'session' ? hasSession : hasPending,
+    async (model, real) => {
+      const token = by === 'session' ? pick(real.sessions, at).access : pick(real.pendings, at).token
+      const body = phone === null ? { method: 'totp' } : { method: 'sms', phone: phones[phone] }
+      return {
+        answer: await call(doorstep, '/factors', { token, body }),
+        expected: rules.enrol(model, by === 'session' ? pick(model.sessions, at) : pick(model.pendings, at), phone),
+      }
+    },
+  )
+
+const renewCodes = (at: number): Step =>
+  step('new recovery codes', hasSession, async (model, real) => ({
+    answer: await call(doorstep, '/factors', {
+      token: pick(real.sessions, at).access,
+      body: { method: 'recovery_code' },
+    }),
+    expected: rules.renewRecoveryCodes(model, pick(model.sessions, at)),
   }))
+
+const dropFactor = (at: number, method: 'totp' | 'sms'): Step =>
+  step(`remove ${method}`, hasSession, async (model, real) => {
+    const [row] = await sql('SELECT id FROM factors WHERE user_id = $1 AND method = $2', [real.user.id, method])
+    const path = `/factors/${row?.id ?? systemRandom.uuid()}`
+    return {
+      answer: await call(doorstep, path, { method: 'DELETE', token: pick(real.sessions, at).access }),
+      expected: rules.removeFactor(model, pick(model.sessions, at), method),
+    }
+  })
 
 const look = (at: number): Step =>
   step('GET /me', hasSession, async (model, real) => ({
@@ -247,7 +387,7 @@ const report = (at: number, word: 'refused' | 'unsure' | 'lost'): Step =>
     await sql(
       `UPDATE sms_messages SET delivery = 'failed', state = CASE state WHEN 'open' THEN $2 ELSE state END
        WHERE id = (SELECT max(id) FROM sms_messages WHERE challenge_id = $1) AND delivery = 'sent'`,
-      [part(pick(real.pendings, at), 1).cid, state],
+      [part(pick(real.pendings, at).token, 1).cid, state],
     )
     rules.report(model, pick(model.pendings, at), word)
     return null
@@ -264,10 +404,16 @@ const changePassword = step('change the password', always, async (model, { user 
   return null
 })
 
-const changePhone = step('change the phone', always, async (model, { user }) => {
-  const next = 1 - model.phone
-  await services.store.accounts.change(user.email, identifiers(user), { phone: phones[next] ?? '' }, event)
-  rules.change(model, { phone: next })
+const changePhone = (next: number): Step =>
+  step(`change the phone to ${next}`, always, async (model, { user }) => {
+    await services.store.accounts.change(user.email, identifiers(user), { phone: phones[next] ?? '' }, event)
+    rules.change(model, { phone: next })
+    return null
+  })
+
+const resetFactors = step('reset the factors', always, async (model, { user }) => {
+  await services.store.accounts.resetFactors(user.email, identifiers(user), policyOf(services), event)
+  rules.resetFactors(model)
   return null
 })
 
@@ -292,53 +438,55 @@ const disable = (disabled: boolean): Step =>
 const wait = (seconds: number): Step =>
   step(`wait ${seconds} s`, always, async (model, real) => {
     await age(doorstep, real.user, seconds)
+    // Its steps are the service's time, not the database's: those that were used go back instead.
+    await sql("UPDATE factors SET counter = counter - $1 WHERE user_id = $2 AND method = 'totp'", [
+      Math.floor(seconds / 30),
+      real.user.id,
+    ])
     real.waited += seconds
-    model.now += seconds
+    rules.pass(model, seconds)
     return null
   })
 
-/** Both steps of a login, whatever the first is answered with. */
-function signIn(remember: boolean, trust: boolean, place: number, device: boolean): Step {
-  const next = tryCode(0, true, trust, 1)
-  return {
-    check: always,
-    toString: () => `sign in${device ? ' from a device' : ''}`,
-    run: async (model, real) => {
-      await knock(true, remember, place, device && hasDevice(model) ? 0 : null, 1).run(model, real)
-      if (next.check(model)) await next.run(model, real)
-    },
-  }
+/** One step after the other, each if it may be taken then. */
+const inTurn = (name: string, ...steps: Step[]): Step => ({
+  check: always,
+  toString: () => name,
+  run: async (model, real) => {
+    for (const one of steps) if (one.check(model)) await one.run(model, real)
+  },
+})
+
+/** A login at a place, or from the device that was known last, if there is one. */
+function begun(remember: boolean, place: number, fromDevice: boolean): Step {
+  const [known, stranger] = [knock(true, remember, place, 0, 1), knock(true, remember, place, null, 1)]
+  return { ...stranger, run: (model, real) => (fromDevice && hasDevice(model) ? known : stranger).run(model, real) }
 }
+
+/** Both steps of a login, whatever the first is answered with. */
+const signIn = (remember: boolean, trust: boolean, place: number, fromDevice: boolean): Step =>
+  inTurn(
+    `sign in${fromDevice ? ' from a device' : ''}`,
+    ...[begun(remember, place, fromDevice), tryCode(0, 'right', trust, 1)],
+  )
 
 /** Logins one after the other whose codes are guessed at, or never answered. */
-function burn(at: number, device: boolean, rounds: number, tries: number): Step {
-  const [guess, rest] = [tryCode(0, false, false, tries), wait(310)]
-  return {
-    check: always,
-    toString: () => `${rounds} logins${device ? ' from a device' : ''} with ${tries} wrong codes each`,
-    run: async (model, real) => {
-      for (let n = 0; n < rounds; n++) {
-        await knock(true, false, at, device && hasDevice(model) ? 0 : null, 1).run(model, real)
-        if (tries > 0 && guess.check(model)) await guess.run(model, real)
-        await rest.run(model, real)
-      }
-    },
-  }
-}
+const burn = (at: number, fromDevice: boolean, rounds: number, tries: number): Step =>
+  inTurn(
+    `${rounds} logins${fromDevice ? ' from a device' : ''} with ${tries} wrong codes each`,
+    ...Array.from({ length: rounds }, () => [
+      ...[begun(false, at, fromDevice), tryCode(0, 'wrong', false, tries), wait(310)],
+    ]).flat(),
+  )
 
-/** Logins at one place after the other, none of which is finished. */
-function crowd(count: number): Step {
-  return {
-    check: always,
-    toString: () => `begin at ${count} places`,
-    run: async (model, real) => {
-      for (let n = 0; n < count; n++) {
-        await knock(true, false, n, null, 1).run(model, real)
-        await wait(62).run(model, real)
-      }
-    },
-  }
-}
+/** Logins at one place after the other, none of which is finished, and what each goes on with. */
+const crowd = (count: number, method: rules.Method | null): Step =>
+  inTurn(
+    `begin at ${count} places`,
+    ...Array.from({ length: count }, (_, n) => [
+      ...[knock(true, false, n, null, 1), ...(method === null ? [] : [goOnWith(0, method)]), wait(62)],
+    ]).flat(),
+  )
 
 const place = fc.oneof(
   { weight: 2, arbitrary: fc.constant(0) },
@@ -348,8 +496,82 @@ const flag = fc.boolean()
 const signIns = fc.tuple(flag, flag, place, flag).map((given) => signIn(...given))
 const logins = fc.tuple(flag, place).map(([remember, at]) => knock(true, remember, at, null, 1))
 const knownLogins = fc.tuple(flag, place, back).map(([remember, at, device]) => knock(true, remember, at, device, 1))
-const rightCodes = fc.tuple(back, flag).map(([at, trust]) => tryCode(at, true, trust, 1))
-const wrongCodes = fc.tuple(back, often, flag).map(([at, times, trust]) => tryCode(at, false, trust, times))
+const rightCodes = fc.tuple(back, flag).map(([at, trust]) => tryCode(at, 'right', trust, 1))
+const wrongCodes = fc.tuple(back, often, flag).map(([at, times, trust]) => tryCode(at, 'wrong', trust, times))
+const method = fc.constantFrom(...rules.methods)
+const anyCodes = fc
+  .tuple(back, fc.constantFrom(...typed), flag, fc.option(method))
+  .map(([at, what, trust, named]) => tryCode(at, what, trust, 1, named))
+const otherCodes = fc
+  .tuple(
+    back,
+    fc.constantFrom('right' as const, 'used' as const, 'wrong' as const),
+    fc.constantFrom('totp' as const, 'recovery_code' as const),
+  )
+  .map(([at, what, named]) => tryCode(at, what, true, 1, named))
+const phone = fc.option(fc.nat({ max: phones.length - 1 }))
+const setUps = fc.tuple(back, phone).map(([at, to]) => setUp(at, 'session', to))
+
+/** Whoever has just signed in changes what the account is proven by. */
+const changes = fc
+  .tuple(
+    ...([flag, place, flag] as const),
+    fc.oneof(
+      { weight: 3, arbitrary: phone.map((to) => [wait(62), setUp(0, 'session', to), tryCode(0, 'right', false, 1)]) },
+      { weight: 1, arbitrary: fc.constantFrom('totp' as const, 'sms' as const).map((which) => [dropFactor(0, which)]) },
+      {
+        weight: 1,
+        arbitrary: place.map((at) => [
+          renewCodes(0),
+          knock(true, false, at, null, 1),
+          tryCode(0, 'right', true, 1, 'recovery_code'),
+          tryCode(0, 'used', true, 1, 'recovery_code'),
+        ]),
+      },
+    ),
+  )
+  .map(([trust, at, fromDevice, then]) =>
+    inTurn('sign in and change a factor', signIn(false, trust, at, fromDevice), ...then),
+  )
+/** A login goes on with one method after another. */
+const switches = fc
+  .tuple(place, flag, fc.array(method, { minLength: 1, maxLength: 3 }), fc.constantFrom(...typed))
+  .map(([at, fromDevice, to, what]) =>
+    inTurn(
+      'sign in by other methods',
+      begun(false, at, fromDevice),
+      ...to.map((it) => goOnWith(0, it)),
+      lookAtChallenge(0),
+      tryCode(0, what, true, 1),
+      tryCode(0, 'right', true, 1),
+    ),
+  )
+/** A session proves itself anew. */
+const proofs = fc
+  .tuple(back, fc.option(method), fc.constantFrom('right' as const, 'wrong' as const), often, flag)
+  .map(([at, by, what, times, isRight]) =>
+    inTurn('prove it anew', wait(62), raise(at, by, isRight), tryCode(0, what, true, times), lookAtChallenge(0)),
+  )
+/** The login of somebody without a factor. */
+const firstFactors = fc
+  .tuple(phone, place)
+  .map(([to, at]) =>
+    inTurn(
+      'sign in and enrol',
+      knock(true, false, at, null, 1),
+      tryCode(0, 'right', false, 1),
+      setUp(0, 'login', to),
+      tryCode(0, 'right', true, 1),
+    ),
+  )
+const beginnings = fc.record({
+  twoFactor: fc.constantFrom('required' as const, 'required' as const, 'optional' as const, 'off' as const),
+  phone: fc.constantFrom(0, 0, 0, null),
+  totp: fc.constantFrom(0, null, null),
+  recoveryCodes: fc.constantFrom(10, 0),
+  mailbox: flag,
+})
+
 const waits = fc.constantFrom(31, 62, 62, 310, 650, 1_000, 4_000, 7_300, 44_000, 90_000, 1_000_000, 2_600_000).map(wait)
 const steps = [
   ...[signIns, signIns, signIns, logins, logins, knownLogins, knownLogins, rightCodes, rightCodes, waits, waits],
@@ -357,24 +579,43 @@ const steps = [
   fc.tuple(place, back, often).map(([at, device, times]) => knock(false, false, at, device, times)),
   ...[wrongCodes, wrongCodes],
   fc.tuple(place, flag, fc.integer({ min: 1, max: 6 }), fc.constantFrom(0, 0, 4, 5, 5)).map((given) => burn(...given)),
-  fc.integer({ min: 3, max: places.length }).map(crowd),
+  fc
+    .tuple(
+      fc.integer({ min: 3, max: places.length }),
+      fc.option(fc.constantFrom('sms' as const, 'email' as const), { freq: 1 }),
+    )
+    .map((given) => crowd(...given)),
   back.map(askAgain),
+  fc.tuple(back, method).map(([at, to]) => goOnWith(at, to)),
+  ...[anyCodes, anyCodes, otherCodes],
+  back.map(lookAtChallenge),
+  ...[setUps, changes, changes, changes, firstFactors, switches, switches, proofs],
+  fc.tuple(back, phone).map(([at, to]) => setUp(at, 'login', to)),
+  back.map(renewCodes),
+  fc.tuple(back, fc.constantFrom('totp' as const, 'sms' as const)).map(([at, which]) => dropFactor(at, which)),
   fc.tuple(back, fc.constantFrom('refused', 'unsure', 'lost')).map(([at, what]) => report(at, what)),
   ...[1, 2, 3, 4].map(() => back.map((at) => renew(at, 0))),
   ...[1, 2].map(() => fc.tuple(back, fc.constantFrom(1, 1, 2, 3)).map(([at, age]) => renew(at, age))),
   fc.tuple(back, fc.constantFrom('local', 'others', 'all')).map(([at, scope]) => leave(at, scope)),
   fc.tuple(back, back, fc.constantFrom('trust', 'device')).map(([at, device, what]) => forget(at, device, what)),
-  back.map(raise),
-  back.map(raise),
+  back.map((at) => raise(at, null, true)),
+  fc.tuple(back, fc.option(method), flag).map((given) => raise(...given)),
   back.map(look),
-  fc.constantFrom(changePassword, changePhone, unlock(false), unlock(true)),
+  fc.constantFrom(changePassword, changePhone(0), changePhone(1), unlock(false), unlock(true), resetFactors),
   fc.constant(disable(true)),
   ...[1, 2, 3].map(() => fc.constant(disable(false))),
 ]
 
 t.test(`${runs} lives of a user go as the model of the contract says`, async (t) => {
-  const life = fc.asyncProperty(fc.commands(steps, { maxCommands: 45, size: 'max' }), (commands) =>
-    fc.asyncModelRun(begin, commands),
+  const life = fc.asyncProperty(
+    beginnings,
+    fc.commands(steps, { maxCommands: 45, size: 'max' }),
+    async (account, commands) => {
+      // Recovery codes go with a factor only.
+      const hasFactor = account.phone !== null || account.totp !== null
+      const start = await begin({ ...account, recoveryCodes: hasFactor ? account.recoveryCodes : 0 })
+      await fc.asyncModelRun(() => start, commands)
+    },
   )
   await fc.assert(life, { numRuns: runs })
   for (const [outcome, count] of [...seen].sort()) t.comment(`${count} × ${outcome}`)

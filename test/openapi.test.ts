@@ -6,7 +6,9 @@ import Value from 'typebox/value'
 import { parse } from 'yaml'
 import { Problem, problemCatalogue } from '../src/errors.ts'
 import { age as ageRows } from './helpers/age.ts'
+import { createAuthenticator } from './helpers/authenticator.ts'
 import { startDoorstep } from './helpers/doorstep.ts'
+import { createBareUser, mailedCode, totpCode } from './helpers/factors.ts'
 import { part } from './helpers/forge.ts'
 import { registeredRoutes } from './helpers/registered-routes.ts'
 import { type Answer, codeFor, createUser, freshPhone, login, type TestUser, wrongCode } from './helpers/story.ts'
@@ -39,7 +41,7 @@ const formType = 'application/x-www-form-urlencoded'
 const forms = ['POST /token/introspect', 'POST /webhooks/twilio/status']
 
 const doorstep = await startDoorstep(t, {
-  env: { INTROSPECTION_CLIENTS: 'billing:a-secret-of-the-billing-team-0123' },
+  env: { INTROSPECTION_CLIENTS: 'billing:a-secret-of-the-billing-team-0123', METHODS: 'passkey,totp,sms,email' },
 })
 const { app, services, sql } = doorstep
 const document = JSON.parse(JSON.stringify(app.swagger())) as Document
@@ -111,6 +113,7 @@ t.test('every operation says what it is, with an example of everything that goes
 const signedIn = [
   ...['GET /me', 'POST /login/step-up', 'POST /logout', 'GET /sessions', 'DELETE /sessions/{id}'],
   ...['GET /devices', 'PATCH /devices/{id}', 'DELETE /devices/{id}'],
+  ...['GET /factors', 'PATCH /factors/{id}', 'DELETE /factors/{id}'],
 ]
 
 t.test('every route is in the document, and who may call it', async (t) => {
@@ -138,6 +141,8 @@ t.test('every route is in the document, and who may call it', async (t) => {
     'GET /login/2fa': [{ pending: [] }],
     'POST /login/2fa': [{ pending: [] }],
     'POST /login/2fa/resend': [{ pending: [] }],
+    'POST /login/2fa/method': [{ pending: [] }],
+    'POST /factors': [{ pending: [] }, { access: [] }],
     ...Object.fromEntries(signedIn.map((name) => [name, [{ access: [] }]])),
     'POST /token/introspect': [{ client: [] }],
   })
@@ -146,22 +151,33 @@ t.test('every route is in the document, and who may call it', async (t) => {
 t.test('the answers of a login are told apart by status', async (t) => {
   const media = operationOf('POST /login')?.responses['200']?.content?.['application/json']
   t.strictSame(media?.schema, {
-    oneOf: [{ $ref: '#/components/schemas/TwoFactorRequired' }, { $ref: '#/components/schemas/Authenticated' }],
+    oneOf: [
+      { $ref: '#/components/schemas/TwoFactorRequired' },
+      { $ref: '#/components/schemas/Authenticated' },
+      { $ref: '#/components/schemas/EnrolmentRequired' },
+    ],
     discriminator: {
       propertyName: 'status',
       mapping: {
         '2fa_required': '#/components/schemas/TwoFactorRequired',
         authenticated: '#/components/schemas/Authenticated',
+        '2fa_enrolment_required': '#/components/schemas/EnrolmentRequired',
       },
     },
   })
-  t.strictSame(Object.keys(media?.examples ?? {}), ['2fa_required', 'authenticated'])
+  t.strictSame(Object.keys(media?.examples ?? {}), [
+    ...['passkey', 'passkey_setup', 'totp', 'totp_setup', 'sms', 'email', 'recovery_code'].map(
+      (it) => `2fa_required_${it}`,
+    ),
+    ...['authenticated', '2fa_enrolment_required'],
+  ])
   const { TwoFactorRequired, Authenticated } = document.components.schemas
   t.match(TwoFactorRequired, { properties: { status: { enum: ['2fa_required'] } } })
   t.match(Authenticated, { properties: { status: { enum: ['authenticated'] } } })
-  t.strictSame(operationOf('POST /login/2fa')?.responses['200']?.content?.['application/json']?.schema, {
-    $ref: '#/components/schemas/Authenticated',
+  t.match(operationOf('POST /login/2fa')?.responses['200']?.content?.['application/json']?.schema, {
+    oneOf: [{ $ref: '#/components/schemas/Authenticated' }, { $ref: '#/components/schemas/EnrolmentRequired' }],
   })
+  t.match(TwoFactorRequired, { properties: { challenge: { discriminator: { propertyName: 'method' } } } })
 })
 
 /** Codes that any operation may answer with; each is provoked on one of them elsewhere. */
@@ -217,8 +233,8 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   const fillBudgets = () =>
     sql(
       `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at)
-       SELECT id, gen_random_uuid(), known, phone, left(phone, -4), '', now() - interval '10 minutes'
-       FROM users, unnest('{true,false}'::boolean[]) known, generate_series(1, 10)`,
+       SELECT user_id, gen_random_uuid(), known, phone, left(phone, -4), '', now() - interval '10 minutes'
+       FROM factors, unnest('{true,false}'::boolean[]) known, generate_series(1, 10) WHERE phone IS NOT NULL`,
     )
   /** As after a fresh second factor. */
   const freshen = (sent: string) =>
@@ -237,17 +253,19 @@ t.test('each operation lists exactly the problems that it can be brought to answ
     await work()
     sms.send = sendText
   }
-  const landline = async (user: TestUser) => sql("UPDATE users SET phone = '+442079460000' WHERE id = $1", [user.id])
+  const landline = async (user: TestUser) =>
+    sql("UPDATE factors SET phone = '+442079460000' WHERE user_id = $1", [user.id])
 
   // Bodies.
   const { token: alive } = await begin()
-  for (const name of ['POST /login', 'POST /login/2fa', 'POST /login/2fa/resend']) {
+  const opened = ['POST /login/2fa', 'POST /login/2fa/resend', 'POST /login/2fa/method']
+  for (const name of ['POST /login', 'POST /login/passkey', ...opened]) {
     await send(name, { token: alive, body: { unknown: 1 } })
     await send(name, { token: alive, text: '{' })
-    await send(name, { token: alive, text: ' '.repeat(5_000) })
+    await send(name, { token: alive, text: ' '.repeat(20_000) })
     await send(name, { token: alive, text: '{}', type: 'text/plain' })
   }
-  for (const name of ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend', ...signedIn]) {
+  for (const name of ['GET /login/2fa', ...opened, 'POST /factors', ...signedIn]) {
     await send(name)
     await send(name, { token: 'x' })
   }
@@ -286,7 +304,11 @@ t.test('each operation lists exactly the problems that it can be brought to answ
 
   // The second step.
   const late = await begin()
-  await sql("UPDATE challenges SET expires_at = now() - interval '1 second' WHERE user_id = $1", [late.user.id])
+  await sql(
+    `UPDATE challenge_codes SET expires_at = now() - interval '1 second'
+     WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $1)`,
+    [late.user.id],
+  )
   await send('POST /login/2fa', { token: late.token, body: { code: late.code } })
   await lock(late.user)
   await send('POST /login/2fa', { token: late.token, body: { code: late.code } })
@@ -309,6 +331,131 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   await age(moved.user)
   await landline(moved.user)
   await send('POST /login/2fa/resend', { token: moved.token, body: {} })
+
+  // By mail, in place of a text: to somebody who has no factor yet.
+  const { mail } = services
+  const unmailed = async (work: () => Promise<unknown>) => {
+    const { isAvailable } = mail
+    mail.isAvailable = () => false
+    await work()
+    mail.isAvailable = isAvailable
+  }
+  const fillMails = (user: TestUser) =>
+    sql(
+      `INSERT INTO mails (user_id, challenge_id, kind, topic, address, locale, known, created_at, next_try_at)
+       SELECT $1, gen_random_uuid(), 'code', 'code', '', 'en', known, now() - interval '10 minutes', now() + interval '1 day'
+       FROM unnest('{true,false}'::boolean[]) known, generate_series(1, 10)`,
+      [user.id],
+    )
+  const bare = await createBareUser(doorstep)
+  await unmailed(() => send('POST /login', { body: form(bare) }))
+  await fillMails(bare)
+  await send('POST /login', { body: form(bare) })
+  const mailed = await createBareUser(doorstep)
+  const byMail = await send('POST /login', { body: form(mailed) })
+  await age(mailed)
+  await unmailed(() => send('POST /login/2fa/resend', { token: byMail.pending_token, body: {} }))
+  await send('POST /login/2fa/resend', { token: byMail.pending_token, body: { channel: 'email' } })
+  await age(mailed)
+  await fillMails(mailed)
+  await send('POST /login/2fa/resend', { token: byMail.pending_token, body: {} })
+  const proof = { code: mailedCode(doorstep, mailed.email) }
+  const { pending_token: mustEnrol } = await send('POST /login/2fa', { token: byMail.pending_token, body: proof })
+  await send('GET /login/2fa', { token: mustEnrol })
+
+  // Factors.
+  await send('POST /factors', { token: mustEnrol, text: ' '.repeat(20_000) })
+  await send('POST /factors', { token: mustEnrol, text: '{}', type: 'text/plain' })
+  await send('POST /factors', { token: mustEnrol, body: { unknown: 1 } })
+  await send('POST /factors', { token: mustEnrol, body: { method: 'recovery_code' } })
+  await send('POST /factors', { token: mustEnrol, body: { method: 'sms', phone: '+442079460000' } })
+  for (const reason of ['phone', 'ours'] as const) {
+    const body = { method: 'sms', phone: freshPhone() }
+    await refusing(reason, () => send('POST /factors', { token: mustEnrol, body }))
+    await clearBudgets()
+  }
+  const newPhone = freshPhone()
+  const texted = { token: mustEnrol, body: { method: 'sms', phone: newPhone } }
+  const { pending_token: enrolling } = await send('POST /factors', texted)
+  await send('POST /factors', texted)
+  await fillBudgets()
+  await sql(`UPDATE sms_messages SET user_id = $1, known = false WHERE user_id <> $1`, [mailed.id])
+  await send('POST /factors', texted)
+  await clearBudgets()
+  for (let n = 0; n < 3; n += 1) await createUser(doorstep, { phone: newPhone })
+  await send('POST /login/2fa', { token: enrolling, body: { code: codeFor(doorstep, newPhone) } })
+  const byApp = await send('POST /factors', { token: mustEnrol, body: { method: 'totp' } })
+  await send('GET /login/2fa', { token: byApp.pending_token })
+  const shown = { code: totpCode(byApp.challenge.setup.secret) }
+  const enrolled = await send('POST /login/2fa', { token: byApp.pending_token, body: shown })
+  const fresh: string = enrolled.access_token
+  for (const method of ['passkey', 'recovery_code']) await send('POST /factors', { token: fresh, body: { method } })
+  const { factors } = await send('GET /factors', { token: fresh })
+  const factor = { token: fresh, path: `/factors/${factors[0].id}` }
+  await send('PATCH /factors/{id}', { ...factor, body: { name: 'phone' } })
+  await send('PATCH /factors/{id}', { ...factor, body: { name: 1 } })
+  await send('PATCH /factors/{id}', { ...factor, text: '{}', type: 'text/plain' })
+  await send('PATCH /factors/{id}', { ...factor, text: ' '.repeat(20_000) })
+  const unknown = '/factors/6f1c1f5e-7a52-4d3a-9a39-0a1f2b3c4d5e'
+  await send('PATCH /factors/{id}', { token: fresh, path: unknown, body: { name: 'phone' } })
+  await send('DELETE /factors/{id}', factor)
+  await send('DELETE /factors/{id}', { token: fresh, path: unknown })
+  await send('DELETE /factors/{id}', { token: fresh, path: '/factors/x' })
+  const optional = await createBareUser(doorstep, 'optional')
+  const { access_token: weak } = await send('POST /login', { body: form(optional) })
+  await unmailed(() => send('POST /factors', { token: weak, body: { method: 'totp' } }))
+  await fillMails(optional)
+  await send('POST /factors', { token: weak, body: { method: 'totp' } })
+  await lock(optional, true)
+  await send('POST /factors', { token: weak, body: { method: 'totp' } })
+  await send('POST /login/step-up', { token: weak, body: { password: 'wrong' } })
+  services.passwordHash.verify = async () => {
+    throw new Problem('busy', { retryAfter: 1 })
+  }
+  await send('POST /login/step-up', { token: weak, body: { password: optional.password } })
+  services.passwordHash.verify = verify
+  await send('POST /login/step-up', { token: weak, body: { password: optional.password } })
+  await ageRows(doorstep, optional, 601)
+  await send('POST /factors', { token: weak, body: { method: 'totp' } })
+  await send('DELETE /factors/{id}', { token: weak, path: unknown })
+
+  // Another method.
+  const chosen = async (): Promise<{ user: TestUser; token: string }> => {
+    const user = await createUser(doorstep)
+    await sql('UPDATE users SET email_confirmed_at = now() WHERE id = $1', [user.id])
+    await sql(`INSERT INTO factors (id, user_id, method) VALUES (gen_random_uuid(), $1, 'totp')`, [user.id])
+    return { user, token: (await send('POST /login', { body: form(user) })).pending_token }
+  }
+  const go = (token: string, method: string) => send('POST /login/2fa/method', { token, body: { method } })
+  const choosing = await chosen()
+  for (const method of ['email', 'sms', 'sms', 'totp']) await go(choosing.token, method)
+  await age(choosing.user)
+  await unmailed(() => go(choosing.token, 'email'))
+  await fillMails(choosing.user)
+  await go(choosing.token, 'email')
+  await fillBudgets()
+  await go(choosing.token, 'sms')
+  await clearBudgets()
+  await lock(choosing.user)
+  await go(choosing.token, 'sms')
+  for (const reason of ['phone', 'ours'] as const) {
+    const { token } = await chosen()
+    await refusing(reason, () => go(token, 'sms'))
+  }
+  const last = await chosen()
+  await landline(last.user)
+  await go(last.token, 'sms')
+  await sql('UPDATE challenges SET attempts = 5 WHERE user_id = $1', [last.user.id])
+  await go(last.token, 'totp')
+
+  // A passkey alone.
+  const start = await send('POST /login/passkey', { body: { return_to: '/a' } })
+  const { public_key: asked } = start.challenge
+  const device = createAuthenticator({ origin: doorstep.config.passkey.origins[0] ?? '' })
+  const made = { handle: asked.challenge, name: 'x', displayName: 'x' }
+  device.register(services.passkeys.creationOptions({ cid: 'x', user: made, exclude: [] }))
+  await send('POST /login/2fa', { token: start.pending_token, body: { credential: device.assert(asked) } })
+  await send('GET /login/2fa', { token: start.pending_token })
 
   // Sessions and devices.
   const session = await send('POST /login', { body: form(await createUser(doorstep, { twoFactor: 'off' })) })

@@ -313,6 +313,6 @@ BEGIN
   s := insert_session(p_user, d.id, p_session, t);
   PERFORM record_event(p_event, p_user);
   PERFORM tell_of_sign_in(p_user, d, p_device, p_policy, p_event, t);
-  PERFORM tell(p_user, notice, '{}', true, p_policy, p_event, t) FROM jsonb_array_elements_text(coalesce(p_verdict->'notices', '[]')) notice;
+  PERFORM tell_of_verdict(p_user, p_verdict, p_policy, p_event, t);
   RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
 END $$;

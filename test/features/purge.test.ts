@@ -18,7 +18,8 @@ t.before(async () => {
     `CREATE FUNCTION note_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
      BEGIN INSERT INTO deletions SELECT TG_TABLE_NAME, count(*) FROM gone; RETURN NULL; END $$`,
   )
-  for (const table of ['login_throttles', 'challenges', 'sms_messages', 'sessions', 'devices', 'audit_events']) {
+  const tables = ['login_throttles', 'challenges', 'sms_messages', 'mails', 'sessions', 'devices', 'audit_events']
+  for (const table of tables) {
     await doorstep.sql(
       `CREATE TRIGGER note_deletion AFTER DELETE ON ${table} REFERENCING OLD TABLE AS gone
        FOR EACH STATEMENT EXECUTE FUNCTION note_deletion()`,
@@ -26,7 +27,7 @@ t.before(async () => {
   }
 })
 
-const purge = (eventDays = 400) => doorstep.services.store.purge.expired({ eventDays })
+const purge = (eventDays = 400) => doorstep.services.store.purge.expired({ eventDays, notices: true })
 const count = async (table: string): Promise<number> =>
   (await doorstep.sql(`SELECT count(*)::integer AS count FROM ${table}`))[0]?.count
 
@@ -50,17 +51,54 @@ t.test('what is kept and what goes', async (t) => {
       [Buffer.from(name), counted, locked],
     )
   }
-  const challenges: [string, boolean, string, string | null][] = [
-    ['00000000-0000-4000-8000-000000000001', true, '-9 minutes', null],
-    ['00000000-0000-4000-8000-000000000002', true, '59 minutes', '59 minutes'],
-    ['00000000-0000-4000-8000-000000000003', false, '1 hour 1 minute', '59 minutes'],
-    ['00000000-0000-4000-8000-000000000004', false, '30 days', '30 days'],
+  const challenges: [string, boolean, string, string, string | null][] = [
+    ['00000000-0000-4000-8000-000000000001', true, 'login', '-9 minutes', null],
+    ['00000000-0000-4000-8000-000000000002', true, 'login', '59 minutes', '59 minutes'],
+    ['00000000-0000-4000-8000-000000000003', false, 'login', '1 hour 1 minute', '59 minutes'],
+    ['00000000-0000-4000-8000-000000000004', false, 'step_up', '30 days', '30 days'],
+    // What is set up is counted by the day.
+    ['00000000-0000-4000-8000-000000000005', true, 'enrol', '23 hours 59 minutes', null],
+    ['00000000-0000-4000-8000-000000000006', false, 'enrol', '24 hours 1 minute', null],
   ]
-  for (const [id, , ends, superseded] of challenges) {
+  for (const [id, , purpose, ends, superseded] of challenges) {
     await sql(
-      `INSERT INTO challenges (id, user_id, purpose, client, known, code_mac, key_id, last_sent_at, expires_at, ends_at, superseded_at)
-       VALUES ($1, $2, 'login', gen_random_uuid()::text, false, '\\x00', 'k1', now() - $3::interval, now() - $3::interval, now() - $3::interval, now() - $4::interval)`,
-      [id, user.id, ends, superseded],
+      `INSERT INTO challenges (id, user_id, purpose, client, known, method, begun, ends_at, superseded_at)
+       VALUES ($1, $2, $3, gen_random_uuid()::text, false, 'sms', '{sms}', now() - $4::interval, now() - $5::interval)`,
+      [id, user.id, purpose, ends, superseded],
+    )
+    await sql(
+      `INSERT INTO challenge_codes (challenge_id, method, channel, code_mac, key_id, message_id, last_sent_at, expires_at)
+       VALUES ($1, 'sms', 'sms', '\\x00', 'k1', 1, now() - $2::interval, now() - $2::interval)`,
+      [id, ends],
+    )
+  }
+  const mails: [string, boolean, string, string][] = [
+    ['-1', true, 'code', '24 hours 30 minutes'],
+    ['-2', false, 'code', '25 hours 1 minute'],
+    ['-3', true, 'notice', '167 hours 59 minutes'],
+    ['-4', false, 'notice', '168 hours 1 minute'],
+  ]
+  for (const [id, , kind, created] of mails) {
+    await sql(
+      `INSERT INTO mails (id, user_id, kind, topic, address, locale, created_at) VALUES ($1, $2, $3, 'code', '', 'en', now() - $4::interval)`,
+      [id, user.id, kind, created],
+    )
+  }
+  const starts: [string, boolean, string][] = [
+    ['a start that just ran out', true, '59 minutes'],
+    ['a start that nobody can use any more', false, '1 hour 1 minute'],
+  ]
+  for (const [id, , expires] of starts) {
+    await sql('INSERT INTO used_starts (id, expires_at) VALUES ($1, now() - $2::interval)', [id, expires])
+  }
+  const changes: [string, boolean, string][] = [
+    ['-1', true, '6 days 23 hours'],
+    ['-2', false, '7 days 1 hour'],
+  ]
+  for (const [id, , at] of changes) {
+    await sql(
+      `INSERT INTO account_changes (id, user_id, at, kind, was) VALUES ($1, $2, now() - $3::interval, 'factor_removed', '{}')`,
+      [id, user.id, at],
     )
   }
   const texts: [string, boolean, string][] = [
@@ -116,10 +154,12 @@ t.test('what is kept and what goes', async (t) => {
   )
   const usersBefore = await count('users')
 
-  const none = { throttles: 0, challenges: 0, texts: 0, sessions: 0, devices: 0, events: 0, unknown_logins: 0 }
-  t.same(await purge(), {
-    ...{ throttles: 2, challenges: 2, texts: 1, sessions: 1, devices: 1, events: 1, unknown_logins: 16 },
+  const purged = await purge()
+  t.same(purged, {
+    ...{ throttles: 2, challenges: 3, texts: 1, mails: 2, sessions: 1, devices: 1, starts: 1, changes: 1 },
+    ...{ events: 1, unknown_logins: 16 },
   })
+  const none = Object.fromEntries(Object.keys(purged).map((kind) => [kind, 0]))
 
   const left = async (column: string, table: string): Promise<string[]> =>
     (await sql(`SELECT ${column}::text AS name FROM ${table}`)).map(({ name }) => name)
@@ -130,7 +170,11 @@ t.test('what is kept and what goes', async (t) => {
   t.same(new Set(await left('id', 'sms_messages')), new Set(kept(texts)))
   t.same(new Set(await left('id', 'sessions')), new Set(kept(sessions)))
   t.same(new Set(await left('id', 'devices')), new Set(kept(devices)))
-  t.same(await left('outcome', 'audit_events'), kept(events))
+  t.same(new Set(await left('id', 'mails')), new Set(kept(mails)))
+  t.same(new Set(await left('id', 'used_starts')), new Set(kept(starts)))
+  t.same(await left('id', 'account_changes'), kept(changes))
+  t.same(await left('challenge_id', 'challenge_codes'), await left('id', 'challenges'), 'codes go with their login')
+  t.same(await left('outcome', 'audit_events'), [...kept(events), 'abandoned'], 'a login that nobody finished is told')
   t.equal(await count('unknown_logins'), 16)
   t.equal(await count('users'), usersBefore, 'people stay')
   t.same(await purge(), none, 'nothing is left to do')
@@ -178,7 +222,7 @@ t.test('whoever tries ten thousand made-up e-mails leaves no row of it for good 
   await login(doorstep, { ...user, password: 'wrong' })
   t.equal(await count('audit_events'), before + 2, 'a failure at an account is an event')
   await sql(`UPDATE login_throttles SET counted_from = now() - interval '49 hours'`)
-  await services.store.purge.expired({ eventDays: 400 })
+  await services.store.purge.expired({ eventDays: 400, notices: false })
   t.equal(await count('login_throttles'), 0, 'the counters go after two days')
 })
 
@@ -310,10 +354,7 @@ t.test('a login whose rows are purged under it ends as one that ran out', async 
   const user = await createUser(doorstep)
   const { pending_token: pending } = (await login(doorstep, user)).body
   const code = codeFor(doorstep, user.phone)
-  await doorstep.sql(
-    `UPDATE challenges SET expires_at = now() - interval '2 hours', ends_at = now() - interval '2 hours' WHERE user_id = $1`,
-    [user.id],
-  )
+  await doorstep.sql(`UPDATE challenges SET ends_at = now() - interval '2 hours' WHERE user_id = $1`, [user.id])
   t.match(await purge(), { challenges: 1 })
   for (const typed of [code, wrongCode(code)]) {
     t.match(await finish(doorstep, pending, typed), { status: 401, body: { code: 'invalid_token' } })

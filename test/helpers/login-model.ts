@@ -4,33 +4,46 @@
  */
 const [minute, hour, day] = [60, 3_600, 86_400]
 
+/** What can finish a login here, best first. */
+export const methods = ['totp', 'sms', 'email', 'recovery_code'] as const
+export type Method = (typeof methods)[number]
+type Sending = 'sms' | 'email'
+
+const isSending = (method: Method | null): method is Sending => method === 'sms' || method === 'email'
+/** Refused while codes are locked, and counted when they are wrong. */
+const isGuarded = (method: Method): boolean => method !== 'recovery_code'
+
 /** Wrong passwords under one key, as counted at `from`, and until when it is locked. */
 type Throttle = { failures: number; from: number; until: number }
 /** Wrong codes of one class: in a row, until when those lock, and when each was tried. */
 type Guard = { streak: number; until: number; failed: number[] }
-/** What a text counts for, and whether the network lost it. */
-export type Text = {
-  at: number
-  known: boolean
-  phone: number
-  state: TextState
-  isLost: boolean
-  challenge: Challenge
-}
-export type TextState = 'open' | 'finished' | 'refused' | 'unsure'
+/** A text or a mail with a code: what it counts for, and whether it was lost on its way. */
+export type Message = { at: number; known: boolean; state: MessageState; isLost: boolean; challenge: Challenge }
+export type Text = Message & { phone: number }
+export type MessageState = 'open' | 'finished' | 'refused' | 'unsure'
+export type Purpose = 'login' | 'step_up' | 'must_enrol' | 'enrol'
 export type Challenge = {
-  /** The device or place it belongs to, or the session that it raises. */
-  owner: Device | Session | number
+  purpose: Purpose
+  /** The device or place it belongs to, the session that it raises, or the login that an enrolment is to finish. */
+  owner: Device | Session | Challenge | number
   known: boolean
+  device: Device | null
+  /** What it goes on with, and with what it has gone on so far. */
+  method: Method | null
+  begun: Method[]
+  provesMailbox: boolean
   attempts: number
-  sends: number
-  sentAt: number
-  expires: number
+  /** The codes that it has sent. */
+  codes: Partial<Record<Sending, { sends: number; sentAt: number; expires: number }>>
+  /** The phone that an enrolment is to prove. */
+  phone: number | null
+  begunAt: number
   ends: number
   isUsed: boolean
   isReplaced: boolean
 }
-export type Pending = { challenge: Challenge; remember: boolean }
+/** `session`: that is raised in the end, where one is. */
+export type Pending = { challenge: Challenge; remember: boolean; session: Session | null }
 export type Session = {
   device: Device | null
   generation: number
@@ -51,6 +64,14 @@ export type Device = {
   usedAt: number
   gone: boolean
 }
+/** What an account begins with; `phone`: which one, `totp`: the last step of the authenticator app that was used. */
+export type Account = {
+  twoFactor: 'required' | 'optional' | 'off'
+  phone: number | null
+  totp: number | null
+  recoveryCodes: number
+  mailbox: boolean
+}
 /** Where a login comes from: a place where nobody is known, or a client that shows a device's token there. */
 export type Client = { place: number; device: Device | null }
 export type Model = ReturnType<typeof newModel>
@@ -58,13 +79,14 @@ export type Model = ReturnType<typeof newModel>
 const newThrottle = (): Throttle => ({ failures: 0, from: 0, until: 0 })
 const newGuard = (): Guard => ({ streak: 0, until: 0, failed: [] })
 
-export const newModel = () => ({
+export const newModel = (account: Account) => ({
   now: 0,
   disabled: false,
-  phone: 0,
+  account: { ...account },
   strangers: newThrottle(),
   guards: { known: newGuard(), strangers: newGuard() },
   texts: [] as Text[],
+  mails: [] as Message[],
   challenges: [] as Challenge[],
   pendings: [] as Pending[],
   sessions: [] as Session[],
@@ -74,8 +96,11 @@ export const newModel = () => ({
 export const isLive = (model: Model, session: Session): boolean =>
   !session.ended && session.expires > model.now && session.idle > model.now && !model.disabled
 
-/** Who changes an account has proven a second factor in the last ten minutes. */
-const isFresh = ({ now }: Model, { acr, provenAt }: Session): boolean => acr === 'aal2' && now - provenAt <= 10 * minute
+const hasFactor = ({ account }: Model): boolean => account.phone !== null || account.totp !== null
+
+/** Who changes an account has proven the best it has in the last ten minutes. */
+const isFresh = (model: Model, { acr, provenAt }: Session): boolean =>
+  (acr === 'aal2' || !hasFactor(model)) && model.now - provenAt <= 10 * minute
 const stale = '401 insufficient_user_authentication'
 
 const guardOf = ({ guards }: Model, known: boolean): Guard => (known ? guards.known : guards.strangers)
@@ -100,62 +125,161 @@ function areCodesLocked({ now }: Model, { until, failed }: Guard): boolean {
   return until > now || twentieth + day > now || hundredth + 30 * day > now
 }
 
-function triesLeft(model: Model, { attempts, known, owner }: Challenge): number {
-  const guard = guardOf(model, known)
-  if (areCodesLocked(model, guard)) return 0
-  const { streak, failed } = guard
-  const within = (times: number[], seconds: number) => times.filter((at) => at > model.now - seconds).length
-  const ofOwner = isSession(owner) ? 5 - within(owner.failedProofs, day) : streak < 10 ? 10 - streak : 5 - (streak % 5)
-  return Math.min(5 - attempts, ofOwner, 20 - within(failed, day), 100 - within(failed, 30 * day))
+/** What finishes a login of this account, or proves a session anew. */
+function methodsOf({ account }: Model, purpose: Purpose): Method[] {
+  const has: Record<Method, boolean> = {
+    totp: account.totp !== null,
+    sms: account.phone !== null,
+    email: account.mailbox && purpose === 'login',
+    recovery_code: account.recoveryCodes > 0,
+  }
+  return has.totp || has.sms ? methods.filter((method) => has[method]) : []
 }
 
-const isCooling = ({ state, isLost }: Text): boolean =>
+/** The methods that are shown with a challenge. */
+export function methodsShown(model: Model, { purpose, provesMailbox, method, known }: Challenge): string[] {
+  if (purpose === 'enrol') return method === null ? [] : [method]
+  if (purpose === 'must_enrol') return ['passkey', 'totp', 'sms']
+  const all: Method[] = provesMailbox ? ['email'] : methodsOf(model, purpose)
+  return all.filter((it) => !(isGuarded(it) && areCodesLocked(model, guardOf(model, known))))
+}
+
+/** The tries that are left of a challenge by a method. */
+function triesLeft(model: Model, { attempts, known, purpose, owner }: Challenge, method: Method): number {
+  const within = (times: number[], seconds: number) => times.filter((at) => at > model.now - seconds).length
+  const left = [5 - attempts]
+  if (purpose === 'step_up' && isSession(owner)) left.push(5 - within(owner.failedProofs, day))
+  if (purpose !== 'enrol' && isGuarded(method)) {
+    const guard = guardOf(model, known)
+    if (areCodesLocked(model, guard)) return Math.min(0, ...left)
+    const { streak, failed } = guard
+    if (purpose === 'login') left.push(streak < 10 ? 10 - streak : 5 - (streak % 5))
+    left.push(20 - within(failed, day), 100 - within(failed, 30 * day))
+  }
+  return Math.min(...left)
+}
+
+const isCooling = ({ state, isLost }: Message): boolean =>
   state === 'refused' || state === 'unsure' || (state === 'open' && !isLost)
 
-/** Reserves a text: what its budgets refuse, or null. */
-function refusalOfText(model: Model, challenge: Challenge): string | null {
-  const { known } = challenge
-  const recent = model.texts.filter(({ at }) => at > model.now - day)
-  const open = recent.filter((text) => text.known === known && text.state === 'open')
-  const inAll = recent.filter(({ phone, state }) => phone === model.phone && state !== 'refused')
-  if (open.filter(({ at }) => at > model.now - hour).length >= 5 || open.length >= 10 || inAll.length >= 30) {
-    return '429 sms_limit_reached'
-  }
-  if (recent.some((text) => text.known === known && isCooling(text) && text.at > model.now - minute)) {
-    return '429 resend_too_soon'
-  }
-  model.texts.push({ at: model.now, known, phone: model.phone, state: 'open', isLost: false, challenge })
-  return null
+/** What the budgets of a class refuse; codes by text and by mail have the same numbers, each for themselves. */
+function refusalOf({ now }: Model, messages: Message[], known: boolean): 'limit' | 'cooldown' | null {
+  const recent = messages.filter((one) => one.known === known && one.at > now - day)
+  const open = recent.filter(({ state }) => state === 'open')
+  if (open.filter(({ at }) => at > now - hour).length >= 5 || open.length >= 10) return 'limit'
+  return recent.some((one) => isCooling(one) && one.at > now - minute) ? 'cooldown' : null
 }
 
-function noteSent({ now }: Model, challenge: Challenge): void {
-  challenge.sends += 1
-  challenge.sentAt = now
-  challenge.expires = Math.min(now + 5 * minute, challenge.ends)
+/** Reserves a text or a mail: what its budgets refuse, or null. */
+function refusalOfMessage(model: Model, challenge: Challenge, method: Sending): string | null {
+  const { now, texts, mails, account } = model
+  // A number that is not confirmed is nobody's who is known.
+  const known = challenge.known && challenge.purpose !== 'enrol'
+  const message = { at: now, known, state: 'open' as const, isLost: false, challenge }
+  if (method === 'email') {
+    const refusal = refusalOf(model, mails, known)
+    if (refusal === null) mails.push(message)
+    return refusal && (refusal === 'limit' ? '429 mail_limit_reached' : '429 resend_too_soon')
+  }
+  const phone = challenge.phone ?? account.phone ?? 0
+  const inAll = texts.filter((text) => text.phone === phone && text.state !== 'refused' && text.at > now - day)
+  const refusal = inAll.length >= 30 ? 'limit' : refusalOf(model, texts, known)
+  if (refusal === null) texts.push({ ...message, phone })
+  return refusal && (refusal === 'limit' ? '429 sms_limit_reached' : '429 resend_too_soon')
+}
+
+function noteSent({ now }: Model, challenge: Challenge, method: Sending): void {
+  const { sends = 0 } = challenge.codes[method] ?? {}
+  const expires = method === 'email' ? challenge.ends : Math.min(now + 5 * minute, challenge.ends)
+  challenge.codes[method] = { sends: sends + 1, sentAt: now, expires }
 }
 
 const isOver = (model: Model, { isUsed, isReplaced, ends }: Challenge): boolean =>
   isUsed || isReplaced || ends <= model.now || model.disabled
 
-/** Joins the live challenge of its owner or opens one; of a class's logins the three youngest stay. */
-function open(model: Model, owner: Challenge['owner'], known: boolean, remember: boolean): string {
-  if (areCodesLocked(model, guardOf(model, known))) return '429 second_factor_locked'
-  const { now, challenges } = model
-  const last = challenges.findLast((one) => one.owner === owner && !one.isReplaced)
-  let challenge = last !== undefined && !last.isUsed && last.attempts < 5 && last.expires > now ? last : undefined
-  if (challenge === undefined) {
-    const [expires, ends] = [now + 5 * minute, now + 10 * minute]
-    challenge = { owner, known, attempts: 0, sends: 1, sentAt: now, expires, ends, isUsed: false, isReplaced: false }
-    const refusal = refusalOfText(model, challenge)
-    if (refusal !== null) return refusal
-    if (last !== undefined) last.isReplaced = true
-    challenges.push(challenge)
-    const rivals = challenges.filter((one) => one.known === known && !isSession(one.owner) && !isOver(model, one))
-    for (const one of rivals.slice(0, -3)) one.isReplaced = true
-  } else if (challenge.sends < 3 && refusalOfText(model, challenge) === null) {
-    noteSent(model, challenge)
+const isCodeOver = ({ now }: Model, { codes }: Challenge, method: Method | null): boolean =>
+  isSending(method) && (codes[method]?.expires ?? Number.POSITIVE_INFINITY) <= now
+
+const hasSent = ({ codes }: Challenge): boolean => Object.keys(codes).length > 0
+
+/** Of a class's logins with a code that was sent the three youngest stay, and in any case the one that sends now. */
+function endCrowdedOut(model: Model, sender: Challenge): void {
+  if (sender.purpose !== 'login') return
+  const rivals = model.challenges.filter(
+    (one) =>
+      one !== sender && one.purpose === 'login' && one.known === sender.known && hasSent(one) && !isOver(model, one),
+  )
+  for (const one of rivals.slice(0, Math.max(0, rivals.length - 2))) one.isReplaced = true
+}
+
+function goOnWith(challenge: Challenge, method: Method): void {
+  challenge.method = method
+  if (!challenge.begun.includes(method)) challenge.begun.push(method)
+}
+
+const newChallenge = (model: Model, given: Pick<Challenge, 'purpose' | 'owner' | 'known' | 'device'>): Challenge => ({
+  ...{ ...given, method: null, begun: [], provesMailbox: false, attempts: 0, codes: {}, phone: null },
+  ...{ begunAt: model.now, ends: model.now + 10 * minute, isUsed: false, isReplaced: false },
+})
+
+/** What a challenge goes on with: what it was at, or the first of the candidates that can; otherwise what the first says. */
+function nextStep(
+  model: Model,
+  challenge: Challenge,
+  candidates: Method[],
+): { method: Method; sent: boolean } | string {
+  const joined = challenge.method
+  const inOrder = candidates.toSorted((a, b) => Number(b === joined) - Number(a === joined))
+  const locked = areCodesLocked(model, guardOf(model, challenge.known))
+  let refusal: string | null = null
+  for (const method of inOrder) {
+    if (locked && isGuarded(method)) refusal ??= '429 second_factor_locked'
+    else if (!isSending(method)) {
+      // Recovery codes are no way out of a wait of a minute.
+      if (refusal !== '429 resend_too_soon' || method !== 'recovery_code') return { method, sent: false }
+    } else if (method === joined && (challenge.codes[method]?.sends ?? 0) >= 3) return { method, sent: false }
+    else {
+      const refused = refusalOfMessage(model, challenge, method)
+      if (refused === null) return { method, sent: true }
+      if (method === joined) return { method, sent: false }
+      refusal ??= refused
+    }
   }
-  model.pendings.push({ challenge, remember })
+  return refusal ?? 'nothing to go on with'
+}
+
+type Asked = Pick<Challenge, 'purpose' | 'owner' | 'known' | 'device' | 'provesMailbox'> & {
+  candidates: Method[]
+  remember: boolean
+}
+
+/** Whether another login of the same client goes on with a challenge. */
+const mayBeJoined = (model: Model, last: Challenge, { candidates, provesMailbox }: Asked): boolean =>
+  !isOver(model, last) &&
+  last.attempts < 5 &&
+  last.provesMailbox === provesMailbox &&
+  !isCodeOver(model, last, last.method) &&
+  last.method !== null &&
+  candidates.includes(last.method)
+
+/** Joins the live challenge of its owner, or opens one. */
+function open(model: Model, asked: Asked): string {
+  const { owner, purpose, known, device, provesMailbox } = asked
+  const last = model.challenges.findLast((one) => one.owner === owner && one.purpose === purpose && !one.isReplaced)
+  const joined = last !== undefined && mayBeJoined(model, last, asked) ? last : null
+  const challenge = joined ?? { ...newChallenge(model, { purpose, owner, known, device }), provesMailbox }
+  const step = nextStep(model, challenge, asked.candidates)
+  if (typeof step === 'string') return step
+  if (joined === null) {
+    if (last !== undefined) last.isReplaced = true
+    model.challenges.push(challenge)
+  }
+  goOnWith(challenge, step.method)
+  if (step.sent && isSending(step.method)) {
+    noteSent(model, challenge, step.method)
+    endCrowdedOut(model, challenge)
+  }
+  model.pendings.push({ challenge, remember: asked.remember, session: isSession(owner) ? owner : null })
   return '200 2fa_required'
 }
 
@@ -195,64 +319,283 @@ export function login(model: Model, { place, device: shown }: Client, isRight: b
   // A stranger gets back the own charge; a device starts anew.
   throttle.failures = device === null ? throttle.failures - 1 : 0
   throttle.until = 0
-  if (device === null) return open(model, place, false, remember)
-  device.failures = 0
-  if (device.trustedUntil <= model.now) return open(model, device, true, remember)
-  start(model, 'aal1', remember, useDevice(model, device, false, false))
-  return '200 authenticated'
+  if (device !== null) device.failures = 0
+
+  const { twoFactor } = model.account
+  const isAsked = hasFactor(model) && twoFactor !== 'off'
+  const isEnough = isAsked ? device !== null && device.trustedUntil > model.now : twoFactor !== 'required'
+  if (isEnough) {
+    start(model, 'aal1', remember, useDevice(model, device, false, true))
+    return '200 authenticated'
+  }
+  return open(model, {
+    ...{ purpose: 'login', owner: device ?? place, known: device !== null, device, remember },
+    // Whoever has to set up the first factor proves the mailbox first.
+    ...{ provesMailbox: !isAsked, candidates: isAsked ? methodsOf(model, 'login') : ['email'] },
+  })
 }
 
-export const stepUp = (model: Model, session: Session): string =>
-  isLive(model, session) ? open(model, session, true, false) : '401 invalid_token'
+const ofSession = (session: Session) => ({
+  ...{ purpose: 'step_up' as const, owner: session, known: true, device: session.device, remember: false },
+})
 
-/** Why a challenge takes no answer, or null. */
-function refusalOfTry(model: Model, challenge: Challenge): string | null {
+/** `method`: as named; `isRight`: of the password, which an account without a factor proves itself with. */
+export function stepUp(model: Model, session: Session, method: Method | null, isRight: boolean): string {
+  if (!isLive(model, session)) return '401 invalid_token'
+  const all = methodsOf(model, 'step_up')
+  if (method !== null && !all.includes(method)) return '400 invalid_request'
+  if (all.length > 0) {
+    return open(model, { ...ofSession(session), provesMailbox: false, candidates: method === null ? all : [method] })
+  }
+  if (isRight) {
+    Object.assign(session, { acr: 'aal1', provenAt: model.now, failedProofs: [] })
+    return '200 authenticated'
+  }
+  const { guards, now } = model
+  guards.known.failed = withFailure(guards.known.failed, now)
+  failProof(model, session)
+  return '422 invalid_password'
+}
+
+const withFailure = (failed: number[], now: number): number[] => [...failed.filter((at) => at > now - 30 * day), now]
+
+/** The fifth failed proof of a session within a day ends it. */
+function failProof({ now }: Model, session: Session): void {
+  session.failedProofs = [...session.failedProofs.filter((at) => at > now - day), now]
+  if (session.failedProofs.length >= 5) session.ended = true
+}
+
+/** Why a challenge takes no answer by a method, or null. */
+function refusalOfTry(model: Model, challenge: Challenge, method: Method | null): string | null {
   if (isOver(model, challenge)) return '401 invalid_token'
-  if (areCodesLocked(model, guardOf(model, challenge.known))) return '429 second_factor_locked'
+  const isRefused = challenge.purpose !== 'enrol' && method !== null && isGuarded(method)
+  if (isRefused && areCodesLocked(model, guardOf(model, challenge.known))) return '429 second_factor_locked'
   return challenge.attempts >= 5 ? '429 code_attempts_exhausted' : null
 }
 
-export function code(model: Model, { challenge, remember }: Pending, isRight: boolean, trust: boolean): string {
-  const { now } = model
-  const { owner, known } = challenge
-  const session = isSession(owner) ? owner : null
+/** Whether an answer by this method is heard: one that was begun, or that can be had at any time. */
+function mayAnswerBy({ account }: Model, { purpose, provesMailbox, method, begun }: Challenge, by: Method): boolean {
+  if (purpose === 'enrol' || provesMailbox) return by === method
+  if (begun.includes(by)) return true
+  return (by === 'totp' && account.totp !== null) || (by === 'recovery_code' && account.recoveryCodes > 0)
+}
+
+/**
+ * What is answered with. `method`: as named; `isReadable`: whether it has the form of a code of that method; `isRight`: as
+ * whoever typed it believes; `step`: whose code of an authenticator app it is.
+ */
+export type Answer = { method: Method | null; isReadable: boolean; isRight: boolean; step: number; trust: boolean }
+
+export function answer(model: Model, pending: Pending, given: Answer): string {
+  const { challenge, session } = pending
+  const { purpose, known } = challenge
+  if (purpose === 'must_enrol') return '401 invalid_token'
   if (session !== null && !isLive(model, session)) return '401 invalid_token'
-  const refusal = refusalOfTry(model, challenge)
+  const isAlive = !isOver(model, challenge)
+  const method = given.method ?? challenge.method
+  if (method === null) throw new Error('an answer to nothing')
+  if (isAlive && !mayAnswerBy(model, challenge, method)) return '400 invalid_request'
+  const refusal = refusalOfTry(model, challenge, method)
   if (refusal !== null) return refusal
-  if (challenge.expires <= now) return '410 code_expired'
-  const guard = guardOf(model, known)
+  if (isCodeOver(model, challenge, method)) return '410 code_expired'
+  if (!given.isReadable) return '400 invalid_request'
+
   challenge.attempts += 1
-  if (!isRight) {
-    guard.failed = [...guard.failed.filter((at) => at > now - 30 * day), now]
-    if (session === null) {
-      guard.streak += 1
-      const doublings = (guard.streak - 10) / 5
-      if (doublings >= 0 && Number.isInteger(doublings)) guard.until = now + Math.min(15 * minute * 2 ** doublings, day)
-    } else {
-      session.failedProofs = [...session.failedProofs.filter((at) => at > now - day), now]
-      if (session.failedProofs.length >= 5) session.ended = true
+  if (!isRightAnswer(model, challenge, method, given)) {
+    const guard = guardOf(model, known)
+    if (purpose !== 'enrol' && isGuarded(method)) {
+      guard.failed = withFailure(guard.failed, model.now)
+      if (session === null) lengthen(model, guard)
     }
-    return `422 invalid_code ${triesLeft(model, challenge)}`
+    if (purpose === 'step_up' && session !== null) failProof(model, session)
+    return `422 invalid_code ${triesLeft(model, challenge, method)}`
   }
+  const isFirst = purpose === 'enrol' && !hasFactor(model)
+  if (purpose === 'enrol') addFactor(model, challenge, session, method, given)
+  useUp(model, challenge)
+  return challenge.provesMailbox ? letEnrol(model, pending) : complete(model, pending, method, given.trust, isFirst)
+}
+
+/** Ten wrong codes in a row lock, and every further five. */
+function lengthen({ now }: Model, guard: Guard): void {
+  guard.streak += 1
+  const doublings = (guard.streak - 10) / 5
+  if (doublings >= 0 && Number.isInteger(doublings)) guard.until = now + Math.min(15 * minute * 2 ** doublings, day)
+}
+
+/** Whether it is right, and what it can be right for once only is used up. */
+function isRightAnswer({ account }: Model, { purpose }: Challenge, method: Method, { isRight, step }: Answer): boolean {
+  if (!isRight) return false
+  if (method === 'recovery_code') account.recoveryCodes -= 1
+  if (method !== 'totp' || purpose === 'enrol') return true
+  if (account.totp === null || step <= account.totp) return false
+  account.totp = step
+  return true
+}
+
+/** A new factor counts: one of its method is replaced, and with that everything ends but the session that did it. */
+function addFactor(
+  model: Model,
+  challenge: Challenge,
+  session: Session | null,
+  method: Method,
+  { step }: Answer,
+): void {
+  const { account, texts, now } = model
+  const replaces = method === 'totp' ? account.totp !== null : account.phone !== null
+  if (!hasFactor(model)) account.recoveryCodes = 10
+  endBegun(model, session, replaces)
+  if (method === 'totp') account.totp = step
+  else {
+    const old = account.phone
+    account.phone = challenge.phone
+    // The old number is told.
+    if (old !== null && old !== account.phone)
+      texts.push({ at: now, known: true, phone: old, state: 'finished', isLost: false, challenge })
+  }
+}
+
+/** What was begun ends; with `all` also other sessions and the trust in devices. */
+function endBegun(model: Model, session: Session | null, all: boolean): void {
+  for (const challenge of model.challenges) if (!challenge.isUsed) challenge.isReplaced = true
+  if (!all) return
+  for (const one of model.sessions) if (one !== session) one.ended = true
+  for (const device of model.devices) device.trustedUntil = 0
+}
+
+function useUp(model: Model, challenge: Challenge): void {
   challenge.isUsed = true
-  if (guard.streak > 0) Object.assign(guard, { streak: 0, until: 0 })
-  for (const text of model.texts) {
-    if (text.challenge === challenge && ['open', 'unsure'].includes(text.state)) text.state = 'finished'
+  const { owner, known, purpose } = challenge
+  if (typeof owner === 'object' && 'purpose' in owner) owner.isUsed = true
+  const guard = guardOf(model, known)
+  if (purpose !== 'enrol' && guard.streak > 0) Object.assign(guard, { streak: 0, until: 0 })
+  for (const message of [...model.texts, ...model.mails]) {
+    if (message.challenge === challenge && ['open', 'unsure'].includes(message.state)) message.state = 'finished'
   }
-  const came = session !== null ? session.device : typeof owner === 'number' ? null : (owner as Device)
-  const device = useDevice(model, came, trust, session === null)
-  if (session === null) start(model, 'aal2', remember, device)
-  else Object.assign(session, { acr: 'aal2', provenAt: now, failedProofs: [] })
-  return '200 authenticated'
+}
+
+/** The mailbox is proven: the first factor can be set up. */
+function letEnrol(model: Model, { challenge, remember, session }: Pending): string {
+  const { owner, known, device } = challenge
+  model.account.mailbox = true
+  for (const one of model.challenges) if (one.purpose === 'must_enrol' && one.owner === owner) one.isReplaced = true
+  const waiting = newChallenge(model, { purpose: 'must_enrol', owner, known, device })
+  model.challenges.push(waiting)
+  model.pendings.push({ challenge: waiting, remember, session })
+  return '200 2fa_enrolment_required'
+}
+
+function complete(model: Model, pending: Pending, method: Method, trust: boolean, isFirst: boolean): string {
+  const { challenge, remember, session } = pending
+  const mayTrust = method === 'totp' || method === 'sms'
+  const device = useDevice(model, session?.device ?? challenge.device, trust && mayTrust, session === null)
+  const acr = method === 'email' ? 'aal1' : 'aal2'
+  if (session === null) start(model, acr, remember, device)
+  else Object.assign(session, { acr, provenAt: model.now, failedProofs: [] })
+  const left = method === 'recovery_code' ? `, ${model.account.recoveryCodes} recovery codes left` : ''
+  return `200 authenticated${isFirst ? ', 10 recovery codes' : left}`
 }
 
 export function resend(model: Model, { challenge }: Pending): string {
-  const refusal = refusalOfTry(model, challenge)
+  if (challenge.purpose === 'must_enrol' || isOver(model, challenge)) return '401 invalid_token'
+  const { method } = challenge
+  return isSending(method) ? send(model, challenge, method) : '400 invalid_request'
+}
+
+/** Sends a code, or the same one again; `200` or what refuses it. */
+function send(model: Model, challenge: Challenge, method: Sending): string {
+  const refusal = refusalOfTry(model, challenge, method)
   if (refusal !== null) return refusal
-  if (challenge.sends >= 3) return '429 sms_limit_reached'
-  const refused = refusalOfText(model, challenge)
-  if (refused === null) noteSent(model, challenge)
-  return refused ?? '200'
+  if ((challenge.codes[method]?.sends ?? 0) >= 3) return `429 ${method === 'sms' ? 'sms' : 'mail'}_limit_reached`
+  const refused = refusalOfMessage(model, challenge, method)
+  if (refused !== null) return refused
+  noteSent(model, challenge, method)
+  endCrowdedOut(model, challenge)
+  return '200'
+}
+
+export function switchTo(model: Model, { challenge }: Pending, method: Method): string {
+  const { purpose } = challenge
+  if (purpose === 'must_enrol' || isOver(model, challenge)) return '401 invalid_token'
+  if (purpose === 'enrol' || !methodsShown(model, challenge).includes(method)) return '400 invalid_request'
+  const told = isSending(method) ? send(model, challenge, method) : (refusalOfTry(model, challenge, method) ?? '200')
+  if (told === '200') goOnWith(challenge, method)
+  return told
+}
+
+/** How a challenge stands, as its holder is told: what it goes on with, what can finish it, the tries that are left. */
+export function status(model: Model, { challenge }: Pending): string {
+  if (isOver(model, challenge)) return '401 invalid_token'
+  const { method } = challenge
+  const shown = method === null ? 'nothing' : `${method} with ${triesLeft(model, challenge, method)}`
+  return `200 ${shown} of ${methodsShown(model, challenge)}`
+}
+
+/** Who sets up a factor: somebody who is signed in, or in a login that has to. */
+export type Enroller = Session | Pending
+
+/** `phone`: of the new factor, otherwise it is an authenticator app. */
+export function enrol(model: Model, who: Enroller, phone: number | null): string {
+  const isSignedIn = 'generation' in who
+  if (isSignedIn) {
+    if (!isLive(model, who)) return '401 invalid_token'
+    if (!isFresh(model, who)) return stale
+    if (!hasFactor(model)) return open(model, { ...ofSession(who), provesMailbox: true, candidates: ['email'] })
+  } else if (who.challenge.purpose !== 'must_enrol' || isOver(model, who.challenge)) return '401 invalid_token'
+
+  const { now, challenges, texts } = model
+  const isRecent = (at: number): boolean => at > now - day
+  const begun = challenges.filter(({ purpose, begunAt }) => purpose === 'enrol' && isRecent(begunAt))
+  if (begun.length >= 10) return '429 rate_limited'
+  const texted = texts.filter(({ challenge, known, at }) => challenge.purpose === 'enrol' && !known && isRecent(at))
+  if (phone !== null && texted.length >= 3) return '429 sms_limit_reached'
+
+  const given = isSignedIn
+    ? { owner: who, known: true, device: who.device }
+    : { owner: who.challenge, known: who.challenge.known, device: who.challenge.device }
+  const method = phone === null ? ('totp' as const) : ('sms' as const)
+  const challenge = { ...newChallenge(model, { ...given, purpose: 'enrol' }), method, begun: [method], phone }
+  if (phone !== null) {
+    const refused = refusalOfMessage(model, challenge, 'sms')
+    if (refused !== null) return refused
+    noteSent(model, challenge, 'sms')
+  }
+  // One at a time in a session or login.
+  for (const one of challenges) if (one.purpose === 'enrol' && one.owner === given.owner) one.isReplaced = true
+  challenges.push(challenge)
+  const carried = isSignedIn ? { remember: false, session: who } : { remember: who.remember, session: who.session }
+  model.pendings.push({ challenge, ...carried })
+  return '200 2fa_required'
+}
+
+export function renewRecoveryCodes(model: Model, session: Session): string {
+  if (!isLive(model, session)) return '401 invalid_token'
+  if (!isFresh(model, session)) return stale
+  if (!hasFactor(model)) return '409 conflict'
+  model.account.recoveryCodes = 10
+  return '200 recovery_codes, 10 recovery codes'
+}
+
+/** Takes a factor away; with the last the recovery codes go. */
+export function removeFactor(model: Model, session: Session, method: 'totp' | 'sms'): string {
+  const { account } = model
+  const field = method === 'totp' ? 'totp' : 'phone'
+  if (!isLive(model, session)) return '401 invalid_token'
+  if (!isFresh(model, session)) return stale
+  if (account[field] === null) return '404 not_found'
+  const isLast = account.totp === null || account.phone === null
+  if (isLast && account.twoFactor === 'required') return '409 last_factor'
+  account[field] = null
+  if (isLast) account.recoveryCodes = 0
+  endBegun(model, session, true)
+  return '204'
+}
+
+/** An operator takes all factors away, and what was counted of codes with them. */
+export function resetFactors(model: Model): void {
+  Object.assign(model.account, { phone: null, totp: null, recoveryCodes: 0 })
+  endBegun(model, null, true)
+  forgetCodes(model)
 }
 
 /** The provider's word about the newest text of a login: refused it, failed at it, or lost it on its way. */
@@ -305,10 +648,8 @@ export function dropDevice(model: Model, session: Session, device: Device, what:
 /** The account is changed, disabled or enabled: whatever was begun before ends. */
 export function change(model: Model, changed: { disabled?: boolean; phone?: number; password?: true } = {}): void {
   model.disabled = changed.disabled ?? model.disabled
-  model.phone = changed.phone ?? model.phone
-  for (const challenge of model.challenges) if (!challenge.isUsed) challenge.isReplaced = true
-  for (const session of model.sessions) session.ended = true
-  for (const device of model.devices) device.trustedUntil = 0
+  model.account.phone = changed.phone ?? model.account.phone
+  endBegun(model, null, true)
   if (changed.phone !== undefined || changed.password) unlock(model, true)
 }
 
@@ -317,20 +658,36 @@ export function unlock(model: Model, all: boolean): void {
   model.strangers = newThrottle()
   for (const device of model.devices) if (!device.gone) Object.assign(device, { failures: 0, throttle: newThrottle() })
   for (const guard of Object.values(model.guards)) Object.assign(guard, { streak: 0, until: 0 })
-  if (!all) return
+  if (all) forgetCodes(model)
+}
+
+function forgetCodes(model: Model): void {
   model.guards = { known: newGuard(), strangers: newGuard() }
   for (const text of model.texts) text.state = 'finished'
+  for (const mail of model.mails) mail.state = 'finished'
+}
+
+/** Time goes by, for the steps of an authenticator app (30 s each) too. */
+export function pass(model: Model, seconds: number): void {
+  model.now += seconds
+  if (model.account.totp !== null) model.account.totp -= Math.floor(seconds / 30)
 }
 
 const word = (session: Session): string =>
   `${session.generation} ${session.acr} ${session.ended ? 'ended' : 'not ended'} ${session.failedProofs.length}`
 
-/** What must be stored now. */
-export function storedOf(model: Model) {
-  const { sessions, devices, guards, texts, now } = model
-  const kinds = texts
-    .filter(({ at }) => at > now - day)
-    .map(({ known, state }) => `${known ? 'known' : 'strangers'} ${state}`)
+/** What must be stored now; the steps of an authenticator app as they are, phones by their place in `phones`. */
+export function storedOf(model: Model, phones: readonly string[]) {
+  const { account, sessions, devices, guards, texts, mails, now } = model
+  const kinds = (messages: Message[]): string[] =>
+    messages
+      .filter(({ at }) => at > now - day)
+      .map(({ known, state }) => `${known ? 'known' : 'strangers'} ${state}`)
+      .sort()
+  const factors = [
+    ...(account.phone === null ? [] : [`sms ${phones[account.phone]}`]),
+    ...(account.totp === null ? [] : [`totp ${account.totp}`]),
+  ]
   return {
     sessions: sessions.map(word),
     devices: devices
@@ -341,10 +698,16 @@ export function storedOf(model: Model) {
       }),
     guards: [guards.known, guards.strangers].map(({ streak, failed }) => `${streak} ${failed.length}`),
     throttle: remembered(model, model.strangers),
-    waiting: [true, false].map(
-      (known) =>
-        model.challenges.filter((one) => one.known === known && !isSession(one.owner) && !isOver(model, one)).length,
-    ),
-    texts: kinds.sort(),
+    waiting: model.challenges
+      .filter((one) => !isOver(model, one))
+      .map(({ purpose, known, method, begun, attempts, codes }) => {
+        const sends = (['email', 'sms'] as const).map((it) => codes[it]?.sends ?? 0)
+        return [purpose, known ? 'known' : 'strangers', method ?? '-', begun.join(), attempts, ...sends].join(' ')
+      }),
+    texts: kinds(texts),
+    mails: kinds(mails),
+    factors,
+    recovery_codes: account.recoveryCodes,
+    mailbox: account.mailbox,
   }
 }

@@ -23,7 +23,9 @@ export async function switchMethod(
 ): Promise<ChallengeAnswer> {
   const { store, events } = services
   const { state, context } = await readChallenge(services, pending, caller)
-  if (pending.pur === 'enrol' || !methodsOf(services, context, state).includes(method)) {
+  // While codes are locked the decision says so, and for how long.
+  const methods = methodsOf(services, context, { ...state, codes_locked: false })
+  if (pending.pur === 'enrol' || !methods.includes(method)) {
     throw invalidField('/method', 'is not one of `methods`')
   }
   if (factorOf(method).traits.sends !== null) await onSending()
