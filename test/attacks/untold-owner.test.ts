@@ -86,6 +86,7 @@ const enrolling =
     t.equal(answer.status, fails ? 422 : 200, method)
   }
 
+/** What nobody was asked. */
 const nobody = (at: Doorstep) =>
   at.services.passkeys.requestOptions({ challenge: Buffer.alloc(32), allow: [], userVerification: 'preferred' })
 
