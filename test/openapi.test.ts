@@ -7,6 +7,7 @@ import { parse } from 'yaml'
 import { Problem, problemCatalogue } from '../src/errors.ts'
 import { age as ageRows } from './helpers/age.ts'
 import { startDoorstep } from './helpers/doorstep.ts'
+import { createBareUser, mailedCode, totpCode } from './helpers/factors.ts'
 import { part } from './helpers/forge.ts'
 import { registeredRoutes } from './helpers/registered-routes.ts'
 import { type Answer, codeFor, createUser, freshPhone, login, type TestUser, wrongCode } from './helpers/story.ts'
@@ -111,7 +112,10 @@ t.test('every operation says what it is, with an example of everything that goes
 const signedIn = [
   ...['GET /me', 'POST /login/step-up', 'POST /logout', 'GET /sessions', 'DELETE /sessions/{id}'],
   ...['GET /devices', 'PATCH /devices/{id}', 'DELETE /devices/{id}'],
+  ...['GET /factors', 'PATCH /factors/{id}', 'DELETE /factors/{id}'],
 ]
+/** What asks for a pending token. */
+const pending = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend', 'POST /login/2fa/method']
 
 t.test('every route is in the document, and who may call it', async (t) => {
   t.match(document.components.securitySchemes, {
@@ -135,33 +139,42 @@ t.test('every route is in the document, and who may call it', async (t) => {
   const open = Object.fromEntries(Object.keys(secured).map((name) => [name, []]))
   t.strictSame(secured, {
     ...open,
-    'GET /login/2fa': [{ pending: [] }],
-    'POST /login/2fa': [{ pending: [] }],
-    'POST /login/2fa/resend': [{ pending: [] }],
+    ...Object.fromEntries(pending.map((name) => [name, [{ pending: [] }]])),
+    'POST /factors': [{ pending: [] }, { access: [] }],
     ...Object.fromEntries(signedIn.map((name) => [name, [{ access: [] }]])),
     'POST /token/introspect': [{ client: [] }],
   })
 })
 
 t.test('the answers of a login are told apart by status', async (t) => {
-  const media = operationOf('POST /login')?.responses['200']?.content?.['application/json']
-  t.strictSame(media?.schema, {
-    oneOf: [{ $ref: '#/components/schemas/TwoFactorRequired' }, { $ref: '#/components/schemas/Authenticated' }],
-    discriminator: {
-      propertyName: 'status',
-      mapping: {
-        '2fa_required': '#/components/schemas/TwoFactorRequired',
-        authenticated: '#/components/schemas/Authenticated',
-      },
-    },
-  })
-  t.strictSame(Object.keys(media?.examples ?? {}), ['2fa_required', 'authenticated'])
-  const { TwoFactorRequired, Authenticated } = document.components.schemas
+  const mediaOf = (name: string) => operationOf(name)?.responses['200']?.content?.['application/json']
+  const schemas = {
+    '2fa_required': 'TwoFactorRequired',
+    authenticated: 'Authenticated',
+    '2fa_enrolment_required': 'EnrolmentRequired',
+    recovery_codes: 'RecoveryCodesIssued',
+  }
+  const oneOf = (...statuses: (keyof typeof schemas)[]) => {
+    const named = statuses.map((status) => [status, `#/components/schemas/${schemas[status]}`] as const)
+    return {
+      oneOf: named.map(([, $ref]) => ({ $ref })),
+      discriminator: { propertyName: 'status', mapping: Object.fromEntries(named) },
+    }
+  }
+  const media = mediaOf('POST /login')
+  t.strictSame(media?.schema, oneOf('2fa_required', 'authenticated', '2fa_enrolment_required'))
+  const ways = ['passkey', 'passkey_setup', 'totp', 'totp_setup', 'sms', 'email', 'recovery_code']
+  t.strictSame(Object.keys(media?.examples ?? {}), [
+    ...ways.map((way) => `2fa_required_${way}`),
+    ...['authenticated', '2fa_enrolment_required'],
+  ])
+  const { TwoFactorRequired, Authenticated, EnrolmentRequired } = document.components.schemas
   t.match(TwoFactorRequired, { properties: { status: { enum: ['2fa_required'] } } })
   t.match(Authenticated, { properties: { status: { enum: ['authenticated'] } } })
-  t.strictSame(operationOf('POST /login/2fa')?.responses['200']?.content?.['application/json']?.schema, {
-    $ref: '#/components/schemas/Authenticated',
-  })
+  t.match(EnrolmentRequired, { properties: { status: { enum: ['2fa_enrolment_required'] } } })
+  t.strictSame(mediaOf('POST /login/2fa')?.schema, oneOf('authenticated', '2fa_enrolment_required'))
+  t.strictSame(mediaOf('POST /login/step-up')?.schema, oneOf('2fa_required', 'authenticated'))
+  t.strictSame(mediaOf('POST /factors')?.schema, oneOf('2fa_required', 'recovery_codes'))
 })
 
 /** Codes that any operation may answer with; each is provoked on one of them elsewhere. */
@@ -213,13 +226,22 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   const lock = (user: TestUser, known = false) =>
     setWrongCodes(doorstep, user, { known, streak: 10, lockedFor: '1 hour' })
   const age = (user: TestUser) => ageRows(doorstep, user, 120)
-  const clearBudgets = () => sql('DELETE FROM sms_messages')
-  const fillBudgets = () =>
-    sql(
+  const clearBudgets = async () => {
+    await sql('DELETE FROM sms_messages')
+    await sql('DELETE FROM mails')
+  }
+  const fillBudgets = async () => {
+    await sql(
       `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at)
-       SELECT id, gen_random_uuid(), known, phone, left(phone, -4), '', now() - interval '10 minutes'
+       SELECT user_id, gen_random_uuid(), known, phone, left(phone, -4), '', now() - interval '10 minutes'
+       FROM factors, unnest('{true,false}'::boolean[]) known, generate_series(1, 10) WHERE phone IS NOT NULL`,
+    )
+    await sql(
+      `INSERT INTO mails (user_id, kind, topic, address, locale, known, created_at, delivery)
+       SELECT id, 'code', 'code', email, locale, known, now() - interval '10 minutes', 'sent'
        FROM users, unnest('{true,false}'::boolean[]) known, generate_series(1, 10)`,
     )
+  }
   /** As after a fresh second factor. */
   const freshen = (sent: string) =>
     sql(`UPDATE sessions SET acr = 'aal2', authenticated_at = now() WHERE id = $1`, [part(sent, 1).sid])
@@ -237,17 +259,26 @@ t.test('each operation lists exactly the problems that it can be brought to answ
     await work()
     sms.send = sendText
   }
-  const landline = async (user: TestUser) => sql("UPDATE users SET phone = '+442079460000' WHERE id = $1", [user.id])
+  const { mail } = services
+  const refusingMail = async (work: () => Promise<unknown>) => {
+    const { send: sendMail } = mail
+    mail.send = async () => ({ outcome: 'refused', reason: 'provider', isCertain: false, error: 'no_connection' })
+    await work()
+    mail.send = sendMail
+  }
+  const landline = (user: TestUser) =>
+    sql("UPDATE factors SET phone = '+442079460000' WHERE user_id = $1 AND method = 'sms'", [user.id])
 
   // Bodies.
   const { token: alive } = await begin()
-  for (const name of ['POST /login', 'POST /login/2fa', 'POST /login/2fa/resend']) {
+  const sending = ['POST /login', 'POST /login/passkey', 'POST /login/2fa', 'POST /login/2fa/resend']
+  for (const name of [...sending, 'POST /login/2fa/method']) {
     await send(name, { token: alive, body: { unknown: 1 } })
     await send(name, { token: alive, text: '{' })
-    await send(name, { token: alive, text: ' '.repeat(5_000) })
+    await send(name, { token: alive, text: ' '.repeat(name === 'POST /login/2fa' ? 40_000 : 5_000) })
     await send(name, { token: alive, text: '{}', type: 'text/plain' })
   }
-  for (const name of ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend', ...signedIn]) {
+  for (const name of [...pending, ...signedIn, 'POST /factors']) {
     await send(name)
     await send(name, { token: 'x' })
   }
@@ -261,7 +292,9 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   for (let guess = 0; guess < 6; guess += 1)
     await send('POST /login/2fa', { token: spent.token, body: { code: wrongCode(spent.code) } })
   await send('POST /login', { body: form(spent.user) })
+  const goOn = (token: string) => send('POST /login/2fa/method', { token, body: { method: 'sms' } })
   await send('POST /login/2fa/resend', { token: spent.token, body: {} })
+  await goOn(spent.token)
   await age(spent.user)
   await fillBudgets()
   await send('POST /login', { body: form(spent.user) })
@@ -286,7 +319,11 @@ t.test('each operation lists exactly the problems that it can be brought to answ
 
   // The second step.
   const late = await begin()
-  await sql("UPDATE challenges SET expires_at = now() - interval '1 second' WHERE user_id = $1", [late.user.id])
+  await sql(
+    `UPDATE challenge_codes SET expires_at = now() - interval '1 second'
+     WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $1)`,
+    [late.user.id],
+  )
   await send('POST /login/2fa', { token: late.token, body: { code: late.code } })
   await lock(late.user)
   await send('POST /login/2fa', { token: late.token, body: { code: late.code } })
@@ -309,6 +346,118 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   await age(moved.user)
   await landline(moved.user)
   await send('POST /login/2fa/resend', { token: moved.token, body: {} })
+
+  // Another method, and codes by mail.
+  await goOn(late.token)
+  await goOn((await begin()).token)
+  await goOn(moved.token)
+  const other = await begin()
+  await age(other.user)
+  await fillBudgets()
+  await goOn(other.token)
+  for (const reason of ['phone', 'ours'] as const) {
+    await clearBudgets()
+    await refusing(reason, () => goOn(other.token))
+  }
+  const bare = await createBareUser(doorstep)
+  const proving = await send('POST /login', { body: form(bare) })
+  await age(bare)
+  await fillBudgets()
+  for (const name of ['POST /login/2fa/resend', 'POST /login/2fa/method']) {
+    await send(name, { token: proving.pending_token, body: name.endsWith('method') ? { method: 'email' } : {} })
+  }
+  const full = await createBareUser(doorstep)
+  await fillBudgets()
+  await send('POST /login', { body: form(full) })
+  await clearBudgets()
+  await refusingMail(() => send('POST /login', { body: form(full) }))
+  for (const name of ['POST /login/2fa/resend', 'POST /login/2fa/method']) {
+    await clearBudgets()
+    const body = name.endsWith('method') ? { method: 'email' } : {}
+    await refusingMail(() => send(name, { token: proving.pending_token, body }))
+  }
+  await clearBudgets()
+  const start = await send('POST /login/passkey', { body: {} })
+  await send('GET /login/2fa', { token: start.pending_token })
+  const response = { clientDataJSON: 'e30', authenticatorData: 'e30', signature: 'e30' }
+  const credential = { id: 'e30', rawId: 'e30', type: 'public-key', response, clientExtensionResults: {} }
+  await send('POST /login/2fa', { token: start.pending_token, body: { credential } })
+
+  // Factors.
+  const proven = await createBareUser(doorstep)
+  const mailbox = await send('POST /login', { body: form(proven) })
+  const must = await send('POST /login/2fa', {
+    token: mailbox.pending_token,
+    body: { code: mailedCode(doorstep, proven.email) },
+  })
+  const enrol = (token: string, body: object) => send('POST /factors', { token, body })
+  await enrol(must.pending_token, { method: 'passkey' })
+  const app1 = await enrol(must.pending_token, { method: 'totp', name: 'App' })
+  await send('GET /login/2fa', { token: app1.pending_token })
+  const owner = await send('POST /login/2fa', {
+    token: app1.pending_token,
+    body: { code: totpCode(app1.challenge.setup.secret) },
+  })
+  const access: string = owner.access_token
+  for (const body of [{ method: 'recovery_code' }, { method: 'sms', phone: '+442079460000' }, { method: 'sms' }])
+    await enrol(access, body)
+  await send('POST /factors', { token: access, text: ' '.repeat(5_000) })
+  await send('POST /factors', { token: access, text: '{}', type: 'text/plain' })
+  const number = freshPhone()
+  const texted = await enrol(access, { method: 'sms', phone: number })
+  await enrol(access, { method: 'sms', phone: number })
+  for (const reason of ['phone', 'ours'] as const) {
+    await clearBudgets()
+    await refusing(reason, () => enrol(access, { method: 'sms', phone: freshPhone() }))
+  }
+  await clearBudgets()
+  await fillBudgets()
+  await sql(`UPDATE sms_messages SET user_id = $1`, [proven.id])
+  await enrol(access, { method: 'sms', phone: number })
+  await clearBudgets()
+  const again1 = await enrol(access, { method: 'sms', phone: number })
+  for (let n = 0; n < 3; n += 1) await createUser(doorstep, { phone: number })
+  const taken = { token: again1.pending_token, body: { code: codeFor(doorstep, number) } }
+  t.equal((await send('POST /login/2fa', taken)).code, 'conflict')
+  await send('POST /login/2fa', { ...taken, token: texted.pending_token })
+  const { factors } = await send('GET /factors', { token: access })
+  const factor = { token: access, path: `/factors/${factors[0].id}` }
+  await send('PATCH /factors/{id}', { ...factor, body: { name: 'My app' } })
+  await send('PATCH /factors/{id}', { ...factor, body: {} })
+  await send('PATCH /factors/{id}', { ...factor, text: '{}', type: 'text/plain' })
+  await send('PATCH /factors/{id}', { ...factor, text: ' '.repeat(20_000) })
+  await send('DELETE /factors/{id}', factor)
+  for (const [name, body] of [
+    ['PATCH /factors/{id}', { name: 'x' }],
+    ['DELETE /factors/{id}', undefined],
+  ] as const) {
+    await send(name, { token: access, path: '/factors/6f1c1f5e-7a52-4d3a-9a39-0a1f2b3c4d5e', body })
+  }
+  await send('DELETE /factors/{id}', { token: access, path: '/factors/x' })
+  await sql("UPDATE users SET two_factor = 'optional' WHERE id = $1", [proven.id])
+  await send('DELETE /factors/{id}', factor)
+  await enrol(access, { method: 'recovery_code' })
+  // Without a factor the mailbox is proven first.
+  await enrol(access, { method: 'totp' })
+  await sql('DELETE FROM challenges WHERE user_id = $1', [proven.id])
+  await enrol(access, { method: 'totp' })
+  await fillBudgets()
+  await enrol(access, { method: 'totp' })
+  await clearBudgets()
+  await refusingMail(() => enrol(access, { method: 'totp' }))
+  await lock(proven, true)
+  await enrol(access, { method: 'totp' })
+  await sql("UPDATE sessions SET authenticated_at = now() - interval '1 hour' WHERE id = $1", [part(access, 1).sid])
+  await enrol(access, { method: 'totp' })
+  await send('DELETE /factors/{id}', factor)
+  for (const password of ['wrong', proven.password])
+    await send('POST /login/step-up', { token: access, body: { password } })
+  services.passwordHash.verify = async () => {
+    throw new Problem('busy', { retryAfter: 1 })
+  }
+  await send('POST /login/step-up', { token: access, body: { password: 'x' } })
+  services.passwordHash.verify = verify
+  await clearBudgets()
 
   // Sessions and devices.
   const session = await send('POST /login', { body: form(await createUser(doorstep, { twoFactor: 'off' })) })

@@ -19,6 +19,8 @@ import { startPasskey } from './start-passkey.ts'
 import { stepUp } from './step-up.ts'
 
 const startProblems: ProblemCode[] = ['second_factor_locked', ...sendProblems, 'busy']
+/** A step-up is never proven by mail. */
+const stepUpProblems = startProblems.filter((code) => !code.startsWith('mail_'))
 
 /** The two steps of a login, and what lies between them. */
 export function loginRoutes(app: App, services: Services): void {
@@ -113,7 +115,7 @@ function stepUpRoute(app: App, services: Services): void {
       config: {
         access: 'access',
         limits: ['loginMinute', 'loginHour'],
-        problems: ['invalid_password', 'code_attempts_exhausted', ...startProblems],
+        problems: ['invalid_password', ...stepUpProblems],
       },
       schema,
     },
