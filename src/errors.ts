@@ -10,8 +10,8 @@ export const problemCatalogue = {
   },
   invalid_credentials: {
     status: 401,
-    title: 'E-mail or password is wrong',
-    advice: 'Ask for both again. Whether the account exists, or is disabled, is never told.',
+    title: 'E-mail, password or passkey is wrong',
+    advice: 'Ask for it again. Whether the account exists, or is disabled, is never told.',
   },
   invalid_token: {
     status: 401,
@@ -38,7 +38,11 @@ export const problemCatalogue = {
   },
   not_found: { status: 404, title: 'There is nothing here', advice: 'Check the path against the OpenAPI document.' },
   method_not_allowed: { status: 405, title: 'This path has other methods', advice: 'Use one that `Allow` lists.' },
-  conflict: { status: 409, title: 'The thing exists already', advice: 'Use the one that exists.' },
+  conflict: {
+    status: 409,
+    title: 'This conflicts with what there is',
+    advice: 'Use what exists already, or do first what `detail` names.',
+  },
   last_factor: {
     status: 409,
     title: 'This is the last second factor',
@@ -62,7 +66,7 @@ export const problemCatalogue = {
     title: 'The code or passkey is wrong',
     advice:
       'Let the user try again, or with another of the `methods`, while `attempts_remaining` is above 0. All of them use ' +
-      'up the same tries.',
+      'up the same tries. A code of an authenticator app works once: after it comes the next.',
   },
   invalid_password: {
     status: 422,

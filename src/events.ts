@@ -23,6 +23,7 @@ export const eventCatalogue = {
   'factor.replaced': { level: 'warn', audit: true },
   'factor.removed': { level: 'warn', audit: true },
   'factor.locked': { level: 'warn', audit: true },
+  'passkey.counter_back': { level: 'warn', audit: true },
   'recovery_code.used': { level: 'warn', audit: true },
   'recovery_codes.renewed': { level: 'warn', audit: true },
   'sms.refused': { level: 'warn', audit: true },

@@ -186,8 +186,8 @@ BEGIN
   IF (traits->>'tells')::boolean THEN
     PERFORM tell(c.user_id, p_method || '_code.used', '{}', true, p_policy, p_event, p_now);
   END IF;
-  PERFORM tell(c.user_id, notice, '{}', true, p_policy, p_event, p_now) FROM jsonb_array_elements_text(coalesce(p_proof->'verdict'->'notices', '[]')) notice;
   RETURN session_state(s, p_now) || jsonb_build_object('outcome', 'completed', 'method', p_method, 'device', device_state(d, p_device, p_now))
+    || tell_of_verdict(c.user_id, p_proof->'verdict', p_policy, p_event || jsonb_build_object('factor', p_method), p_now)
     || CASE WHEN codes_left IS NOT NULL THEN jsonb_build_object('recovery_codes_remaining', codes_left) ELSE '{}' END;
 END $$;
 
@@ -211,7 +211,7 @@ BEGIN
   END IF;
   remaining := least((p_policy->>'max_attempts')::integer - c.attempts - 1, CASE WHEN is_guarded THEN codes_left(g, s.id IS NULL, p_now) END, proofs);
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
-  PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
+  PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left', 'detail', nullif(c.purpose, 'login')), c.user_id);
   IF locked IS NOT NULL THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', locked), c.user_id);
     PERFORM tell(c.user_id, 'codes.locked', '{}', true, p_policy, p_event, p_now);
@@ -240,10 +240,25 @@ BEGIN
   END IF;
 END $$;
 
--- Three codes in a day that failed, or that nobody typed after a right password: somebody else may have the password.
+-- What a right proof had about it that is recorded, and that its owner should hear of (p_verdict: the types of such events in
+-- notices), which the answer says again.
+CREATE OR REPLACE FUNCTION tell_of_verdict(p_user uuid, p_verdict jsonb, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  notice text;
+BEGIN
+  FOR notice IN SELECT jsonb_array_elements_text(coalesce(p_verdict->'notices', '[]')) LOOP
+    PERFORM record_event(p_event || jsonb_build_object('type', notice, 'outcome', 'accepted'), p_user);
+    PERFORM tell(p_user, notice, '{}', true, p_policy, p_event, p_now);
+  END LOOP;
+  RETURN CASE WHEN notice IS NULL THEN '{}' ELSE jsonb_build_object('notices', p_verdict->'notices') END;
+END $$;
+
+-- Three codes in a day that failed, or that nobody typed, after a right password: somebody else may have the password. Those of
+-- a step-up or a set-up, which have their purpose as detail, are of somebody who is signed in.
 CREATE OR REPLACE FUNCTION tell_of_failed_codes(p_user uuid, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF (SELECT count(*) FROM audit_events WHERE user_id = p_user AND type IN ('code.failed', 'code.abandoned') AND at > p_now - interval '24 hours') >= 3 THEN
+  IF (SELECT count(*) FROM audit_events WHERE user_id = p_user AND type IN ('code.failed', 'code.abandoned') AND detail IS NULL
+      AND at > p_now - interval '24 hours') >= 3 THEN
     PERFORM tell(p_user, 'codes.failed', '{}', true, p_policy, p_event, p_now);
   END IF;
 END $$;

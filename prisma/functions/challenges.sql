@@ -24,6 +24,11 @@ BEGIN
     'code', CASE WHEN k.challenge_id IS NOT NULL THEN code_state(k, c.ends_at, p_policy, p_now) END);
 END $$;
 
+-- How long the next message by p_channel has to wait. p_policy: {cooldown, mail_cooldown (where that of mails is another)}.
+CREATE OR REPLACE FUNCTION cooldown_of(p_policy jsonb, p_channel text) RETURNS interval LANGUAGE sql IMMUTABLE AS $$
+  SELECT seconds(coalesce(CASE p_channel WHEN 'mail' THEN p_policy->>'mail_cooldown' END, p_policy->>'cooldown'))
+$$;
+
 -- How a code that was sent stands; "resend_after": seconds, null when it will not be sent again.
 CREATE OR REPLACE FUNCTION code_state(k challenge_codes, p_ends_at timestamptz, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -36,7 +41,7 @@ BEGIN
   ELSE
     SELECT m.delivery, m.delivery <> 'failed' INTO the_delivery, is_cooling FROM mails m WHERE m.id = k.message_id;
   END IF;
-  resend_at := k.last_sent_at + CASE WHEN is_cooling THEN seconds(p_policy->>'cooldown') ELSE interval '0' END;
+  resend_at := k.last_sent_at + CASE WHEN is_cooling THEN cooldown_of(p_policy, k.channel) ELSE interval '0' END;
   RETURN jsonb_build_object(
     'key_id', k.key_id,
     'code_expires_in', greatest(0, floor(extract(epoch FROM k.expires_at - p_now)))::integer,
@@ -280,13 +285,17 @@ END $$;
 CREATE OR REPLACE FUNCTION send_again(c challenges, p_candidate jsonb, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   channel text := p_candidate->>'sends';
+  refusal jsonb := CASE WHEN c.purpose = 'enrol' THEN refusal_of_new_number(c.user_id, p_candidate, p_now) END;
   k challenge_codes;
   r record;
 BEGIN
   SELECT * INTO k FROM challenge_codes WHERE challenge_id = c.id AND method = p_candidate->>'method';
   IF k.sends >= (p_policy->>'max_sends')::integer THEN
     RETURN jsonb_build_object('outcome', channel || '_limit_reached',
-      'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + seconds(p_policy->>'cooldown')), p_now));
+      'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + cooldown_of(p_policy, channel)), p_now));
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
   END IF;
   r := reserve_message(c.user_id, c.id, c.known AND c.purpose <> 'enrol', p_candidate, p_now);
   IF r.id IS NULL THEN
@@ -331,8 +340,8 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(locked_until, p_now));
   ELSIF c.attempts >= (p_policy->>'max_attempts')::integer THEN
     RETURN jsonb_build_object('outcome', 'exhausted',
-      'retry_after', seconds_until(coalesce((SELECT max(last_sent_at) FROM challenge_codes WHERE challenge_id = c.id)
-        + seconds(p_policy->>'cooldown'), p_now), p_now));
+      'retry_after', seconds_until(coalesce((SELECT max(last_sent_at + cooldown_of(p_policy, channel)) FROM challenge_codes WHERE challenge_id = c.id),
+        p_now), p_now));
   ELSIF k.expires_at <= p_now THEN
     RETURN jsonb_build_object('outcome', 'expired');
   END IF;

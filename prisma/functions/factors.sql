@@ -84,17 +84,26 @@ CREATE OR REPLACE FUNCTION refusal_of_enrolment(p_user uuid, p_candidate jsonb, 
 DECLARE
   begun timestamptz[] := ARRAY(
     SELECT created_at FROM challenges WHERE user_id = p_user AND purpose = 'enrol' AND created_at > p_now - interval '24 hours' ORDER BY created_at DESC);
-  texted timestamptz[] := ARRAY(
-    SELECT m.reserved_at FROM sms_messages m JOIN challenges c ON c.id = m.challenge_id
-    -- Without what told a number that it was replaced.
-    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND NOT m.known AND m.reserved_at > p_now - interval '24 hours' ORDER BY m.reserved_at DESC);
   most integer := (p_policy->>'enrolments_day')::integer;
 BEGIN
   IF is_taken(p_user, p_candidate->>'method', p_candidate->'text'->>'phone', NULL, (p_candidate->>'at_most')::integer) THEN
     RETURN jsonb_build_object('outcome', 'conflict');
   ELSIF cardinality(begun) >= most THEN
     RETURN jsonb_build_object('outcome', 'too_many', 'retry_after', seconds_until(begun[most] + interval '24 hours', p_now));
-  ELSIF p_candidate->>'sends' = 'sms' AND cardinality(texted) >= 3 THEN
+  END IF;
+  RETURN refusal_of_new_number(p_user, p_candidate, p_now);
+END $$;
+
+-- Why no further text goes to a number that is not confirmed, the first or the same code again: three did in 24 hours. Those
+-- that certainly did not go, and those that tell the old number, are none of them. NULL if one may go.
+CREATE OR REPLACE FUNCTION refusal_of_new_number(p_user uuid, p_candidate jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  texted timestamptz[] := ARRAY(
+    SELECT m.reserved_at FROM sms_messages m JOIN challenges c ON c.id = m.challenge_id
+    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND NOT m.known AND m.state <> 'refused' AND m.reserved_at > p_now - interval '24 hours'
+    ORDER BY m.reserved_at DESC);
+BEGIN
+  IF p_candidate->>'sends' = 'sms' AND cardinality(texted) >= 3 THEN
     RETURN jsonb_build_object('outcome', 'sms_limit_reached', 'retry_after', seconds_until(texted[3] + interval '24 hours', p_now));
   END IF;
   RETURN NULL;
@@ -304,6 +313,6 @@ BEGIN
   s := insert_session(p_user, d.id, p_session, t);
   PERFORM record_event(p_event, p_user);
   PERFORM tell_of_sign_in(p_user, d, p_device, p_policy, p_event, t);
-  PERFORM tell(p_user, notice, '{}', true, p_policy, p_event, t) FROM jsonb_array_elements_text(coalesce(p_verdict->'notices', '[]')) notice;
+  PERFORM tell_of_verdict(p_user, p_verdict, p_policy, p_event, t);
   RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
 END $$;

@@ -1,3 +1,5 @@
+import { methodNames } from '../methods.ts'
+
 /** As much of a JSON schema as an example is made from. */
 export type DocumentedSchema = {
   $ref?: string
@@ -36,6 +38,17 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
 }
 
 type Named = { status?: unknown; method?: unknown; setup?: unknown }
+type Challenged = { challenge?: Named | null; methods?: unknown[] }
+
+/** The methods of an example are such as can be with its challenge: that one and what comes after it. */
+function withItsMethods(value: unknown): unknown {
+  const { challenge, methods } = (value ?? {}) as Challenged
+  if (!challenge || !methods) return value
+  const { method, setup } = challenge
+  const order: readonly unknown[] = methodNames
+  const later = methods.filter((it) => setup === undefined && order.indexOf(it) > order.indexOf(method))
+  return { ...(value as object), methods: [method, ...later] }
+}
 
 /** Examples by the name that a reader picks them by: what tells alternatives apart, or none but one. */
 export function namedExamples(examples: unknown[]): Record<string, { value: unknown }> {
@@ -46,5 +59,5 @@ export function namedExamples(examples: unknown[]): Record<string, { value: unkn
     )
     return words.length > 0 ? words.join('_') : 'example'
   }
-  return Object.fromEntries(examples.map((value) => [nameOf(value), { value }]))
+  return Object.fromEntries(examples.map((value) => [nameOf(value), { value: withItsMethods(value) }]))
 }

@@ -21,6 +21,7 @@ export function createChallengeRules(config: Pick<Config, 'code' | 'tokens' | 's
       max_attempts: maxAttempts,
       max_sends: maxSends,
       cooldown: config.sms.cooldown,
+      mail_cooldown: config.mail.cooldown,
       enrolments_day: config.enrolmentsDay,
       guarded,
       factors,
@@ -30,9 +31,9 @@ export function createChallengeRules(config: Pick<Config, 'code' | 'tokens' | 's
     /** What the texts of an address are counted by. */
     textBudget: (address: string): TextBudget => textBudget(config.sms, address),
 
-    /** What mailed codes are counted by: the same numbers as texts, per user (contract, lockout numbers). */
+    /** What mailed codes are counted by: per user the same numbers as texts, with a cooldown of their own (contract, lockout numbers). */
     mailBudget: (): Pick<MailBudget, 'cooldown' | 'hour' | 'day'> => ({
-      cooldown: config.sms.cooldown,
+      cooldown: config.mail.cooldown,
       hour: config.sms.perUserHour,
       day: config.sms.perUserDay,
     }),

@@ -10,6 +10,8 @@ export type ChallengePolicy = {
   max_attempts: number
   max_sends: number
   cooldown: number
+  /** Between mails, where it is another. */
+  mail_cooldown?: number
   enrolments_day: number
   guarded: Method[]
   factors: Method[]

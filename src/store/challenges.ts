@@ -1,4 +1,4 @@
-import { auditRow, type Event } from '../events.ts'
+import { auditRow, type Event, type EventType } from '../events.ts'
 import type { Method } from '../methods.ts'
 import type { Delivery } from '../sms/index.ts'
 import type { FactorOwner } from './accounts.ts'
@@ -82,6 +82,8 @@ export type Completed = SessionState & {
   notice_text?: { message_id: number; phone: string }
   /** After one was used. */
   recovery_codes_remaining?: number
+  /** What its owner is told of a proof that was right all the same. */
+  notices?: EventType[]
 }
 type NeedsVerdict = {
   outcome: 'needs_verdict'

@@ -1,4 +1,4 @@
-import { auditRow, type Event } from '../events.ts'
+import { auditRow, type Event, type EventType } from '../events.ts'
 import type { Method } from '../methods.ts'
 import type { Candidate, ChallengePolicy } from './candidates.ts'
 import type { ChallengeState, Due, Refusal } from './challenges.ts'
@@ -64,7 +64,7 @@ export type Verdict =
       data?: object
       amr?: string[]
       new_factor?: NewFactor
-      notices?: string[]
+      notices?: EventType[]
     }
 
 /** Who begins an enrolment: a session, or a login that waits for the first factor. */

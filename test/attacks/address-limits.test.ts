@@ -381,7 +381,7 @@ t.test('limits that must hold cannot be flushed by other keys or a restart (SEC-
     `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address)
      SELECT gen_random_uuid(), gen_random_uuid(), false, n::text, '', '' FROM generate_series(1, 20000) n`,
   )
-  await services.store.purge.expired({ eventDays: 400 })
+  await services.store.purge.expired({ eventDays: 400, notices: true })
   await stillHeld(first, 'after the flood')
   t.ok(isLimited(await postNothing(first, '/login', attacker)), 'the shield remembers the address as well')
 
@@ -411,7 +411,7 @@ t.test('made-up e-mails leave nothing that stays or says whom they named (T40)',
      FROM generate_series(1, 5000) n`,
   )
   await guess(doorstep, email)
-  const deleted = await services.store.purge.expired({ eventDays: 400 })
+  const deleted = await services.store.purge.expired({ eventDays: 400, notices: true })
   t.equal(deleted.throttles, 4_997)
   t.equal((await sql('SELECT FROM login_throttles')).length, 4, 'what locks or was counted today stays')
 })

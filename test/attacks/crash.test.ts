@@ -215,7 +215,7 @@ t.test('a service that is killed in the middle of logins', async (t) => {
            (SELECT max(generation) FROM sessions s WHERE s.user_id = u.id) AS generation,
            (SELECT max(acr) FROM sessions s WHERE s.user_id = u.id) AS acr,
            (SELECT coalesce(sum(c.attempts), 0)::integer FROM challenges c WHERE c.user_id = u.id) AS attempts,
-           (SELECT max(c.sends) FROM challenges c WHERE c.user_id = u.id) AS sends,
+           (SELECT max(sends) FROM challenge_codes JOIN challenges c ON c.id = challenge_id WHERE c.user_id = u.id) AS sends,
            (SELECT count(*)::integer FROM challenges c WHERE c.user_id = u.id) AS challenges,
            (SELECT count(*)::integer FROM challenges c WHERE c.user_id = u.id AND consumed_at IS NOT NULL) AS consumed,
            (SELECT count(*)::integer FROM sms_messages m WHERE m.user_id = u.id) AS texts,

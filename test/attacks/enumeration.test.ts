@@ -297,17 +297,17 @@ t.test('whoever has the password alone gets nothing with it but the second step 
   }
   t.notOk(['set-cookie', 'authorization', 'location'].some((name) => name in answer.headers))
   const claims = JSON.parse(Buffer.from(answer.body.pending_token.split('.')[1], 'base64url').toString())
-  t.same(Object.keys(claims).sort(), ['amr', 'aud', 'cid', 'exp', 'iat', 'iss', 'jti', 'sub'])
+  t.same(Object.keys(claims).sort(), ['amr', 'aud', 'cid', 'exp', 'iat', 'iss', 'jti', 'pur', 'sub'])
   t.same(claims.amr, ['pwd'])
 })
 
 t.test('a pending token opens no route but those of the second step (SEC-03)', async (t) => {
-  const opened = ['POST /login/2fa', 'POST /login/2fa/resend', 'GET /login/2fa']
+  const opened = ['POST /login/2fa', 'POST /login/2fa/resend', 'POST /login/2fa/method', 'GET /login/2fa']
   /** Routes that ask for no token at all: reviewed, nobody's data is behind them. */
   const open = [
     ...['POST /login', 'GET /health/live', 'GET /health/ready', 'GET /.well-known/jwks.json', 'GET /problems/:code'],
     ...['GET /openapi.json', 'GET /dev/sms', 'POST /token/refresh', 'GET /.well-known/oauth-authorization-server'],
-    ...['GET /dev/mail', 'POST /webhooks/twilio/status'],
+    ...['GET /dev/mail', 'POST /webhooks/twilio/status', 'POST /login/passkey'],
   ]
   const isOpen = (name: string): boolean => open.includes(name) || /^GET \/docs(\/|$)/.test(name)
   const routes = allRoutes(app).filter(({ url }) => url !== '*')

@@ -2,10 +2,12 @@ import fc from 'fast-check'
 import t from 'tap'
 import { problemCatalogue } from '../../src/errors.ts'
 import { anyPath } from '../helpers/any-text.ts'
+import { createAuthenticator } from '../helpers/authenticator.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { thorough } from '../helpers/effort.ts'
+import { createBareUser, enrol, proveMailbox } from '../helpers/factors.ts'
 import { pathOf, registeredRoutes } from '../helpers/registered-routes.ts'
-import { codeFor, createUser, login, resend, signIn } from '../helpers/story.ts'
+import { call, codeFor, createUser, login, resend, signIn } from '../helpers/story.ts'
 
 t.setTimeout(300_000)
 
@@ -18,6 +20,14 @@ const victim = await createUser(doorstep)
 const { pending_token: pending } = (await login(doorstep, victim)).body
 const code = codeFor(doorstep, victim.phone)
 const { access_token: access } = (await signIn(doorstep, await createUser(doorstep))).body
+const waiting = (await proveMailbox(doorstep, await createBareUser(doorstep))).body.pending_token
+const setUp = (await enrol(doorstep, waiting, { method: 'totp', name: 'an app' })).body
+const start = (await call(doorstep, '/login/passkey', { body: {} })).body
+const device = createAuthenticator({ origin: doorstep.config.passkey.origins[0] ?? '' })
+const newKey = (
+  await enrol(doorstep, (await signIn(doorstep, await createUser(doorstep))).body.access_token, { method: 'passkey' })
+).body.challenge.setup.public_key
+const credential = device.register(newKey)
 
 const routes = registeredRoutes(app)
 const methods = [...new Set(routes.map(({ method }) => method))]
@@ -85,6 +95,12 @@ const names = fc.oneof(
       'channel',
       'device_token',
       'trust_device',
+      'method',
+      'name',
+      'phone',
+      'credential',
+      'response',
+      'id',
     ),
   },
   { weight: 1, arbitrary: text },
@@ -99,6 +115,28 @@ const { value } = fc.letrec((tie) => ({
   ),
 }))
 
+const someMethod = fc.constantFrom('passkey', 'totp', 'sms', 'email', 'recovery_code')
+
+/** An answer of an authenticator in which something else stands, or stands elsewhere. */
+const someCredential = fc
+  .tuple(
+    fc.record({ id: value, rawId: value, type: value, response: value, more: value }, { requiredKeys: [] }),
+    fc.dictionary(
+      fc.constantFrom('clientDataJSON', 'attestationObject', 'authenticatorData', 'signature', 'userHandle'),
+      value,
+    ),
+    fc.constantFrom(
+      ...Object.values(credential.response).filter((it) => typeof it === 'string'),
+      'oA',
+      'AAAA',
+      '_'.repeat(5_000),
+    ),
+  )
+  .map(([outer, inner, bytes]) => ({
+    ...{ ...credential, ...outer },
+    response: { ...credential.response, signature: bytes, authenticatorData: bytes, ...inner },
+  }))
+
 /** Bodies that are nearly right: the right fields with right and wrong values, sometimes broken as text. */
 const nearly = fc.oneof(
   fc.record({
@@ -111,6 +149,12 @@ const nearly = fc.oneof(
   ),
   fc.record({ code: fc.oneof(fc.constant(code), value) }),
   fc.record({ channel: fc.oneof(fc.constant('sms'), value) }),
+  fc.record(
+    { method: fc.oneof(someMethod, value), name: value, phone: fc.oneof(fc.constantFrom('+12025550111', '+1'), value) },
+    { requiredKeys: ['method'] },
+  ),
+  fc.record({ code: fc.oneof(fc.constant(code), value), method: fc.oneof(someMethod, value) }),
+  fc.record({ credential: fc.oneof(someCredential, value) }),
   fc.constant({}),
   value,
 )
@@ -152,7 +196,10 @@ const wire = fc.string({
   maxLength: 40,
 })
 const token = fc.oneof(
-  fc.constantFrom(String(pending), String(access), `${pending}x`, `${access}`.slice(1), 'x.y.z', ''),
+  fc.constantFrom(
+    ...[pending, access, waiting, setUp.pending_token, start.pending_token].map(String),
+    ...[`${pending}x`, `${access}`.slice(1), 'x.y.z', ''],
+  ),
   wire,
 )
 const headers = fc.record(
@@ -268,8 +315,9 @@ t.test('no method, path, header and body together is answered with a 5xx or with
 })
 
 t.test('nothing but the right password and the right code is ever a success', async (t) => {
-  const tokens = fc.constantFrom(String(pending), String(access), `${pending}x`, undefined)
-  const target = fc.constantFrom('/login', '/login/2fa', '/login/2fa/resend')
+  const others = [access, waiting, setUp.pending_token, start.pending_token, `${pending}x`].map(String)
+  const tokens = fc.oneof(fc.constant(String(pending)), fc.constantFrom(...others, undefined))
+  const target = fc.constantFrom('/login', '/login/2fa', '/login/2fa/resend', '/login/2fa/method')
   let successes = 0
   let tried = 0
   const property = fc.asyncProperty(target, tokens, bytes, async (path, bearer, payload) => {
@@ -294,7 +342,9 @@ t.test('nothing but the right password and the right code is ever a success', as
     const isRight =
       path === '/login'
         ? sent.email.normalize('NFKC').trim().toLowerCase() === victim.email && sent.password === victim.password
-        : bearer === pending && (path === '/login/2fa/resend' || sent.code.replace(/[ -]/g, '') === code)
+        : bearer === pending &&
+          (path === '/login/2fa/resend' ||
+            (path === '/login/2fa/method' ? sent.method === 'sms' : sent.code.replace(/[ -]/g, '') === code))
     if (!isRight) throw new Error(`${path} was answered with 200`)
   })
   await fc.assert(property, bounds)

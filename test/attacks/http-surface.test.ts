@@ -9,9 +9,10 @@ import { registerProblems } from '../../src/http/problems.ts'
 import { createServer } from '../../src/http/server.ts'
 import { anyPath, anyText } from '../helpers/any-text.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { createBareUser, proveMailbox } from '../helpers/factors.ts'
 import { exchange, type RawAnswer } from '../helpers/raw-http.ts'
 import { pathOf, registeredRoutes } from '../helpers/registered-routes.ts'
-import { call, codeFor, createUser, finish, login, resend, rightPassword, wrongCode } from '../helpers/story.ts'
+import { call, codeFor, createUser, finish, login, resend, rightPassword, signIn, wrongCode } from '../helpers/story.ts'
 import { setWrongCodes } from '../helpers/wrong-codes.ts'
 
 t.setTimeout(300_000)
@@ -86,6 +87,19 @@ function isProblem(
   )
 }
 
+/** Tokens for the calls about factors: of a login that waits for its first, of a session that is fresh, and one that is not. */
+async function holders(): Promise<{ waiting: string; fresh: string; stale: string }> {
+  const waiting: string = (await proveMailbox(doorstep, await createBareUser(doorstep))).body.pending_token
+  const fresh: string = (await signIn(doorstep, await createUser(doorstep))).body.access_token
+  const stale: string = (await login(doorstep, await createUser(doorstep, { twoFactor: 'off' }))).body.access_token
+  return { waiting, fresh, stale }
+}
+
+const aCredential = {
+  ...{ id: 'AAAA', rawId: 'AAAA', type: 'public-key', clientExtensionResults: {} },
+  response: { clientDataJSON: 'AAAA', authenticatorData: 'AAAA', signature: 'AAAA' },
+}
+
 t.test('a body over its limit is 413, and is not read to its end', async (t) => {
   const ofLength = (length: number): string => {
     const body = JSON.stringify({ email: freshEmail(), password: 'x' })
@@ -101,7 +115,25 @@ t.test('a body over its limit is 413, and is not read to its end', async (t) => 
     t.equal((await sendText('/login', ofLength(length))).statusCode, status, `a login of ${length} bytes`)
   }
 
-  // Every route of today has a smaller limit of its own; the limit of the server is what a new one starts with.
+  const { waiting } = await holders()
+  const { pending_token: pending } = (await login(doorstep, await createUser(doorstep))).body
+  for (const [url, body, token] of [
+    ['/factors', { method: 'totp' }, waiting],
+    ['/login/2fa/method', { method: 'email' }, pending],
+    ['/login/2fa/resend', { channel: 'email' }, pending],
+    ['/login/passkey', {}, pending],
+  ] as const) {
+    for (const [length, isRefused] of [
+      [4_096, false],
+      [4_097, true],
+    ] as const) {
+      const text = JSON.stringify(body)
+      const reply = await sendText(url, text + ' '.repeat(length - text.length), { authorization: `Bearer ${token}` })
+      t.equal(reply.statusCode === 413, isRefused, `${url} with ${length} bytes: ${reply.statusCode}`)
+    }
+  }
+
+  // Nearly every route of today has a smaller limit of its own; the limit of the server is what a new one starts with.
   const bare = createServer(services)
   registerProblems(bare, services)
   registerBodyRules(bare)
@@ -246,9 +278,44 @@ t.test('no coercion, no unknown field, no default: 400', async (t) => {
     ['/login', { ...good, password: 'x'.repeat(257) }],
     ['/login', { ...good, email: `${'x'.repeat(320)}@example.com` }],
     ['/login/2fa', { code: '1'.repeat(65) }],
+    ...notText.flatMap((value): [string, unknown][] => [
+      ['/login/2fa', { code: '000000', method: value }],
+      ['/login/2fa', { credential: value }],
+      ['/login/2fa', { credential: { ...aCredential, id: value } }],
+      ['/login/2fa', { credential: { ...aCredential, response: { ...aCredential.response, signature: value } } }],
+      ['/login/2fa/method', { method: value }],
+      ['/login/passkey', { return_to: value }],
+      ['/login/passkey', { device_token: value }],
+      ['/factors', { method: value }],
+      ['/factors', { method: 'sms', phone: value }],
+      ['/factors', { method: 'totp', name: value }],
+    ]),
+    ...['true', 1, null, {}].map((value): [string, unknown] => ['/login/passkey', { remember_me: value }]),
+    ['/login/2fa', { code: '000000', credential: aCredential }],
+    ['/login/2fa', { credential: { ...aCredential, id: 'A+A=' } }],
+    ['/login/2fa', { credential: { ...aCredential, type: 'password' } }],
+    ['/login/2fa', { code: '000000', method: 'SMS' }],
+    ['/login/2fa', { code: '000000', method: 'email' }],
+    ['/login/2fa', { code: '000000', method: 'totp' }],
+    ['/login/2fa/method', {}],
+    ['/login/2fa/method', { method: 'email' }],
+    ['/login/2fa/method', { method: 'passkey' }],
+    ['/login/2fa/method', { method: 'sms', phone: '+12025550100' }],
+    ['/login/passkey', { email: user.email }],
+    ['/login/passkey', []],
+    ['/factors', {}],
+    ['/factors', { method: 'email' }],
+    ['/factors', { method: 'sms' }],
+    ['/factors', { method: 'totp', name: '' }],
+    ['/factors', { method: 'totp', name: 'x'.repeat(65) }],
+    ['/factors', { method: 'totp', secret: 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP' }],
+    ['/factors', { method: 'sms', phone: '+12025550100', confirmed: true }],
+    ['/factors', { method: 'totp', user_id: user.id }],
   ]
+  const { waiting } = await holders()
   for (const [url, body] of bad) {
-    const reply = await sendText(url, JSON.stringify(body), { authorization: `Bearer ${token}` })
+    const bearer = url === '/factors' ? waiting : token
+    const reply = await sendText(url, JSON.stringify(body), { authorization: `Bearer ${bearer}` })
     isProblem(t, reply, 'invalid_request')
     t.equal(reply.statusCode, 400, `${url} ${JSON.stringify(body).slice(0, 60)}`)
     t.ok(
@@ -355,8 +422,19 @@ t.test('NUL and ill-formed Unicode are 400 in every text, and no text at all is 
     ['/login', (text) => ({ email: freshEmail(), password: 'x', [text]: 'x' })],
     ['/login/2fa', (text) => ({ code: text })],
     ['/login/2fa/resend', (text) => ({ channel: text })],
+    ['/login/2fa', (text) => ({ code: '000000', method: text })],
+    ['/login/2fa', (text) => ({ code: '000000', device_name: text })],
+    ['/login/2fa', (text) => ({ credential: { ...aCredential, authenticatorAttachment: text } })],
+    ['/login/2fa', (text) => ({ credential: { ...aCredential, [text]: 'x' } })],
+    ['/login/2fa/method', (text) => ({ method: text })],
+    ['/login/passkey', (text) => ({ return_to: `/${text}` })],
+    ['/login/passkey', (text) => ({ device_token: text })],
+    ['/factors', (text) => ({ method: 'totp', name: text })],
+    ['/factors', (text) => ({ method: 'sms', phone: text })],
   ]
-  const send = (url: string, body: object) => sendText(url, JSON.stringify(body), { authorization: `Bearer ${token}` })
+  const { waiting, fresh } = await holders()
+  const send = (url: string, body: object) =>
+    sendText(url, JSON.stringify(body), { authorization: `Bearer ${url === '/factors' ? waiting : token}` })
 
   for (const [url, make] of fields) {
     for (const text of ['\u0000', 'a\u0000', '\ud800', '\udc00', 'a\ud83d', '\ude00\ud83d']) {
@@ -365,6 +443,14 @@ t.test('NUL and ill-formed Unicode are 400 in every text, and no text at all is 
       isProblem(t, reply, 'invalid_request')
     }
   }
+
+  const [{ id: factorId }] = (await call(doorstep, '/factors', { token: fresh })).body.factors
+  const rename = (name: string) =>
+    app.inject({
+      ...{ method: 'PATCH', url: `/factors/${factorId}`, payload: JSON.stringify({ name }) },
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${fresh}` },
+    })
+  for (const name of ['\u0000', 'a\ud83d']) isProblem(t, await rename(name), 'invalid_request')
 
   const trouble = fc.oneof(
     anyText({ maxLength: 60 }),
@@ -409,6 +495,14 @@ t.test('NUL and ill-formed Unicode are 400 in every text, and no text at all is 
       fc.pre(text.isWellFormed() && !/^[\s\d-]*$/.test(text))
       const { statusCode } = await send('/login/2fa', { code: text })
       if (statusCode !== 400) throw new Error(`${statusCode} for a code that is none`)
+    }),
+    { numRuns: 80 },
+  )
+  await fc.assert(
+    fc.asyncProperty(trouble, async (name) => {
+      const { statusCode, body } = await rename(name)
+      if (statusCode !== 200 && statusCode !== 400) throw new Error(`${statusCode} ${body}`)
+      if (statusCode === 200 && JSON.parse(body).name !== name) throw new Error(`another name: ${body}`)
     }),
     { numRuns: 80 },
   )
@@ -476,16 +570,38 @@ t.test(
     const authorization = `Bearer ${token}`
     const post = (url: string, body: unknown, headers: Record<string, string> = {}) =>
       sendText(url, JSON.stringify(body), headers)
-    const expire = () =>
-      doorstep.sql("UPDATE challenges SET expires_at = now() - interval '1 second' WHERE user_id = $1", [ada.id])
-    const revive = () =>
-      doorstep.sql("UPDATE challenges SET expires_at = now() + interval '200 seconds' WHERE user_id = $1", [ada.id])
+    const codeEnds = (seconds: number) =>
+      doorstep.sql(
+        `UPDATE challenge_codes SET expires_at = now() + make_interval(secs => $2)
+         WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $1)`,
+        [ada.id, seconds],
+      )
+    const expire = () => codeEnds(-1)
+    const revive = () => codeEnds(200)
 
-    const provoked: [
+    type Provoked = [
       string,
       number,
       () => Promise<{ statusCode: number; headers: Record<string, unknown>; body: string }>,
-    ][] = [
+    ]
+    const { fresh, stale, waiting } = await holders()
+    const [factor] = (await call(doorstep, '/factors', { token: fresh })).body.factors
+    const start = (await call(doorstep, '/login/passkey', { body: {} })).body.pending_token
+    const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+    const remove = (id: string, token: string) =>
+      app.inject({ method: 'DELETE', url: `/factors/${id}`, headers: bearer(token) })
+    const aboutFactors: Provoked[] = [
+      ['insufficient_user_authentication', 401, () => post('/factors', { method: 'totp' }, bearer(stale))],
+      ['insufficient_user_authentication', 401, () => remove(services.random.uuid(), stale)],
+      ['invalid_token', 401, () => post('/factors', { method: 'totp' }, { authorization })],
+      ['invalid_request', 400, () => remove('x', fresh)],
+      ['not_found', 404, () => remove(services.random.uuid(), fresh)],
+      ['last_factor', 409, () => remove(factor.id, fresh)],
+      ['conflict', 409, () => post('/factors', { method: 'recovery_code' }, bearer(waiting))],
+      ['invalid_credentials', 401, () => post('/login/2fa', { credential: aCredential }, bearer(start))],
+      ['invalid_request', 400, () => post('/login/2fa', { code: '123456' }, bearer(start))],
+    ]
+    const provoked: Provoked[] = [
       ['invalid_request', 400, () => post('/login', {})],
       ['invalid_request', 400, () => sendText('/login', '{')],
       ['invalid_request', 400, () => post('/login', { email: 'no at sign', password: 'x' })],
@@ -528,6 +644,7 @@ t.test(
           return post('/login/2fa', { code: wrongCode(right) }, { authorization })
         },
       ],
+      ...aboutFactors,
       [
         'second_factor_locked',
         429,

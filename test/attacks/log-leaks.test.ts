@@ -6,13 +6,27 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LightMyRequestResponse } from 'fastify'
 import t from 'tap'
+import { fromBase32 } from '../../src/security/base32.ts'
+import { createAuthenticator } from '../helpers/authenticator.ts'
 import { type Canary, canariesIn, spellings } from '../helpers/canaries.ts'
+import { dump } from '../helpers/credentials.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { createBareUser, mailedCode, totpCode } from '../helpers/factors.ts'
 import { passTime } from '../helpers/pass-time.ts'
 import { codeOf, loader } from '../helpers/program.ts'
 import { freePort, runService } from '../helpers/service-process.ts'
-import { type Answer, call, createUser, finish, login, resend, type TestUser, wrongCode } from '../helpers/story.ts'
+import {
+  type Answer,
+  call,
+  createUser,
+  finish,
+  freshPhone,
+  login,
+  resend,
+  type TestUser,
+  wrongCode,
+} from '../helpers/story.ts'
 import { startTwilioStub } from '../helpers/twilio-stub.ts'
 import { startWireTap } from '../helpers/wire-tap.ts'
 
@@ -35,7 +49,7 @@ const database = await createTestDatabase()
 const tap = await startWireTap(database.url)
 const doorstep = await startDoorstep(t, {
   database: { ...database, url: tap.url },
-  env: { ...providerSettings, ...secrets, CODE_LENGTH: '10' },
+  env: { ...providerSettings, ...secrets, CODE_LENGTH: '10', METHODS: 'passkey,totp,sms,email' },
 })
 t.teardown(async () => {
   await tap.close()
@@ -340,9 +354,10 @@ t.test('no secret gets into a log, an audit row, an error, a statement or a tabl
     { name: 'phone without +', value: ada.phone.slice(1) },
     { name: 'provider auth token', value: stub.authToken },
     ...secretKeys.map((value, at) => ({ name: `master key ${at}`, value })),
-    ...(
-      ['pending-token', 'code', 'code-mac', 'identifier', 'signing-key', 'refresh-token', 'device-token'] as const
-    ).flatMap((purpose) => {
+    ...[
+      ...(['pending-token', 'code', 'code-mac', 'identifier', 'signing-key', 'refresh-token'] as const),
+      ...(['device-token', 'totp', 'recovery-code', 'webauthn'] as const),
+    ].flatMap((purpose) => {
       const { key } = services.secrets.current(purpose)
       return [
         { name: `${purpose} key`, value: key },
@@ -446,9 +461,15 @@ t.test('no secret gets into a log, an audit row, an error, a statement or a tabl
   note(await resend(doorstep, pending))
   await passCooldown()
   note(await resend(doorstep, pending))
-  await sql("UPDATE challenges SET expires_at = now() - interval '1 second' WHERE user_id = $1", [ada.id])
+  const codeEnds = (seconds: number) =>
+    sql(
+      `UPDATE challenge_codes SET expires_at = now() + make_interval(secs => $2)
+       WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $1)`,
+      [ada.id, seconds],
+    )
+  await codeEnds(-1)
   note(await finish(doorstep, pending, code))
-  await sql("UPDATE challenges SET expires_at = now() + interval '1 minute' WHERE user_id = $1", [ada.id])
+  await codeEnds(60)
   const second = await finish(doorstep, pending, code)
   t.equal(second.status, 200)
   const access = keep('access token', second.body.access_token)
@@ -504,9 +525,11 @@ t.test('no secret gets into a log, an audit row, an error, a statement or a tabl
   t.ok(tables.length >= 11)
   for (const { name } of tables) {
     const rows = (await sql(`SELECT to_jsonb(r)::text AS text FROM "${name}" r`)).map(({ text }) => JSON.parse(text))
-    // The two places where a number stands on purpose, and the one for the e-mail.
+    // The two places where a number stands on purpose, and the two for the e-mail.
     for (const stored of rows) {
-      if (name === 'users') Object.assign(stored, { email: '', phone: '' })
+      if (name === 'users') Object.assign(stored, { email: '' })
+      if (name === 'factors') Object.assign(stored, { phone: '' })
+      if (name === 'mails') Object.assign(stored, { address: '' })
       if (name === 'sms_messages') Object.assign(stored, { phone: '', prefix: '' })
     }
     t.strictSame(canariesIn(JSON.stringify(rows), canaries), [], `in ${rows.length} rows of ${name}`)
@@ -524,6 +547,184 @@ t.test('no secret gets into a log, an audit row, an error, a statement or a tabl
     [],
     'in a statement or a parameter',
   )
+})
+
+t.test('nor does anything that makes a factor, from its first page to its end', async (t) => {
+  const mark = logs.length
+  const eve = await createBareUser(doorstep)
+  const canaries: Canary[] = [{ name: 'e-mail', value: eve.email }]
+  const errors: string[] = []
+  const hide = (name: string, value: string | Buffer): void => void canaries.push({ name, value })
+  const keep = ({ status, body }: Answer): Answer => {
+    if (status >= 400) errors.push(JSON.stringify(body))
+    for (const [name, token] of Object.entries(body)) {
+      if (name.endsWith('_token')) for (const it of String(token).split('.').slice(1)) hide(name, it)
+    }
+    for (const code of (body.recovery_codes as string[] | undefined) ?? []) {
+      hide('recovery code', code)
+      hide('recovery code without hyphens', code.replaceAll('-', ''))
+      hide('recovery code in small letters', code.replaceAll('-', '').toLowerCase())
+    }
+    return { status, body, headers: {} }
+  }
+  const ask = async (path: string, token: string | undefined, body?: object, method?: 'PATCH' | 'DELETE') => {
+    const sent = {
+      ...(token !== undefined && { token }),
+      ...(body !== undefined && { body }),
+      ...(method && { method }),
+    }
+    return keep(await call(doorstep, path, sent))
+  }
+  const answer = (begun: Answer, proof: object) => ask('/login/2fa', begun.body.pending_token, proof)
+  const hideCode = (name: string, code: string): string => {
+    t.match(code, /^\d{10}$/, name)
+    hide(name, code)
+    hide(`${name} as it is read out`, `${code.slice(0, 5)} ${code.slice(5)}`)
+    return code
+  }
+  const wrongTries = async (begun: Answer, code: string, path = '/login/2fa') => {
+    for (const body of [
+      { code: `${code}1` },
+      { code: `x${code}` },
+      { code: [code] },
+      { code, method: 'sms ' },
+      { credential: { code } },
+    ]) {
+      await ask(path, begun.body.pending_token, body)
+    }
+    await ask(`${path}?code=${code}`, `${begun.body.pending_token}x`, { code })
+    await ask(`${path}/${code}`, begun.body.pending_token, { code })
+  }
+
+  // The mailbox, and the first factor: an authenticator app.
+  const first = keep(await login(doorstep, eve))
+  const mailed = hideCode('mailed code', mailedCode(doorstep, eve.email))
+  await wrongTries(first, mailed)
+  await answer(first, { code: wrongCode(mailed) })
+  const proven = await answer(first, { code: mailed })
+  const begin = (token: string, body: object) => ask('/factors', token, body)
+  const name = `app of ${randomBytes(6).toString('hex')}`
+  hide('name of a factor', name)
+  const app = await begin(proven.body.pending_token, { method: 'totp', name })
+  const { secret, uri, qr } = app.body.challenge.setup
+  hide('secret of an app', secret)
+  hide('bytes of it', fromBase32(secret))
+  hide('address of it', uri)
+  hide('picture of it', qr.slice(qr.indexOf(',') + 1))
+  await ask('/login/2fa', app.body.pending_token)
+  await wrongTries(app, secret)
+  await ask('/factors', proven.body.pending_token, { method: 'totp', name, secret })
+  await ask(`/factors?secret=${secret}`, proven.body.pending_token, { method: secret })
+  await answer(app, { code: wrongCode(totpCode(secret)) })
+  const signed = await answer(app, { code: totpCode(secret) })
+  t.equal(signed.status, 200)
+  const access: string = signed.body.access_token
+  const codes: string[] = signed.body.recovery_codes
+  t.equal(codes.length, 10)
+
+  // A phone, and a passkey.
+  const phone = freshPhone()
+  hide('new phone', phone)
+  hide('new phone without +', phone.slice(1))
+  for (const wrong of [`${phone}x`, `00${phone.slice(1)}`, [phone], { phone }])
+    await begin(access, { method: 'sms', phone: wrong })
+  stub.setMode({ error: { httpStatus: 400, twilioCode: 21_211 } })
+  await begin(access, { method: 'sms', phone })
+  stub.setMode('ok')
+  await passCooldown()
+  const toPhone = await begin(access, { method: 'sms', phone })
+  const texted = hideCode('code to a new phone', /#(\d+)$/.exec(stub.last(phone)?.body ?? '')?.[1] ?? '')
+  await wrongTries(toPhone, texted)
+  await answer(toPhone, { code: wrongCode(texted) })
+  t.equal((await answer(toPhone, { code: texted })).status, 200)
+  const device = createAuthenticator({ origin: doorstep.config.passkey.origins[0] ?? '' })
+  const newKey = await begin(access, { method: 'passkey', name })
+  const { public_key: options } = newKey.body.challenge.setup
+  hide('challenge of a passkey', Buffer.from(options.challenge, 'base64url'))
+  hide('user handle', Buffer.from(options.user.id, 'base64url'))
+  const hideCredential = (credential: { id: string; response: object }) => {
+    hide('credential id', Buffer.from(credential.id, 'base64url'))
+    for (const [part, value] of Object.entries(credential.response)) {
+      if (typeof value === 'string') hide(`${part} of a credential`, Buffer.from(value, 'base64url'))
+    }
+    return credential
+  }
+  await answer(newKey, { credential: hideCredential(device.register(options, { origin: 'https://evil.example' })) })
+  const registered = hideCredential(device.register(options))
+  await answer(newKey, { credential: { ...registered, id: options.challenge } })
+  await answer(newKey, { credential: { ...registered, response: eve.email } })
+  t.equal((await answer(newKey, { credential: registered })).status, 200)
+
+  // Signing in with each of them, and what is done to them later.
+  const start = await ask('/login/passkey', undefined, { return_to: '/orders/7' })
+  hide('challenge of a start', Buffer.from(start.body.challenge.public_key.challenge, 'base64url'))
+  await answer(start, { credential: hideCredential(device.assert(start.body.challenge.public_key, { flippedBit: 3 })) })
+  const byKey = await answer(start, { credential: hideCredential(device.assert(start.body.challenge.public_key)) })
+  t.equal(byKey.status, 200)
+  const next = keep(await login(doorstep, eve))
+  hide('challenge of a login', Buffer.from(next.body.challenge.public_key.challenge, 'base64url'))
+  await ask('/login/2fa/method', next.body.pending_token, { method: 'email' })
+  await ask('/login/2fa/method', next.body.pending_token, { method: 'email', code: mailed })
+  const mailedAgain = hideCode('mailed code of a login', mailedCode(doorstep, eve.email))
+  await ask('/login/2fa/resend', next.body.pending_token, { channel: 'email' })
+  await answer(next, { code: wrongCode(mailedAgain), method: 'email' })
+  await answer(next, { code: `${codes[0]}x`, method: 'recovery_code' })
+  await answer(next, { code: codes[0]?.replace(/^./, (it) => (it === 'A' ? 'B' : 'A')), method: 'recovery_code' })
+  t.equal((await answer(next, { code: codes[0], method: 'recovery_code' })).status, 200)
+  await answer(next, { code: codes[1], method: 'recovery_code' })
+  const { factors } = (await ask('/factors', access)).body
+  for (const { id } of factors) {
+    await ask(`/factors/${id}`, access, { name: `${name} ` }, 'PATCH')
+    await ask(`/factors/${id}?name=${encodeURIComponent(name)}`, access, { name, secret }, 'PATCH')
+  }
+  await ask(`/factors/${encodeURIComponent(codes[2] ?? '')}`, access, undefined, 'DELETE')
+
+  // Libraries and a database that quote what they were given.
+  const { challenges, factors: verbs } = services.store
+  const { answer: judge } = challenges
+  const { enrol: begins } = verbs
+  const last = keep(await login(doorstep, eve))
+  const quoting = async (): Promise<never> => {
+    throw Object.assign(
+      new Error(`cannot store ${secret} of ${eve.email} (${codes[3]})\n    at ${phone} ${mailedAgain}`),
+      {
+        ...{ code: '23505', detail: `Key (mac)=(${codes[3]}) ${registered.id}`, parameters: [secret, texted] },
+        cause: new Error(uri),
+      },
+    )
+  }
+  challenges.answer = quoting
+  verbs.enrol = quoting
+  t.equal((await answer(last, { code: codes[3], method: 'recovery_code' })).status, 500)
+  t.equal((await begin(access, { method: 'totp', name })).status, 500)
+  Object.assign(challenges, { answer: judge })
+  Object.assign(verbs, { enrol: begins })
+  t.equal((await begin(access, { method: 'recovery_code' })).body.recovery_codes.length, 10)
+  for (const { id, method } of factors) {
+    if (method !== 'recovery_code') await ask(`/factors/${id}`, access, undefined, 'DELETE')
+  }
+
+  const logged = logs.slice(mark).join('')
+  for (const event of ['factor.added', 'factor.removed', 'mailbox.proven', 'recovery_code.used', 'login.failed']) {
+    t.match(logged, `"${event}"`, 'it was told')
+  }
+  t.strictSame(canariesIn(logged, canaries), [], 'in the log')
+  t.ok(errors.length > 40, `${errors.length} errors were answered`)
+  t.strictSame(canariesIn(errors.join('\n'), canaries), [], 'in an error')
+  const audited = await sql('SELECT string_agg(to_jsonb(a)::text, chr(10)) AS text FROM audit_events a')
+  t.strictSame(canariesIn(String(audited[0]?.text), canaries), [], 'in an event')
+
+  // The database is told who it is about, and keeps it where it belongs; what proves a factor it never hears.
+  // A start with a passkey is told once it has succeeded, so that it succeeds once.
+  const told = [
+    ...['e-mail', 'new phone', 'new phone without +', 'name of a factor'],
+    ...['credential id', 'user handle', 'userHandle of a credential', 'challenge of a start'],
+  ]
+  const unsaid = canaries.filter(({ name }) => !told.includes(name))
+  const statements = tap.heard()
+  const heard = `${statements.toString('latin1')}${statements.toString('utf8')}${statements.toString('hex')}`
+  t.strictSame(canariesIn(heard, unsaid, statements), [], 'in a statement or a parameter')
+  t.strictSame(canariesIn(await dump(doorstep), unsaid), [], 'in a table')
 })
 
 t.test('nobody writes lines of their own into the log', async (t) => {

@@ -183,21 +183,26 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
   })
 
   await t.test('a code that was made for something else than a login', async (t) => {
-    for (const purpose of ['enrol', 'step_up']) {
+    for (const purpose of ['must_enrol', 'enrol', 'step_up'] as const) {
       const ada = await begin()
       const challengeId = randomUUID()
       const binding = { challengeId, userId: ada.user.id, purpose, method: 'sms' } as const
       const { code, mac, keyId } = services.oneTimeCodes.issue(binding)
       await sql(
-        `INSERT INTO challenges (id, user_id, purpose, client, known, code_mac, key_id, last_sent_at, expires_at, ends_at)
-         VALUES ($1, $2, $5, 'x', false, $3, $4, now(), now() + interval '5 minutes', now() + interval '10 minutes')`,
-        [challengeId, ada.user.id, mac, keyId, purpose],
+        `WITH challenge AS (INSERT INTO challenges (id, user_id, purpose, client, known, method, begun, ends_at)
+           VALUES ($1, $2, $3, 'x', false, 'sms', '{sms}', now() + interval '10 minutes'))
+         INSERT INTO challenge_codes (challenge_id, method, channel, code_mac, key_id, message_id, last_sent_at, expires_at)
+         VALUES ($1, 'sms', 'sms', $4, $5, -1, now(), now() + interval '5 minutes')`,
+        [challengeId, ada.user.id, purpose, mac, keyId],
       )
       t.equal(services.oneTimeCodes.macs(binding, code)[keyId], mac.toString('hex'), 'it is right where it belongs')
       t.equal((await finish(doorstep, ada.token, code)).status, code === ada.code ? 200 : 422)
       const claims = JSON.parse(Buffer.from(ada.token.split('.')[1] ?? '', 'base64url').toString('utf8'))
-      const token = pendingToken(doorstep, claims, ada.user.id, challengeId)
-      t.equal((await finish(doorstep, token, code)).status, 422, `${purpose}: not even with a token for it`)
+      const mint = () => pendingToken(doorstep, claims, ada.user.id, challengeId)
+      t.equal((await finish(doorstep, mint(), code)).status, 401, `${purpose}: a token of a login is none for it`)
+      // And if what the challenge is for were forgotten, the code itself would still know.
+      await sql(`UPDATE challenges SET purpose = 'login' WHERE id = $1`, [challengeId])
+      t.equal((await finish(doorstep, mint(), code)).status, 422, `${purpose}: not even if it were one`)
       t.same(await sql('SELECT FROM sessions WHERE user_id = $1', [ada.user.id]), [])
     }
   })
@@ -260,17 +265,20 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
     t.equal(textsTo(doorstep, thrice.user.phone).length, 3)
   })
 
-  /** Puts a moment of this login `ms` from now, by the database's clock. */
-  const move = ({ user }: Login, column: 'expires_at' | 'ends_at', ms: number) =>
-    sql(`UPDATE challenges SET ${column} = clock_timestamp() + $2 * interval '1 millisecond' WHERE user_id = $1`, [
-      user.id,
-      ms,
-    ])
+  /** Puts the end of this login, or of its code, `ms` from now, by the database's clock. */
+  const move = ({ user }: Login, what: 'code' | 'login', ms: number) =>
+    sql(
+      what === 'login'
+        ? `UPDATE challenges SET ends_at = clock_timestamp() + $2 * interval '1 millisecond' WHERE user_id = $1`
+        : `UPDATE challenge_codes SET expires_at = clock_timestamp() + $2 * interval '1 millisecond'
+           WHERE challenge_id IN (SELECT id FROM challenges WHERE user_id = $1)`,
+      [user.id, ms],
+    )
   /** The answer to a code sent less than a second before that moment; asked again if this machine was too slow. */
-  const justBefore = async (column: 'expires_at' | 'ends_at'): Promise<number> => {
+  const justBefore = async (what: 'code' | 'login'): Promise<number> => {
     for (let round = 0; round < 10; round++) {
       const running = await begin()
-      await move(running, column, 1_000)
+      await move(running, what, 1_000)
       const start = performance.now()
       const { status } = await finish(doorstep, running.token, running.code)
       if (performance.now() - start < 900) return status
@@ -301,13 +309,13 @@ t.test('a thief who holds a token or a code that was good once, or is good elsew
   }
   await t.test('a code that was good until a moment ago', async (t) => {
     await lifetime(t)
-    t.equal(await justBefore('expires_at'), 200, 'up to the last second')
-    t.equal(await justBefore('ends_at'), 200)
+    t.equal(await justBefore('code'), 200, 'up to the last second')
+    t.equal(await justBefore('login'), 200)
     const expired = await begin()
-    await move(expired, 'expires_at', -1)
+    await move(expired, 'code', -1)
     t.equal((await finish(doorstep, expired.token, expired.code)).status, 410, 'not a millisecond longer')
     const over = await begin()
-    await move(over, 'ends_at', -1)
+    await move(over, 'login', -1)
     t.ok(await isOver(over, over.code))
   })
 

@@ -416,7 +416,7 @@ t.test('somebody who wants texts to be sent', async (t) => {
       }
 
       const texts = doorstep.services.inbox?.sent() ?? []
-      const phones = (await sql<{ phone: string }>('SELECT DISTINCT phone FROM users')).map(({ phone }) => phone)
+      const phones = (await sql<{ phone: string }>('SELECT DISTINCT phone FROM factors')).map(({ phone }) => phone)
       const secrets = [
         ...phones.flatMap((phone) => [phone, phone.slice(1), phone.slice(-7)]),
         ...texts.map(({ body }) => /#(\d+)$/.exec(body)?.[1] ?? 'no code'),

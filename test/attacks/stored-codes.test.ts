@@ -1,12 +1,20 @@
 import { createHash, createHmac } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
+import { fromBase32 } from '../../src/security/base32.ts'
 import { type CodeBinding, createOneTimeCodes } from '../../src/security/one-time-code.ts'
+import { createSealer } from '../../src/security/sealed.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
+import { systemRandom } from '../../src/system.ts'
+import { createAuthenticator } from '../helpers/authenticator.ts'
+import { type Canary, canariesIn } from '../helpers/canaries.ts'
+import { dump } from '../helpers/credentials.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { createBareUser, enrol, enrolTotp, mailedCode, prove, proveMailbox, totpCode } from '../helpers/factors.ts'
+import { part } from '../helpers/forge.ts'
 import { passTime } from '../helpers/pass-time.ts'
-import { codeFor, createUser, finish, login, resend, textsTo } from '../helpers/story.ts'
+import { type Answer, call, codeFor, createUser, finish, freshPhone, login, resend, textsTo } from '../helpers/story.ts'
 import { startWireTap } from '../helpers/wire-tap.ts'
 
 t.setTimeout(180_000)
@@ -61,6 +69,29 @@ t.test('a guesser who hopes that some codes come more often than others (SEC-27)
   t.ok(files.length > 40)
 })
 
+/** How a secret stands in a dump, alone or beside what is known: as it is, or under a hash that needs no key of ours. */
+function searchFor(dumped: string, secret: string, beside: string[]): string[] {
+  const found = dumped.includes(secret) ? ['as it is'] : []
+  for (const before of ['', ...beside]) {
+    for (const between of before === '' ? [''] : ['', ':', '|', '.', '-', ' ', '\0']) {
+      for (const text of [before + between + secret, secret + between + before]) {
+        for (const algorithm of ['md5', 'sha1', 'sha224', 'sha256', 'sha384', 'sha512']) {
+          const hashes = [createHash(algorithm).update(text).digest(), createHmac(algorithm, '').update(text).digest()]
+          for (const hash of hashes) {
+            const spellings = [
+              hash.toString('hex'),
+              hash.toString('base64').replace(/=+$/, ''),
+              hash.toString('base64url'),
+            ]
+            if (spellings.some((it) => dumped.includes(it))) found.push(`${algorithm} of ${JSON.stringify(text)}`)
+          }
+        }
+      }
+    }
+  }
+  return found
+}
+
 t.test('a thief of the database finds nothing that he can search for a code (SEC-28)', async (t) => {
   // Ten digits, so that no other number in the dump looks like one of them.
   const doorstep = await startDoorstep(t, { env: { CODE_LENGTH: '10' } })
@@ -71,7 +102,7 @@ t.test('a thief of the database finds nothing that he can search for a code (SEC
     const first = await login(doorstep, user)
     const code = codeFor(doorstep, user.phone)
     const [row] = await sql<{ id: string; mac: string }>(
-      `SELECT id, encode(code_mac, 'hex') AS mac FROM challenges WHERE user_id = $1`,
+      `SELECT id, encode(code_mac, 'hex') AS mac FROM challenges JOIN challenge_codes ON challenge_id = id WHERE user_id = $1`,
       [user.id],
     )
     known.push({ code, phone: user.phone, userId: user.id, challengeId: row?.id ?? '', mac: row?.mac ?? '' })
@@ -83,54 +114,150 @@ t.test('a thief of the database finds nothing that he can search for a code (SEC
     }
     if (i === 2) t.equal((await finish(doorstep, first.body.pending_token, code)).status, 200)
   }
-  const tables = await sql<{ name: string }>(
-    `SELECT quote_ident(tablename) AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
+  const dumped = await dump(doorstep)
+  t.ok(
+    known.every(({ mac }) => mac.length === 64 && dumped.includes(mac)),
+    'the dump is whole',
   )
-  let dump = ''
-  for (const { name } of tables) {
-    const rows = await sql<{ row: string }>(`SELECT row_to_json(it)::text AS row FROM ${name} it`)
-    dump += rows.map(({ row }) => row).join('\n')
-  }
-  t.ok(tables.length >= 10 && known.every(({ mac }) => mac.length === 64 && dump.includes(mac)), 'the dump is whole')
 
   const found: string[] = []
   for (const { code, phone, userId, challengeId } of known) {
-    if (dump.includes(code)) found.push(`the code ${code}`)
-    for (const before of [
-      '',
-      challengeId,
-      userId,
-      phone,
-      phone.slice(1),
-      `otp:v2|${challengeId}|${userId}|login|sms`,
-    ]) {
-      for (const between of before === '' ? [''] : ['', ':', '|', '.', '-', ' ', '\0']) {
-        for (const text of [before + between + code, code + between + before]) {
-          for (const algorithm of ['md5', 'sha1', 'sha224', 'sha256', 'sha384', 'sha512']) {
-            const hashes = [
-              createHash(algorithm).update(text).digest(),
-              createHmac(algorithm, '').update(text).digest(),
-            ]
-            for (const hash of hashes) {
-              const spellings = [
-                hash.toString('hex'),
-                hash.toString('base64').replace(/=+$/, ''),
-                hash.toString('base64url'),
-              ]
-              if (spellings.some((it) => dump.includes(it))) found.push(`${algorithm} of ${JSON.stringify(text)}`)
-            }
-          }
-        }
-      }
-    }
+    const bound = `otp:v2|${challengeId}|${userId}|login|sms`
+    found.push(...searchFor(dumped, code, [challengeId, userId, phone, phone.slice(1), bound]))
   }
   t.same(found, [], 'no code and no hash that can be made without the key')
   const texts = users.flatMap(({ phone }) => textsTo(doorstep, phone))
   t.equal(texts.length, 4)
   t.notOk(
-    texts.some((text) => dump.includes(text)),
+    texts.some((text) => dumped.includes(text)),
     'no text either',
   )
+})
+
+// He would finish every login with an authenticator app, on paper or by mail, and answer for every new factor.
+t.test('a thief of the database finds nothing to make a factor of (SEC-28, SEC-32)', async (t) => {
+  const doorstep = await startDoorstep(t, { env: { CODE_LENGTH: '10', METHODS: 'passkey,totp,sms,email' } })
+  const { services, sql, config } = doorstep
+  const canaries: Canary[] = []
+  const searched: { name: string; secret: string; beside: string[] }[] = []
+  const sealed: Buffer[] = []
+  /** The challenge of an answer, and whose it is: what a thief would combine a guess with. */
+  const ids = ({ body }: Answer): { cid: string; sub: string } =>
+    part(body.pending_token, 1) as { cid: string; sub: string }
+  const hide = (name: string, secret: string, beside: string[]): void => {
+    canaries.push({ name, value: secret })
+    searched.push({ name, secret, beside })
+  }
+  const hideCode = (name: string, answer: Answer, code: string, method: string): void => {
+    const { cid, sub } = ids(answer)
+    const { pur } = part(answer.body.pending_token, 1)
+    t.match(code, /^\d{10}$/, name)
+    hide(name, code, [cid, sub, `otp:v2|${cid}|${sub}|${pur}|${method}`])
+  }
+  const hideSecret = (name: string, answer: Answer, secret: string): void => {
+    t.match(secret, /^[A-Z2-7]{32}$/)
+    hide(name, secret, [ids(answer).cid, ids(answer).sub])
+    canaries.push({ name: `bytes of the ${name}`, value: fromBase32(secret) })
+    canaries.push({ name: `${name} in small letters`, value: secret.toLowerCase() })
+  }
+  const hideChallenge = (name: string, answer: Answer, challenge: string): void => {
+    const bytes = Buffer.from(challenge, 'base64url')
+    t.equal(bytes.length, 32)
+    canaries.push({ name, value: bytes })
+    const { cid, sub } = ids(answer)
+    const made = [cid, sub, `webauthn:v1|${cid}`, Buffer.from(cid.replaceAll('-', ''), 'hex')].flatMap((text) => [
+      createHash('sha256').update(text).digest(),
+      ...['', cid, sub, 'webauthn'].map((key) => createHmac('sha256', key).update(text).digest()),
+    ])
+    t.notOk(
+      made.some((it) => it.equals(bytes)),
+      `${name}: made of more than its ids`,
+    )
+  }
+
+  // Everything waits: a mailed code, three set-ups, a login with a passkey, one by mail, a step-up.
+  const ada = await createBareUser(doorstep)
+  const first = await login(doorstep, ada)
+  hideCode('code that proves a mailbox', first, mailedCode(doorstep, ada.email), 'email')
+  const proven = await prove(doorstep, first, { code: mailedCode(doorstep, ada.email) })
+  const app = await enrol(doorstep, proven.body.pending_token, { method: 'totp', name: 'an app' })
+  const { secret } = app.body.challenge.setup
+  hideSecret('secret of an app that is set up', app, secret)
+
+  const bob = await createBareUser(doorstep)
+  const phone = freshPhone()
+  const newPhone = await enrol(doorstep, (await proveMailbox(doorstep, bob)).body.pending_token, {
+    method: 'sms',
+    phone,
+  })
+  hideCode('code to a new number', newPhone, codeFor(doorstep, phone), 'sms')
+
+  const eve = await createBareUser(doorstep)
+  const device = createAuthenticator({ origin: config.passkey.origins[0] ?? '' })
+  const newKey = await enrol(doorstep, (await proveMailbox(doorstep, eve)).body.pending_token, { method: 'passkey' })
+  const { public_key: options } = newKey.body.challenge.setup
+  hideChallenge('challenge of a new passkey', newKey, options.challenge)
+  t.equal((await prove(doorstep, newKey, { credential: device.register(options) })).status, 200)
+  const byKey = await login(doorstep, eve)
+  hideChallenge('challenge of a login with a passkey', byKey, byKey.body.challenge.public_key.challenge)
+  const byMail = await call(doorstep, '/login/2fa/method', {
+    ...{ token: byKey.body.pending_token, body: { method: 'email' } },
+  })
+  t.equal(byMail.status, 200)
+  hideCode('mailed code of a login', byKey, mailedCode(doorstep, eve.email), 'email')
+  const open = await dump(doorstep)
+  const setUps = await sql<{ setup: Buffer }>('SELECT setup FROM challenges WHERE setup IS NOT NULL')
+  t.equal(setUps.length, 3)
+
+  // And then it is done, renewed and replaced: what was there before is kept for a while.
+  const signed = await prove(doorstep, app, { code: totpCode(secret) })
+  const { access_token: access } = signed.body
+  const [stored] = await sql("SELECT id, data FROM factors WHERE method = 'totp'")
+  const renewed = await enrol(doorstep, access, { method: 'recovery_code' })
+  const codes: string[] = [...signed.body.recovery_codes, ...renewed.body.recovery_codes]
+  t.equal(codes.length, 20)
+  for (const [at, code] of codes.entries()) {
+    const plain = code.replaceAll('-', '')
+    canaries.push(
+      { name: `recovery code ${at}`, value: code },
+      { name: `recovery code ${at} without hyphens`, value: plain },
+    )
+    canaries.push({ name: `recovery code ${at} in small letters`, value: plain.toLowerCase() })
+    if (at % 10 === 0) {
+      searched.push({ name: `recovery code ${at}`, secret: plain, beside: [ada.id, `recovery-code:v1|${ada.id}`] })
+      searched.push({ name: `recovery code ${at} as shown`, secret: code, beside: [ada.id] })
+    }
+  }
+  const nextApp = await enrolTotp(doorstep, access)
+  hideSecret('secret of the app in its place', app, nextApp.secret)
+  t.equal(nextApp.answer.status, 200)
+  t.ok((await sql('SELECT FROM account_changes WHERE user_id = $1', [ada.id])).length >= 2, 'the old ones are there')
+  const done = await dump(doorstep)
+
+  for (const [when, dumped] of Object.entries({ open, done })) {
+    t.ok(dumped.length > 2_000 && dumped.includes(ada.email), 'the dump is whole')
+    t.strictSame(canariesIn(dumped, canaries), [], `${when}: nothing as it is`)
+    const found = searched.flatMap(({ name, secret: it, beside }) =>
+      searchFor(dumped, it, beside).map((how) => `${name}: ${how}`),
+    )
+    t.same(found, [], `${when}: and no hash that can be made without the key`)
+  }
+
+  // What is sealed opens with the key only, and for whom it was made.
+  const text = String(stored?.data.secret)
+  const boundTo = `totp|${ada.id}|${stored?.id}`
+  t.equal(services.sealer.open('totp', text, boundTo), secret, 'the search knows what is right')
+  t.equal(services.sealer.open('totp', text, boundTo.replace(ada.id, bob.id)), null, 'nor for another user')
+  sealed.push(Buffer.from(text, 'base64url'), ...setUps.map(({ setup }) => setup))
+  const keys = ['', 'totp', ada.id, secret].map((key) => createHash('sha256').update(key).digest())
+  for (const key of [...keys, Buffer.alloc(32)]) {
+    const thiefs = createSealer({ secrets: createSecrets([{ id: 'k1', key }]), random: systemRandom })
+    for (const bytes of sealed) {
+      for (const bound of [boundTo, `set-up|${ids(app).sub}|${ids(app).cid}`]) {
+        t.equal(thiefs.open('totp', bytes.toString('base64url'), bound), null)
+      }
+    }
+  }
 })
 
 t.test('a thief of the database who tries every code (SEC-28)', async (t) => {

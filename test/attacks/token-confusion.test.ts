@@ -33,19 +33,15 @@ const publicRoutes = [
   'GET /openapi.json',
   'GET /problems/:code',
   'POST /login',
+  'POST /login/passkey',
   'POST /token/refresh',
   'POST /webhooks/twilio/status',
 ]
-const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend']
+const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/method', 'POST /login/2fa/resend']
 const accessRoutes = [
-  'DELETE /devices/:id',
-  'DELETE /sessions/:id',
-  'GET /devices',
-  'GET /me',
-  'GET /sessions',
-  'PATCH /devices/:id',
-  'POST /login/step-up',
-  'POST /logout',
+  ...['DELETE /devices/:id', 'DELETE /factors/:id', 'DELETE /sessions/:id'],
+  ...['GET /devices', 'GET /factors', 'GET /me', 'GET /sessions', 'PATCH /devices/:id', 'PATCH /factors/:id'],
+  ...['POST /factors', 'POST /login/step-up', 'POST /logout'],
 ]
 
 t.setTimeout(120_000)
@@ -129,9 +125,13 @@ t.test(
       }
       return open.sort()
     }
-    // A new session for each route: one of them ends it.
+    // A new session for each route, which has just shown a second factor: one of them ends it.
     const carol = await createUser(doorstep, { twoFactor: 'off' })
-    const access = async (): Promise<string> => (await login(doorstep, carol)).body.access_token
+    const access = async (): Promise<string> => {
+      const { access_token: token } = (await login(doorstep, carol)).body
+      await sql(`UPDATE sessions SET acr = 'aal2' WHERE id = $1`, [part(token, 1).sid])
+      return token
+    }
     const and = (more: string[]): string[] => withHead([...publicRoutes, ...more]).sort()
     t.strictSame(await opens(async () => undefined), and([]), 'without a token: the reviewed list and nothing else')
     t.strictSame(
@@ -472,6 +472,7 @@ t.test('what a token tells: exact members, 600 seconds, nothing personal', async
     'iat',
     'iss',
     'jti',
+    'pur',
     'remember_me',
     'return_to',
     'sub',
@@ -480,11 +481,17 @@ t.test('what a token tells: exact members, 600 seconds, nothing personal', async
     iss: config.issuer,
     aud: `${config.issuer}/login/2fa`,
     sub: user.id,
+    pur: 'login',
     amr: ['pwd'],
     return_to: '/a',
   })
   t.strictSame(pending.amr, ['pwd'])
   t.equal(Number(pending.exp) - Number(pending.iat), 600)
+
+  const start = part((await call(doorstep, '/login/passkey', { body: { return_to: '/a' } })).body.pending_token, 1)
+  t.strictSame(Object.keys(start).sort(), ['amr', 'aud', 'exp', 'iat', 'iss', 'jti', 'pur', 'return_to'])
+  t.match(start, { pur: 'passkey', amr: [], jti: /^[\w-]{43}$/ }, 'nobody is known yet')
+  t.equal(Number(start.exp) - Number(start.iat), 300)
 
   const second = await finish(doorstep, first.body.pending_token, codeFor(doorstep, user.phone))
   const token: string = second.body.access_token

@@ -1,8 +1,10 @@
 import t from 'tap'
-import { enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
+import { codeOf, enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { createBareUser, enrol, proveMailbox, totpCode } from '../helpers/factors.ts'
+import { forge, hmac, part } from '../helpers/forge.ts'
 import { allRoutes, pathOf, withHead } from '../helpers/registered-routes.ts'
-import { call, createUser, login, type TestUser } from '../helpers/story.ts'
+import { type Answer, call, createUser, login, type TestUser } from '../helpers/story.ts'
 
 t.setTimeout(120_000)
 
@@ -11,19 +13,18 @@ const doorstep = await startDoorstep(t, { env: { INTROSPECTION_CLIENTS: client }
 const { app, services, sql } = doorstep
 
 /** What each kind of credential opens, besides what is public; reviewed by hand. A route that is new or gone fails this. */
-const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/resend']
+const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/method', 'POST /login/2fa/resend']
 const diagonal = {
   'pending token of a login': pendingRoutes,
   'pending token of a step-up': pendingRoutes,
+  'pending token of an enrolment': pendingRoutes,
+  'pending token of an enrolment in a login': pendingRoutes,
+  'pending token of a login that waits for its first factor': ['GET /login/2fa', 'POST /factors'],
+  'pending token of a start with a passkey': ['GET /login/2fa', 'POST /login/2fa'],
   'access token': [
-    'DELETE /devices/:id',
-    'DELETE /sessions/:id',
-    'GET /devices',
-    'GET /me',
-    'GET /sessions',
-    'PATCH /devices/:id',
-    'POST /login/step-up',
-    'POST /logout',
+    ...['DELETE /devices/:id', 'DELETE /factors/:id', 'DELETE /sessions/:id'],
+    ...['GET /devices', 'GET /factors', 'GET /me', 'GET /sessions', 'PATCH /devices/:id', 'PATCH /factors/:id'],
+    ...['POST /factors', 'POST /login/step-up', 'POST /logout'],
   ],
   'refresh token': [],
   'device token': [],
@@ -39,15 +40,29 @@ const ada = await createUser(doorstep)
 const bob = await createUser(doorstep)
 const plain = await createUser(doorstep, { twoFactor: 'off' })
 const trusted = await trustDevice(doorstep, ada)
-const loginPending: string = (await login(doorstep, bob)).body.pending_token
-const stepUpPending: string = (await call(doorstep, '/login/step-up', { token: trusted.access, body: {} })).body
-  .pending_token
+const newcomer = await createBareUser(doorstep)
+const loginBegun = await login(doorstep, bob)
+const stepUpBegun = await call(doorstep, '/login/step-up', { token: trusted.access, body: {} })
+const enrolBegun = await enrol(doorstep, trusted.access, { method: 'totp' })
+const mailboxProven = await proveMailbox(doorstep, newcomer)
+const firstBegun = await enrol(doorstep, mailboxProven.body.pending_token, { method: 'totp' })
+const passkeyBegun = await call(doorstep, '/login/passkey', { body: {} })
+const pendingOf = ({ status, body }: Answer): string => {
+  if (body.pending_token === undefined) throw new Error(`nothing was begun: ${status} ${body.code}`)
+  return body.pending_token
+}
+const loginPending = pendingOf(loginBegun)
+const stepUpPending = pendingOf(stepUpBegun)
 
 /** A credential as the header has it. An access token is fresh each time, since a route may end its session. */
 const headers: Record<Kind, () => Promise<string> | string> = {
   'pending token of a login': () => `Bearer ${loginPending}`,
   'pending token of a step-up': () => `Bearer ${stepUpPending}`,
-  'access token': async () => `Bearer ${(await enter(doorstep, plain)).access}`,
+  'pending token of an enrolment': () => `Bearer ${pendingOf(enrolBegun)}`,
+  'pending token of an enrolment in a login': () => `Bearer ${pendingOf(firstBegun)}`,
+  'pending token of a login that waits for its first factor': () => `Bearer ${pendingOf(mailboxProven)}`,
+  'pending token of a start with a passkey': () => `Bearer ${pendingOf(passkeyBegun)}`,
+  'access token': async () => `Bearer ${await enterFresh(plain)}`,
   'refresh token': () => `Bearer ${trusted.refresh}`,
   'device token': () => `Bearer ${trusted.device}`,
   'client id and secret': () => `Basic ${Buffer.from(client).toString('base64')}`,
@@ -98,6 +113,64 @@ for (const kind of kinds) {
   })
 }
 
+// Whoever could make a token of one purpose out of another would finish a login with the code of a step-up, set up a factor
+// of their own with no more than a password, or skip the challenge. So what a challenge is for is asked of the database, too.
+t.test('a pending token for one purpose is worth nothing for another, even one that we signed', async (t) => {
+  const secret = services.secrets.current('pending-token')
+  const sign = hmac(secret.key.toString('base64url'))
+  const mint = (claims: object): string => forge({ alg: 'HS256', typ: '2fa-pending+jwt', kid: secret.id }, claims, sign)
+  const begun: Record<string, [Answer, code: string]> = {
+    login: [loginBegun, codeOf(doorstep, loginBegun)],
+    step_up: [stepUpBegun, codeOf(doorstep, stepUpBegun)],
+    enrol: [enrolBegun, totpCode(enrolBegun.body.challenge.setup.secret)],
+    'enrol in a login': [firstBegun, totpCode(firstBegun.body.challenge.setup.secret)],
+    must_enrol: [mailboxProven, '123456'],
+  }
+  const callsOf = (token: string, code: string): Record<string, () => Promise<Answer>> => ({
+    'GET /login/2fa': () => call(doorstep, '/login/2fa', { token }),
+    'POST /login/2fa': () => call(doorstep, '/login/2fa', { token, body: { code } }),
+    'POST /login/2fa/resend': () => call(doorstep, '/login/2fa/resend', { token, body: {} }),
+    'POST /login/2fa/method': () => call(doorstep, '/login/2fa/method', { token, body: { method: 'recovery_code' } }),
+    'POST /factors': () => call(doorstep, '/factors', { token, body: { method: 'totp' } }),
+  })
+  const refused = { status: 401, body: { code: 'invalid_token' } }
+  const books = () =>
+    sql(`SELECT id, attempts, method, begun, consumed_at, superseded_at, (SELECT count(*)::integer FROM sessions) AS sessions,
+      (SELECT count(*)::integer FROM factors) AS factors FROM challenges ORDER BY id`)
+  const before = await books()
+  for (const [own, [answer, code]] of Object.entries(begun)) {
+    const claims = part(pendingOf(answer), 1)
+    const { sid = trusted.sid, ...others } = claims
+    for (const pur of ['login', 'step_up', 'enrol', 'must_enrol'].filter((it) => it !== claims.pur)) {
+      const token = mint({ ...others, pur, ...(pur !== 'login' && { sid }) })
+      for (const [name, ask] of Object.entries(callsOf(token, code))) {
+        t.match(await ask(), refused, `${own} as ${pur}: ${name}`)
+      }
+    }
+    for (const pur of ['', 'LOGIN', 'login ', 'signup', null, ['login'], undefined]) {
+      const token = mint({ ...claims, pur })
+      for (const ask of Object.values(callsOf(token, code))) {
+        t.match(await ask(), refused, `${own} as ${JSON.stringify(pur)}`)
+      }
+    }
+    // A start with a passkey is what its token says and nothing else: nothing of the account is in it.
+    const { jti } = part(pendingOf(passkeyBegun), 1)
+    const start = callsOf(mint({ ...claims, pur: 'passkey', jti }), code)
+    const told = await start['GET /login/2fa']?.()
+    t.match(told, { status: 200, body: { methods: ['passkey'], challenge: { method: 'passkey' } } }, own)
+    t.same(told?.body, (await call(doorstep, '/login/2fa', { token: pendingOf(passkeyBegun) })).body, own)
+    t.match(await start['POST /login/2fa']?.(), { status: 400 }, `${own}: no code finishes it`)
+    for (const name of ['POST /login/2fa/resend', 'POST /login/2fa/method', 'POST /factors']) {
+      t.match(await start[name]?.(), refused, `${own} as passkey: ${name}`)
+    }
+  }
+  t.same(await books(), before, 'no try was counted, and nothing was begun or ended')
+  for (const [own, [answer]] of Object.entries(begun)) {
+    const same = mint(part(pendingOf(answer), 1))
+    t.equal((await call(doorstep, '/login/2fa', { token: same })).status, 200, `${own}: such tokens are good`)
+  }
+})
+
 t.test('in a body, too, each kind of token is good in its own place only', async (t) => {
   const { access } = await enter(doorstep, plain)
   const basic = { authorization: `Basic ${Buffer.from(client).toString('base64')}` }
@@ -107,6 +180,9 @@ t.test('in a body, too, each kind of token is good in its own place only', async
     device: trusted.device,
     login: loginPending,
     stepUp: stepUpPending,
+    enrol: pendingOf(enrolBegun),
+    mustEnrol: pendingOf(mailboxProven),
+    passkey: pendingOf(passkeyBegun),
   }
   for (const [kind, token] of Object.entries(tokens)) {
     const refreshed = await refresh(doorstep, token)

@@ -6,6 +6,7 @@ import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { drive, expectOk, type Load, type Operation, post, type Sample } from './load.ts'
+import { timePasskeys } from './passkeys.ts'
 import { cpuMs, familyCpuMs, memoryMiB, poolMs } from './process.ts'
 import { profileClock, summarizeProfile } from './profile.ts'
 import type { Task } from './raw-argon2.ts'
@@ -13,6 +14,7 @@ import { judge, median, percentile, type Result, resultTable, type Target, targe
 import { floorKey, floorRows, openStage, type Stage } from './stage.ts'
 import { countStatements, isTransactionControl } from './statements.ts'
 import { password } from './supply.ts'
+import type { Kind } from './users.ts'
 
 const help = `npm run bench -- [options]
 
@@ -54,16 +56,20 @@ const profiled = given.quick ? 1_000 : 4_000
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
+type Measure = (stage: Stage, load: Load, results: Results) => Promise<Result>
+
 const programs = {
   'argon2.verify': measureRawArgon2,
   'POST /login': measureLogin,
   floor: measureFloor,
   'POST /login/2fa': measureCode,
+  '/login/2fa by totp': (stage, load) => measureProof(stage, load, 'totp'),
+  '/login/2fa by passkey': (stage, load) => measureProof(stage, load, 'passkey'),
   'one statement': measureStatement,
   'POST /token/refresh': measureRefresh,
   'POST /token/introspect': measureIntrospection,
   'GET /me': measureMe,
-}
+} satisfies Record<string, Measure>
 type Program = keyof typeof programs
 type Results = Map<string, Map<number, Result[]>>
 
@@ -144,7 +150,14 @@ async function measureCode(stage: Stage, load: Load, results: Results): Promise<
   await supply.clear()
   const floor = results.get('floor')?.get(load.clients)?.at(-1)?.operationsPerSecond
   const wanted = floor === undefined ? (load.operations ?? 0) : Math.ceil((floor * load.untilMs) / 2_000)
-  return driven(stage, doorstep, load, await supply.codes(wanted + leadIn * load.clients))
+  return driven(stage, doorstep, load, await supply.proofs('sms', wanted + leadIn * load.clients))
+}
+
+/** As many as there are users for it; the measurement is the shorter for it. */
+async function measureProof({ supply, ...stage }: Stage, load: Load, kind: Kind): Promise<Result> {
+  await supply.clear()
+  const wanted = load.operations ?? Number.POSITIVE_INFINITY
+  return driven({ ...stage, supply }, stage.doorstep, load, await supply.proofs(kind, wanted + leadIn * load.clients))
 }
 
 /** One route with one statement. */
@@ -268,14 +281,24 @@ async function readStatements(stage: Stage) {
   }
   await stage.supply.clear()
   const login = await count(stage.supply.login)
-  const code = await count(await stage.supply.codes(counted))
+  const code = await count(await stage.supply.proofs('sms', counted))
+  const totp = await count(await stage.supply.proofs('totp', counted))
+  const passkey = await count(await stage.supply.proofs('passkey', counted))
   const refresh = await count(await stage.supply.refreshes(2 * counted))
   await doorstep.close()
   await proxy.close()
-  return { login, code, refresh }
+  return { login, code, totp, passkey, refresh }
 }
 
-function targetsOf(results: Results, memory: Memory, statements: Statements, growth: Growth): Target[] {
+function targetsOf(
+  results: Results,
+  {
+    memory,
+    statements,
+    growth,
+    passkeys,
+  }: { memory: Memory; statements: Statements; growth: Growth; passkeys: Passkeys },
+): Target[] {
   const of = (program: Program, clients: number): Result[] => results.get(program)?.get(clients) ?? []
   const pairs = (ours: Program, theirs: Program, clients: number, compare: (a: Result, b: Result) => number) =>
     of(ours, clients).map((result, round) => compare(result, of(theirs, clients)[round] as Result))
@@ -313,6 +336,20 @@ function targetsOf(results: Results, memory: Memory, statements: Statements, gro
       ...{ atMost: 0.55, tolerance: 0.25, unit: ' ms' },
     },
     {
+      name: `/login/2fa by totp, server CPU, ${at}`,
+      values: of('/login/2fa by totp', mostClients).map(({ serverMs }) => serverMs),
+      ...{ atMost: 0.9, tolerance: 0.25, unit: ' ms' },
+    },
+    {
+      name: `/login/2fa by passkey, server CPU, ${at}`,
+      values: of('/login/2fa by passkey', mostClients).map(({ serverMs }) => serverMs),
+      ...{ atMost: 2, tolerance: 0.25, unit: ' ms' },
+    },
+    ...[...passkeys].map(([algorithm, values]) => ({
+      name: `a passkey's proof by ${algorithm}, CPU`,
+      ...{ values, atMost: 1, tolerance: 0.25, unit: ' ms' },
+    })),
+    {
       name: `/token/refresh to one statement, throughput, ${at}`,
       values: pairs('POST /token/refresh', 'one statement', mostClients, speed),
       ...{ atLeast: 0.3, tolerance: 0.1 },
@@ -329,6 +366,8 @@ function targetsOf(results: Results, memory: Memory, statements: Statements, gro
     },
     { name: '/login, SQL statements', values: [statements.login.each], atMost: 3, tolerance: 0 },
     { name: '/login/2fa, SQL statements', values: [statements.code.each], atMost: 1, tolerance: 0 },
+    { name: '/login/2fa by totp, SQL statements', values: [statements.totp.each], atMost: 2, tolerance: 0 },
+    { name: '/login/2fa by passkey, SQL statements', values: [statements.passkey.each], atMost: 2, tolerance: 0 },
     { name: '/token/refresh, SQL statements', values: [statements.refresh.each], atMost: 1, tolerance: 0 },
     ...grownPrograms.map((name) => ({
       name: `${name}, CPU with ${grownRows} users to ${smallUsers}`,
@@ -350,6 +389,7 @@ function targetsOf(results: Results, memory: Memory, statements: Statements, gro
 }
 type Memory = Awaited<ReturnType<typeof watchMemory>>
 type Statements = Awaited<ReturnType<typeof readStatements>>
+type Passkeys = Awaited<ReturnType<typeof timePasskeys>>
 
 /** The least that argon2 takes: the profile is about everything else. */
 const smallHash = { NODE_ENV: 'test', PUBLIC_URL: 'http://localhost', ARGON2_MEMORY_KIB: '64', ARGON2_TIME: '1' }
@@ -358,7 +398,7 @@ const smallHash = { NODE_ENV: 'test', PUBLIC_URL: 'http://localhost', ARGON2_MEM
 async function profile(stage: Stage): Promise<void> {
   const steps: [string, () => Promise<() => Operation | undefined>][] = [
     ['POST /login', async () => stage.supply.login],
-    ['POST /login/2fa', () => stage.supply.codes(profiled + (warmUp.operations ?? 0))],
+    ['POST /login/2fa', () => stage.supply.proofs('sms', profiled + (warmUp.operations ?? 0))],
   ]
   for (const [name, supplyOf] of steps) {
     await stage.supply.clear()
@@ -404,7 +444,8 @@ async function main(): Promise<void> {
     const memory = await watchMemory(stage)
     const statements = await readStatements(stage)
     const growth = await watchGrowth(stage)
-    const targets = targetsOf(results, memory, statements, growth)
+    const passkeys = await timePasskeys(rounds, given.quick ? 300 : 1_000)
+    const targets = targetsOf(results, { memory, statements, growth, passkeys })
     say(`\nMedians of ${rounds} rounds; CPU in ms per operation\n\n${resultTable(results)}\n\n${targetTable(targets)}`)
     const failed = [...results.values()].flatMap((byLoad) => [...byLoad.values()].flat().map((result) => result.failed))
     say(`\n  Operations that failed and are not counted: ${failed.reduce((sum, count) => sum + count, 0)}`)

@@ -2,49 +2,50 @@ import { createHmac } from 'node:crypto'
 import pg from 'pg'
 import type { Config } from '../../src/config.ts'
 import { newDevice } from '../../src/features/devices/new-device.ts'
+import { policyOf } from '../../src/features/factors/index.ts'
+import { openChallenge } from '../../src/features/factors/open-challenge.ts'
 import { newSession } from '../../src/features/sessions/start-session.ts'
+import { createLog } from '../../src/log.ts'
 import { passwordLevel } from '../../src/security/assurance.ts'
-import { createChallengeRules } from '../../src/security/challenge.ts'
-import { createDeviceTokens } from '../../src/security/device-token.ts'
-import { createOneTimeCodes } from '../../src/security/one-time-code.ts'
-import { createPasswordHash } from '../../src/security/password-hash.ts'
-import { createPhoneNumbers } from '../../src/security/phone-number.ts'
-import { createRefreshTokens } from '../../src/security/refresh-token.ts'
-import { createSecrets } from '../../src/security/secrets.ts'
 import { createTokens, tokenKinds } from '../../src/security/tokens.ts'
-import { createDatabase } from '../../src/store/client.ts'
-import { createStore } from '../../src/store/index.ts'
+import { createServices } from '../../src/services.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
 import { drive, expectOk, get, type Operation, post } from './load.ts'
+import { createUsers, type Kind, type User } from './users.ts'
 
 export const password = 'correct horse battery staple'
 
-const purpose = 'login'
 /** Challenges prepared at the same time. */
 const preparedAtOnce = 8
 
-type User = { id: string; email: string; phone: string; address: string }
+/** How many users prove themselves by something else than texts. */
+const otherUsers = 2_000
 
 export type Supply = Awaited<ReturnType<typeof createSupply>>
 
 /**
  * What callers of a running Doorstep need: `count` users, each with a fictional phone, a network address and the right
- * password. It knows the service's secrets, so it can make pending tokens and codes without the cost of a password.
+ * password; and, once they are asked for, others with an authenticator app or a passkey. It knows the service's secrets, so it
+ * can make pending tokens and proofs without the cost of a password.
  */
 export async function createSupply({ url, config, count }: { url: string; config: Config; count: number }) {
   const sql = new pg.Pool({ connectionString: url, max: 1 })
   sql.on('error', () => {})
-  const passwordHash = await (await createPasswordHash(config.argon2)).hash(password)
-  const users = await createUsers(sql, passwordHash, count)
+  // What is prepared need not be durable, and is not what is measured.
+  const quick = new URL(url)
+  quick.searchParams.set('options', '-c synchronous_commit=off')
+  const services = await createServices({
+    ...{ config, clock: systemClock, random: systemRandom, log: createLog('silent'), patience: 10 },
+    database: { url: quick.toString(), connections: null },
+  })
+  const { store, secrets, deviceTokens, refreshTokens } = services
+  const passwordHash = await services.passwordHash.hash(password)
+  const users = await createUsers(sql, services, { kind: 'sms', passwordHash, count })
+  const groups = new Map<Kind, User[]>([['sms', users]])
   let isGrown = false
   let used = 0
   const nextUser = (): User => users[used++ % users.length] as User
 
-  const secrets = createSecrets(config.secretKeys)
-  const oneTimeCodes = createOneTimeCodes({ secrets, length: config.code.length })
-  const refreshTokens = createRefreshTokens({ secrets })
-  const challengeRules = createChallengeRules(config)
-  const deviceTokens = createDeviceTokens({ secrets, random: systemRandom })
   const tokens = createTokens({
     config,
     clock: systemClock,
@@ -60,49 +61,40 @@ export async function createSupply({ url, config, count }: { url: string; config
     return `${signed}.${createHmac('sha256', key.toString('base64url')).update(signed).digest('base64url')}`
   }
 
-  // What is prepared need not be durable, and is not what is measured.
-  const quick = new URL(url)
-  quick.searchParams.set('options', '-c synchronous_commit=off')
-  const db = createDatabase({
-    url: quick.toString(),
-    poolSize: preparedAtOnce,
-    isServer: true,
-    patience: 10,
-    onError: () => {},
-  })
-  const store = createStore(db)
+  async function usersOf(kind: Kind): Promise<User[]> {
+    const group = groups.get(kind) ?? (await createUsers(sql, services, { kind, passwordHash, count: otherUsers }))
+    groups.set(kind, group)
+    return group
+  }
 
   const loginRequest = ({ email, address }: User): string => post('/login', { email, password }, { address })
-  const codeRequest = (user: User, token: string, code: string): string =>
-    post('/login/2fa', { code }, { token, address: user.address })
+  const proofRequest = ({ address, proofOf }: User, token: string, challengeId: string): string =>
+    post('/login/2fa', proofOf(challengeId), { token, address })
 
-  /** Opens a user's challenge as a right password does, but for the password. */
-  async function openChallenge(user: User): Promise<string> {
-    const challengeId = systemRandom.uuid()
-    const { code, mac, keyId } = oneTimeCodes.issue({ challengeId, userId: user.id, purpose, method: 'sms' })
-    const whose = { purpose, client: user.address, known: false, device_id: null } as const
-    const { outcome } = await store.challenges.open(
-      { id: user.id, epoch: 0 },
-      [Buffer.from(user.id)],
-      { id: challengeId, ...whose, code_mac: mac.toString('hex'), key_id: keyId },
-      challengeRules.sending({ phone: user.phone, address: user.address, maySend: true }),
-      { type: 'login.challenged', outcome: 'opened' },
-    )
-    if (outcome !== 'opened') throw new Error(`a challenge could not be prepared: ${outcome}`)
-    const login = { userId: user.id, challengeId, rememberMe: false, returnTo: undefined }
-    const { pending_token } = tokens.pending({ ...login, expiresIn: config.tokens.pendingTtl })
-    return codeRequest(user, pending_token, code)
+  /** Opens a user's challenge as a right password does, but for the password; the request that finishes it. */
+  async function openedLogin(user: User, kind: Kind): Promise<() => string> {
+    const { owner, address } = user
+    const login = { rememberMe: false, returnTo: undefined, sessionId: undefined, purpose: 'login' as const }
+    const { context } = await openChallenge(services, {
+      ...{ ...login, owner, methods: [kind], provesMailbox: false, known: false, deviceId: null },
+      ...{ throttleKeys: [Buffer.from(owner.id)], caller: callerAt(address) },
+    })
+    const { challengeId } = context
+    const proven = { ...login, userId: owner.id, challengeId, expiresIn: config.tokens.pendingTtl }
+    const { pending_token: token } = tokens.pending(proven)
+    return () => proofRequest(user, token, challengeId)
   }
 
   /** Starts a session of the next user as a login does; the refresh token that it came with. */
   async function startSession(): Promise<string> {
-    const { id, address } = nextUser()
-    const caller = { requestId: systemRandom.uuid(), address, userAgent: null }
-    const session = newSession({ random: systemRandom }, { level: passwordLevel, remember: true, caller })
-    const event = { type: 'login.succeeded', outcome: session.acr, userId: id, caller } as const
-    const proof = { throttleKeys: [Buffer.from(id)], deviceId: null, isTrusted: false }
+    const { owner, address } = nextUser()
+    const caller = callerAt(address)
+    const session = newSession(services, { level: passwordLevel, remember: true, caller })
+    const event = { type: 'login.succeeded', outcome: session.acr, userId: owner.id, caller } as const
+    const proof = { throttleKeys: [Buffer.from(owner.id)], deviceId: null, isTrusted: false }
     const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
-    const { outcome } = await store.sessions.start({ id, epoch: 0 }, proof, session, device, event)
+    const policy = policyOf(services)
+    const { outcome } = await store.sessions.start(owner, proof, { session, device, policy, event })
     if (outcome !== 'started') throw new Error(`a session could not be prepared: ${outcome}`)
     return refreshTokens.make({ sessionId: session.id, generation: 0 })
   }
@@ -118,10 +110,6 @@ export async function createSupply({ url, config, count }: { url: string; config
     return token
   }
 
-  async function prepare(requests: string[], wanted: number): Promise<void> {
-    while (requests.length < wanted) requests.push(await openChallenge(nextUser()))
-  }
-
   return {
     passwordHash,
 
@@ -134,18 +122,25 @@ export async function createSupply({ url, config, count }: { url: string; config
       }
     },
 
-    /** `wanted` second steps, ready to be sent. */
-    codes: async (wanted: number): Promise<() => Operation | undefined> => {
-      const requests: string[] = []
-      await Promise.all(Array.from({ length: preparedAtOnce }, () => prepare(requests, wanted)))
+    /** `wanted` second steps, ready to be sent; of the other kinds one for each user at most. */
+    proofs: async (kind: Kind, wanted: number): Promise<() => Operation | undefined> => {
+      const group = await usersOf(kind)
+      const whose = kind === 'sms' ? Array.from({ length: wanted }, nextUser) : group.slice(0, wanted)
+      const requests: (() => string)[] = []
+      const prepare = async (): Promise<void> => {
+        for (let user = whose.pop(); user !== undefined; user = whose.pop())
+          requests.push(await openedLogin(user, kind))
+      }
+      await Promise.all(Array.from({ length: preparedAtOnce }, prepare))
       return () => {
         const request = requests.pop()
-        return request === undefined
-          ? undefined
-          : async (send) => {
-              const { status } = expectOk(await send(request))
-              if (status !== 'authenticated') throw new Error(`/login/2fa answered ${status}`)
-            }
+        return (
+          request &&
+          (async (send) => {
+            const { status } = expectOk(await send(request()))
+            if (status !== 'authenticated') throw new Error(`/login/2fa answered ${status}`)
+          })
+        )
       }
     },
 
@@ -188,9 +183,7 @@ export async function createSupply({ url, config, count }: { url: string; config
       return async (send) => {
         const { pending_token: token } = expectOk(await send(loginRequest(user)))
         const claims = JSON.parse(Buffer.from(String(token).split('.')[1] ?? '', 'base64url').toString())
-        const code =
-          oneTimeCodes.again({ challengeId: String(claims.cid), method: 'sms' }, secrets.current('code').id) ?? ''
-        expectOk(await send(codeRequest(user, String(token), code)))
+        expectOk(await send(proofRequest(user, String(token), String(claims.cid))))
       }
     },
 
@@ -198,12 +191,14 @@ export async function createSupply({ url, config, count }: { url: string; config
     clear: async (): Promise<void> => {
       const tables = ['challenges', 'sms_messages', 'factor_guards', 'devices', 'sessions', 'audit_events']
       if (isGrown) {
-        for (const table of tables)
-          await sql.query(`DELETE FROM ${table} WHERE user_id = ANY ($1)`, [users.map(({ id }) => id)])
+        const ids = [...groups.values()].flat().map(({ owner }) => owner.id)
+        for (const table of tables) await sql.query(`DELETE FROM ${table} WHERE user_id = ANY ($1)`, [ids])
         await sql.query(`DELETE FROM login_throttles WHERE ${isOurs}`)
       } else {
-        await sql.query(`TRUNCATE ${[...tables, 'login_throttles'].join(', ')}`)
+        await sql.query(`TRUNCATE ${[...tables, 'challenge_codes', 'login_throttles'].join(', ')}`)
       }
+      // Each code of an app works once, and half a minute may not have passed.
+      if (groups.has('totp')) await sql.query(`UPDATE factors SET counter = 0 WHERE method = 'totp'`)
     },
 
     /** Makes the database one that has been used for long: so many other users, texts of the last day, and counters. */
@@ -213,7 +208,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     },
 
     close: async (): Promise<void> => {
-      await db.close()
+      await services.close()
       await sql.end()
     },
   }
@@ -224,8 +219,10 @@ const isOurs = 'octet_length(identifier) > 8'
 
 /** Other people's rows, as they lie in the tables of a service that is in use. */
 const growth = [
-  `INSERT INTO users (email, phone, password_hash)
-   SELECT 'grown-' || n || '@example.com', '+1999' || n, 'none' FROM generate_series(1, $1) AS n`,
+  `WITH grown AS (
+     INSERT INTO users (email, password_hash) SELECT 'grown-' || n || '@example.com', 'none' FROM generate_series(1, $1) AS n
+     RETURNING id)
+   INSERT INTO factors (id, user_id, method, phone) SELECT id, id, 'sms', '+1999' || row_number() OVER () FROM grown`,
   `INSERT INTO login_throttles (identifier, failures, counted_from)
    SELECT int8send(n), 1, now() - random() * interval '40 hours' FROM generate_series(1, $1) AS n`,
   `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at, state, delivery)
@@ -234,38 +231,7 @@ const growth = [
   'VACUUM ANALYZE',
 ]
 
-/** Users straight into the tables: the same password, each a phone and an address of its own. */
-async function createUsers(sql: pg.Pool, passwordHash: string, count: number): Promise<User[]> {
-  const phones = fictionalPhones(count)
-  const { rows } = await sql.query<{ id: string; email: string; phone: string }>(
-    `WITH made AS (
-       INSERT INTO users (email, phone, password_hash)
-       SELECT 'bench-' || n || '@example.com', phone, $2 FROM unnest($1::text[]) WITH ORDINALITY AS list(phone, n)
-       RETURNING id, email, phone)
-     SELECT * FROM made`,
-    [phones, passwordHash],
-  )
-  // RFC 2544 keeps 198.18.0.0/15 free for benchmarks. Neighbours in the list share no /24.
-  return rows.map((row, n) => ({ ...row, address: `198.18.${n & 255}.${n >> 8}` }))
-}
-
-/** North American numbers kept free for fiction (555-0100 to 555-0199); neighbours in the list share no number prefix. */
-function fictionalPhones(count: number): string[] {
-  const { parse } = createPhoneNumbers({ allowedCountries: ['US'] })
-  const isAreaCode = (area: number): boolean => {
-    try {
-      return parse(`+1${area}5550100`) !== ''
-    } catch {
-      return false
-    }
-  }
-  const areas = Array.from({ length: 800 }, (_, n) => 200 + n).filter(isAreaCode)
-  if (areas.length * 100 < count) throw new Error(`there are only ${areas.length * 100} fictional numbers`)
-  return Array.from({ length: count }, (_, n) => {
-    const line = String(Math.floor(n / areas.length)).padStart(2, '0')
-    return `+1${areas[n % areas.length]}55501${line}`
-  })
-}
+const callerAt = (address: string) => ({ requestId: systemRandom.uuid(), address, userAgent: null })
 
 function refuse(): never {
   throw new Error('the bench makes no access tokens')

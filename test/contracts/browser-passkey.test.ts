@@ -1,69 +1,30 @@
-import { existsSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type {
   AuthenticationResponseJSON,
   PublicKeyCredentialCreationOptionsJSON,
   PublicKeyCredentialRequestOptionsJSON,
 } from '@simplewebauthn/server'
-import { type Browser, type BrowserContext, type CDPSession, chromium, type Frame, type Page } from 'playwright-core'
+import type { Frame, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { Check } from 'typebox/value'
 import { CredentialSchema } from '../../src/features/factors/passkey/credential.ts'
 import { createPasskeys, type NewPasskey, type StoredPasskey } from '../../src/security/passkey.ts'
 import { createSecrets } from '../../src/security/secrets.ts'
+import { attachAuthenticator, launchBrowser, passkeyScript, serveSite } from '../helpers/browser.ts'
 
 // What passkeys are worth is what browsers make of our options, and we of their answers.
 
 t.setTimeout(120_000)
 
-const executablePath = '/usr/bin/chromium'
-
-/** What a page has to do: no library, and nothing but what the browser brings along. */
-const document = `<!doctype html><title>Passkeys</title><body><script>
-  const told = (asked) => asked.then((it) => JSON.stringify(it), ({ name }) => JSON.stringify({ refused: name }))
-  const create = (options) =>
-    told(navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) }))
-  const get = (options) =>
-    told(navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) }))
-</script>`
+const document = `<!doctype html><title>Passkeys</title><body><script>${passkeyScript}</script>`
 
 const handle = Buffer.alloc(32, 3).toString('base64url')
 const user = { handle, name: 'ada@example.com', displayName: 'ada@example.com' }
 
-type Virtual = { transport?: 'internal' | 'usb'; protocol?: 'ctap2' | 'u2f'; isBackedUp?: boolean }
-
-/** A site of its own, whose every path is the page; browsers let passkeys be used without TLS at this name only. */
-async function site(t: Test): Promise<string> {
-  const server = createServer((_, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end(document))
-  await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve))
-  t.teardown(() => new Promise((resolve) => server.close(resolve).closeAllConnections()))
-  return `http://localhost:${(server.address() as AddressInfo).port}`
-}
-
-let browser: Browser
-
-t.before(async () => {
-  if (!existsSync(executablePath)) throw new Error(`There is no ${executablePath}; install Debian's package chromium.`)
-  browser = await chromium.launch({
-    executablePath,
-    args: [
-      '--headless',
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  })
-})
-t.teardown(() => browser?.close())
+const browser = await launchBrowser(t)
 
 /** The page in a browser of its own, and the service's side of it. */
 async function opened(t: Test) {
-  const origin = await site(t)
+  const origin = await serveSite(t, document)
   const context = await browser.newContext()
   t.teardown(() => context.close())
   const page = await context.newPage()
@@ -71,31 +32,6 @@ async function opened(t: Test) {
   const secrets = createSecrets([{ id: 'k1', key: Buffer.alloc(32, 1) }])
   const passkeys = createPasskeys({ config: { rpId: 'localhost', rpName: 'Example', origins: [origin] }, secrets })
   return { origin, context, page, passkeys }
-}
-
-/** Chromium's own virtual authenticator. */
-async function attach(
-  context: BrowserContext,
-  page: Page,
-  options: Virtual = {},
-): Promise<(is: boolean) => Promise<void>> {
-  const { transport = 'internal', protocol = 'ctap2', isBackedUp = false } = options
-  const devtools: CDPSession = await context.newCDPSession(page)
-  await devtools.send('WebAuthn.enable')
-  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', {
-    options: {
-      protocol,
-      transport,
-      hasResidentKey: protocol === 'ctap2',
-      hasUserVerification: protocol === 'ctap2',
-      isUserVerified: protocol === 'ctap2',
-      automaticPresenceSimulation: true,
-      defaultBackupEligibility: isBackedUp,
-      defaultBackupState: isBackedUp,
-    },
-  })
-  return async (isUserVerified) =>
-    void (await devtools.send('WebAuthn.setUserVerified', { authenticatorId, isUserVerified }))
 }
 
 const create = async (page: Page | Frame, options: PublicKeyCredentialCreationOptionsJSON): Promise<unknown> =>
@@ -151,7 +87,7 @@ async function use(t: Test, it: Opened, credential: StoredPasskey) {
 
 t.test('a passkey of this device is made, used behind a password, and alone', async (t) => {
   const it = await opened(t)
-  const setUserVerified = await attach(it.context, it.page)
+  const { setUserVerified } = await attachAuthenticator(it.context, it.page)
   const { made, credential } = await enrol(t, it)
   t.match(made, { amr: 'hwk', data: { algorithm: -8, backup_eligible: false, transports: ['internal'] } })
   const proven = await use(t, it, credential)
@@ -170,7 +106,7 @@ t.test('a passkey of this device is made, used behind a password, and alone', as
 
 t.test('a passkey that is backed up is a key in software', async (t) => {
   const it = await opened(t)
-  await attach(it.context, it.page, { isBackedUp: true })
+  await attachAuthenticator(it.context, it.page, { isBackedUp: true })
   const { made, credential } = await enrol(t, it)
   t.match(made, { amr: 'swk', data: { backup_eligible: true, backed_up: true } })
   t.match(await use(t, it, credential), { amr: 'swk', backedUp: true })
@@ -178,7 +114,7 @@ t.test('a passkey that is backed up is a key in software', async (t) => {
 
 t.test('a security key of the first kind is a second factor', async (t) => {
   const it = await opened(t)
-  await attach(it.context, it.page, { protocol: 'u2f', transport: 'usb' })
+  await attachAuthenticator(it.context, it.page, { protocol: 'u2f', transport: 'usb' })
   const { made, credential } = await enrol(t, it)
   t.match(made, { amr: 'hwk', data: { algorithm: -7, transports: ['usb'] } })
   const response = await get(it.page, asked(it, 'login', [credential]))
@@ -197,9 +133,9 @@ t.test('an authenticator that signs with ES256', async (t) => {
 
 t.test('an attacker who has a page under the same name gets no proof for ours', async (t) => {
   const it = await opened(t)
-  await attach(it.context, it.page)
+  await attachAuthenticator(it.context, it.page)
   const { credential } = await enrol(t, it)
-  const other = await site(t)
+  const other = await serveSite(t, document)
   await it.page.goto(other)
   const elsewhere = await get(it.page, asked(it, 'login', [credential]))
   t.ok(Check(CredentialSchema, elsewhere), 'the browser lets them ask')

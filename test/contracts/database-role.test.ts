@@ -4,12 +4,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { policyOf } from '../../src/features/factors/index.ts'
+import { sendDueMails } from '../../src/features/mails/mail-sender.ts'
 import { replaceKeys } from '../../src/security/key-ring.ts'
 import { listMigrations } from '../../src/store/migrate.ts'
 import { bringUpToDate } from '../../src/store/open.ts'
+import { createAuthenticator } from '../helpers/authenticator.ts'
 import { runHere } from '../helpers/cli.ts'
 import { trustDevice } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
+import {
+  createBareUser,
+  enrol,
+  enrolSms,
+  enrolTotp,
+  forgetSteps,
+  prove,
+  proveMailbox,
+  totpCode,
+} from '../helpers/factors.ts'
 import { call, codeFor, createUser, finish, login, resend, signIn, type TestUser, wrongCode } from '../helpers/story.ts'
 
 // Whoever has stolen the service's connection to the database has its role. He gains what that role may do: with the
@@ -133,7 +146,7 @@ async function useAll(t: Test, doorstep: Doorstep, owner: pg.Client): Promise<vo
   const code = codeFor(doorstep, user.phone)
   t.equal((await finish(doorstep, first.body.pending_token, wrongCode(code))).status, 422)
   await cool(owner, user)
-  await owner.query(`UPDATE challenges SET last_sent_at = last_sent_at - interval '2 minutes'`)
+  await owner.query(`UPDATE challenge_codes SET last_sent_at = last_sent_at - interval '2 minutes'`)
   t.equal((await resend(doorstep, first.body.pending_token)).status, 200)
   t.equal((await call(doorstep, '/login/2fa', { token: first.body.pending_token })).status, 200)
   t.equal((await finish(doorstep, first.body.pending_token, code)).status, 200)
@@ -150,20 +163,65 @@ async function useAll(t: Test, doorstep: Doorstep, owner: pg.Client): Promise<vo
   t.equal((await call(doorstep, '/logout', { token: access, body: {} })).status, 204)
   t.equal((await call(doorstep, '/health/ready')).status, 200)
 
+  await useFactors(doorstep, t)
   const { accounts, purge } = services.store
   const event = { type: 'user.changed', outcome: 'test' } as const
   const identifiers = services.loginThrottle.identifyAll(user.email)
   t.match(await accounts.change(user.email, identifiers, { phone: user.phone }, event), { outcome: 'changed' })
   t.equal(await accounts.unlock(user.email, identifiers, { all: true }, event), user.id)
-  t.equal((await accounts.list(10)).length, 1)
+  t.equal((await accounts.list(10)).length, 2)
   t.equal((await accounts.hashSamples()).length, 1)
-  await purge.expired({ eventDays: 400 })
+  await purge.expired({ eventDays: 400, notices: true })
   t.type(await services.keyRing.rotate(0), 'string')
   await services.keyRing.maintain()
   await replaceKeys(services)
   await services.keyRing.refresh()
   await cool(owner, user)
   t.equal((await signIn(doorstep, user)).status, 200)
+}
+
+/** Everything about factors: each kind set up, used, named, renewed and taken away, with the mails that tell of it. */
+async function useFactors(doorstep: Doorstep, t: Test): Promise<void> {
+  const { config, services } = doorstep
+  const newcomer = await createBareUser(doorstep)
+  const proven = await proveMailbox(doorstep, newcomer)
+  const { secret, answer } = await enrolTotp(doorstep, proven.body.pending_token)
+  const { access_token: token, recovery_codes: codes } = answer.body
+  t.equal((await enrolSms(doorstep, token)).answer.status, 200)
+  const device = createAuthenticator({ origin: config.passkey.origins[0] ?? '' })
+  const newKey = await enrol(doorstep, token, { method: 'passkey' })
+  const credential = device.register(newKey.body.challenge.setup.public_key)
+  t.equal((await prove(doorstep, newKey, { credential })).status, 200)
+
+  const start = await call(doorstep, '/login/passkey', { body: {} })
+  const assertion = device.assert(start.body.challenge.public_key)
+  t.equal((await prove(doorstep, start, { credential: assertion })).status, 200)
+  const byKey = await login(doorstep, newcomer)
+  for (let tries = 0; tries < 3; tries += 1) {
+    t.equal((await prove(doorstep, byKey, { method: 'totp', code: '000000' })).status, 422, 'the third is told')
+  }
+  t.equal((await prove(doorstep, byKey, { method: 'recovery_code', code: codes[0] })).status, 200)
+  await forgetSteps(doorstep, newcomer)
+  const byApp = await login(doorstep, newcomer)
+  const switched = await call(doorstep, '/login/2fa/method', {
+    ...{ token: byApp.body.pending_token, body: { method: 'totp' } },
+  })
+  t.equal(switched.status, 200)
+  t.equal((await prove(doorstep, byApp, { code: totpCode(secret) })).status, 200)
+
+  const { factors } = (await call(doorstep, '/factors', { token })).body
+  const idOf = (method: string): string => factors.find((it: { method: string }) => it.method === method).id
+  const named = { method: 'PATCH', token, body: { name: 'mine' } } as const
+  t.equal((await call(doorstep, `/factors/${idOf('passkey')}`, named)).status, 200)
+  t.equal((await enrol(doorstep, token, { method: 'recovery_code' })).status, 200)
+  t.equal((await call(doorstep, `/factors/${idOf('sms')}`, { method: 'DELETE', token })).status, 204)
+  t.ok((await sendDueMails(services)) > 4, 'all of it is told by mail')
+  const identifiers = services.loginThrottle.identifyAll(newcomer.email)
+  const reset = { type: 'user.changed', outcome: 'test' } as const
+  t.equal(
+    await services.store.accounts.resetFactors(newcomer.email, identifiers, policyOf(services), reset),
+    newcomer.id,
+  )
 }
 
 async function overreach(t: Test, { sql }: Doorstep, owner: pg.Client): Promise<void> {
@@ -183,6 +241,8 @@ async function overreach(t: Test, { sql }: Doorstep, owner: pg.Client): Promise<
     ...['audit_events', 'users', 'text_totals', '_prisma_migrations'].map((table) => `DELETE FROM ${table}`),
     `UPDATE audit_events SET type = 'nothing'`,
     'SELECT * FROM audit_events',
+    'SELECT address, detail FROM audit_events',
+    `UPDATE recovery_codes SET mac = '\\x00'`,
     `INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('x', 'x', 'x')`,
     `UPDATE _prisma_migrations SET checksum = 'x'`,
     'CREATE TABLE mine (id integer)',
@@ -210,7 +270,7 @@ async function hideTraces(t: Test, { sql }: Doorstep, owner: pg.Client): Promise
   const before = await count()
   t.ok(before > 5)
   for (const days of [400, 1, 0, -1, -100_000, -2_147_483_648]) await sql('SELECT purge_events(1000000, $1)', [days])
-  await sql(`SELECT purge('events', 1000000, -1)`)
+  await sql(`SELECT purge('events', 1000000, -1, true)`)
   t.equal(await count(), before, 'whatever he says, a day is kept')
 
   await owner.query(

@@ -2,8 +2,9 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import pg from 'pg'
 import t from 'tap'
 import type { Event } from '../../src/events.ts'
-import type { ChallengePolicy } from '../../src/store/candidates.ts'
-import type { NewChallenge } from '../../src/store/challenges.ts'
+import { policyOf, traits } from '../../src/features/factors/index.ts'
+import type { Candidate } from '../../src/store/candidates.ts'
+import type { NewChallenge, Pending, Proof, Purpose } from '../../src/store/challenges.ts'
 import type { NewDevice } from '../../src/store/devices.ts'
 import type { NewSession } from '../../src/store/sessions.ts'
 import { age } from '../helpers/age.ts'
@@ -54,6 +55,12 @@ const plenty = {
   ...{ prefix_hour: 1_000, service_hour: 1_000_000, service_day: 1_000_000, spend_day: 1_000_000 },
 }
 
+/** A code that was typed, as it is compared with the one that was sent. */
+const proofOf = (macs: Record<string, string>): Proof => ({
+  ...{ method: null, codes: { sms: macs }, recovery: [], credential: false, traits, fresh_recovery: [] },
+  next_id: randomUUID(),
+})
+
 /** A user, and the verbs on one login of that user. */
 async function setup() {
   const { store } = doorstep.services
@@ -61,16 +68,21 @@ async function setup() {
   const account = await store.accounts.findByEmail(user.email)
   if (account === null) throw new Error('the user was not found')
   const identifier = randomBytes(32)
-  const limits: ChallengePolicy = { code_ttl: 300, challenge_ttl: 600, max_attempts: 5, max_sends: 3, cooldown: 60 }
+  const limits = policyOf(doorstep.services)
   const text = { ...plenty, phone: user.phone, address: randomUUID() }
-  const sending = { ...limits, may_send: true, text }
+  const sending: Candidate = {
+    ...{ method: 'sms', in_cooldown: true, at_most: 1, sends: 'sms', may_send: true, text },
+    code: { mac: rightMac, key_id: 'k1' },
+  }
   const begin = (deviceHash: Buffer | null = null) => store.throttle.begin(user.email, [identifier], deviceHash, text)
-  const open = (policy: ChallengePolicy = sending, more: Partial<NewChallenge> & { epoch?: number } = {}) => {
+  const open = (candidate: Candidate = sending, more: Partial<NewChallenge> & { epoch?: number } = {}) => {
     const { epoch = account.epoch, ...changed } = more
     const stranger = { purpose: 'login', client: 'a browser', known: false, device_id: null } as const
-    const challenge = { id: randomUUID(), ...stranger, code_mac: rightMac, key_id: 'k1', ...changed }
-    return store.challenges.open({ id: user.id, epoch }, [identifier], challenge, policy, event('login.challenged'))
+    const challenge = { id: randomUUID(), ...stranger, proves_mailbox: false, ...changed }
+    const whose = { id: user.id, epoch }
+    return store.challenges.open(whose, [identifier], challenge, [candidate], limits, event('login.challenged'))
   }
+  const pending = (id: string, pur: Purpose = 'login'): Pending => ({ cid: id, sub: user.id, pur })
   /** Opens one, and gives its id. */
   const opened = async (more: Parameters<typeof open>[1] = {}): Promise<string> => {
     const challenge = await open(sending, more)
@@ -78,14 +90,12 @@ async function setup() {
     return challenge.challenge_id
   }
   const answer = (id: string, macs: Record<string, string> = right, session = newSession(), device = newDevice()) =>
-    store.challenges.answer(id, user.id, macs, limits, session, device, event('login.succeeded'))
+    store.challenges.answer(pending(id), proofOf(macs), limits, session, device, event('login.succeeded'))
   const start = (session = newSession(), { epoch = 0, deviceId = null as string | null, isTrusted = false } = {}) =>
     store.sessions.start(
       { id: user.id, epoch },
       { throttleKeys: [identifier], deviceId, isTrusted },
-      session,
-      newDevice(),
-      event('login.succeeded'),
+      { session, device: newDevice(), policy: limits, event: event('login.succeeded') },
     )
   /** Signs in with a new device, and gives its id and the hash of its token. */
   const device = async (more: Partial<NewDevice> = {}): Promise<{ id: string; hash: Buffer }> => {
@@ -109,6 +119,7 @@ async function setup() {
     limits,
     sending,
     text,
+    pending,
     begin,
     open,
     opened,
@@ -338,13 +349,16 @@ t.test('accounts', async (t) => {
     t.equal(await accounts.findByEmail('nobody@example.com'), null)
     t.match(await accounts.change(email, [], { phone }, event()), { outcome: 'phone_taken' })
     t.match(await accounts.findByEmail(email), { epoch: 0 }, 'and nothing was changed')
-    const [sharing] = await doorstep.sql('SELECT email FROM users WHERE phone = $1', [phone])
+    const [sharing] = await doorstep.sql(
+      'SELECT email FROM users JOIN factors ON factors.user_id = users.id WHERE phone = $1',
+      [phone],
+    )
     const kept = await accounts.change(sharing?.email, [], { phone }, event())
     t.match(kept, { outcome: 'changed' }, 'but who has it may keep it')
   })
 
   await t.test('change: what was begun before it ends with it', async (t) => {
-    const { store, user, identifier, opened, start, device, begin } = await setup()
+    const { store, user, identifier, opened, start, device, begin, pending } = await setup()
     const { hash } = await device({ trust: true })
     const challengeId = await opened({ client: 'waiting' })
     const before = newSession()
@@ -353,11 +367,15 @@ t.test('accounts', async (t) => {
     const earlier = await setup()
     const waiting = await earlier.opened()
     await accounts.change(earlier.user.email, [], { two_factor: 'required' }, event())
-    t.equal(await store.challenges.isAlive(waiting, earlier.user.id), false, 'whatever it was that changed')
+    t.equal(await store.challenges.isAlive(earlier.pending(waiting)), false, 'whatever it was that changed')
     t.same(await accounts.change(user.email, [identifier], { disabled: true }, event()), changed)
-    t.match(await accounts.findByEmail(user.email), { phone: user.phone, epoch: 1, disabled: true })
+    t.match(await accounts.findByEmail(user.email), {
+      factors: [{ method: 'sms', phone: user.phone }],
+      epoch: 1,
+      disabled: true,
+    })
     t.equal(await store.sessions.findLive(before.id, user.id), null)
-    t.equal(await store.challenges.isAlive(challengeId, user.id), false)
+    t.equal(await store.challenges.isAlive(pending(challengeId)), false)
     t.same(await store.sessions.list(user.id), [])
     t.match(await start(), { outcome: 'stale' }, 'the account as it was')
     t.match(await start(newSession(), { epoch: 1 }), { outcome: 'stale' }, 'and as it is: disabled')
@@ -368,8 +386,8 @@ t.test('accounts', async (t) => {
       { disabled: false, two_factor: 'off', phone: '+12025550199', password_hash: 'new' },
       event(),
     )
-    const now = { password_hash: 'new', phone: '+12025550199', two_factor: 'off', epoch: 2, disabled: false }
-    t.match(await accounts.findByEmail(user.email), now)
+    const now = { password_hash: 'new', two_factor: 'off', epoch: 2, disabled: false }
+    t.match(await accounts.findByEmail(user.email), { ...now, factors: [{ phone: '+12025550199' }] })
     t.match(await start(newSession(), { epoch: 1 }), { outcome: 'stale' })
     t.match(await start(newSession(), { epoch: 2 }), { outcome: 'started' })
     t.same(await accounts.change('nobody@example.com', [], { disabled: true }, event()), { outcome: 'unknown' })
@@ -449,23 +467,23 @@ t.test('accounts', async (t) => {
   })
 
   await t.test('resetFactors: no factor and no code is left, and what was begun before it ends', async (t) => {
-    const { store, user, identifier, opened, start, device, begin } = await setup()
+    const { store, user, identifier, opened, start, device, begin, pending, limits } = await setup()
     const { hash } = await device({ trust: true })
     const challengeId = await opened({ client: 'waiting' })
     const session = newSession()
     t.match(await start(session), { outcome: 'started' })
     await doorstep.sql('INSERT INTO recovery_codes (user_id, mac) VALUES ($1, $2)', [user.id, Buffer.alloc(32, 1)])
-    t.equal(await accounts.resetFactors(user.email, [identifier], event()), user.id)
+    t.equal(await accounts.resetFactors(user.email, [identifier], limits, event()), user.id)
     for (const table of ['factors', 'recovery_codes']) {
       t.same(await doorstep.sql(`SELECT FROM ${table} WHERE user_id = $1`, [user.id]), [], table)
     }
     t.equal(await store.sessions.findLive(session.id, user.id), null)
-    t.equal(await store.challenges.isAlive(challengeId, user.id), false)
+    t.equal(await store.challenges.isAlive(pending(challengeId)), false)
     t.match(await begin(hash), { device: { trusted: false } })
     const [listed] = (await accounts.list(1_000)).filter(({ id }) => id === user.id)
     t.match(listed, { phone: null, methods: [], two_factor: 'required' })
-    t.equal(await accounts.resetFactors(user.email, [identifier], event()), user.id, 'twice is as once')
-    t.equal(await accounts.resetFactors('nobody@example.com', [identifier], event()), null)
+    t.equal(await accounts.resetFactors(user.email, [identifier], limits, event()), user.id, 'twice is as once')
+    t.equal(await accounts.resetFactors('nobody@example.com', [identifier], limits, event()), null)
   })
 
   await t.test('list: oldest first, so many, without secrets', async (t) => {
@@ -504,11 +522,8 @@ t.test('challenges', async (t) => {
     t.equal(new Set(all.map((it) => 'challenge_id' in it && it.challenge_id)).size, 1)
     t.equal(all.filter((it) => 'message_id' in it && it.message_id !== null).length, 1, 'one text')
     t.match(all[0], {
-      code_expires_in: Number,
-      resend_after: Number,
-      attempts_remaining: 5,
-      delivery: 'queued',
-      key_id: 'k1',
+      ...{ method: 'sms', begun: ['sms'], attempts_remaining: 5, codes_locked: false },
+      code: { code_expires_in: Number, resend_after: Number, delivery: 'queued', key_id: 'k1' },
     })
     t.equal((await doorstep.sql('SELECT FROM sms_messages WHERE user_id = $1', [user.id])).length, 1)
   })
@@ -530,30 +545,30 @@ t.test('challenges', async (t) => {
   })
 
   await t.test('open: each client has a challenge of its own, and of more than three the oldest ends', async (t) => {
-    const { user, opened, aged } = await setup()
-    const ids: string[] = []
-    const alive = async () => (await Promise.all(ids.map((id) => challenges.isAlive(id, user.id)))).map(Number).join('')
+    const { opened, aged, pending } = await setup()
+    const all: Pending[] = []
+    const alive = async () => (await Promise.all(all.map((it) => challenges.isAlive(it)))).map(Number).join('')
     for (let count = 1; count <= 4; count += 1) {
-      ids.push(await opened({ client: `client ${count}` }))
+      all.push(pending(await opened({ client: `client ${count}` })))
       await aged(61)
     }
-    t.equal(new Set(ids).size, 4)
+    t.equal(new Set(all.map(({ cid }) => cid)).size, 4)
     t.equal(await alive(), '0111')
-    ids.push(await opened({ client: 'a device', known: true }))
+    all.push(pending(await opened({ client: 'a device', known: true })))
     await aged(61)
-    ids.push(await opened({ client: 'session', known: true, purpose: 'step_up' }))
+    all.push(pending(await opened({ client: 'session', known: true, purpose: 'step_up' }), 'step_up'))
     t.equal(await alive(), '011111', 'nor do those of another class or purpose end any')
   })
 
   await t.test('open: only logins that wait count among the three', async (t) => {
-    const { user, opened, answer, aged } = await setup()
+    const { opened, answer, aged, pending } = await setup()
     const waiting = await opened({ client: 'waiting' })
     for (let more = 1; more <= 3; more += 1) {
       await aged(61)
       t.match(await answer(await opened({ client: `finished ${more}` })), { outcome: 'completed' })
     }
     await opened({ client: 'another' })
-    t.equal(await challenges.isAlive(waiting, user.id), true, 'those that are finished do not')
+    t.equal(await challenges.isAlive(pending(waiting)), true, 'those that are finished do not')
 
     await aged(61)
     const known = await opened({ client: 'device', known: true })
@@ -563,14 +578,14 @@ t.test('challenges', async (t) => {
     }
     await aged(61)
     await opened({ client: 'another device', known: true })
-    t.equal(await challenges.isAlive(known, user.id), true, 'nor do step-ups')
+    t.equal(await challenges.isAlive(pending(known)), true, 'nor do step-ups')
   })
 
   await t.test('open: what is over is not joined', async (t) => {
-    const { user, identifier, opened, open, answer, aged, sending } = await setup()
-    const fresh = async (what: string, policy = sending, epoch = 0) => {
+    const { user, identifier, opened, open, answer, aged, sending, pending } = await setup()
+    const fresh = async (what: string, candidate = sending, epoch = 0) => {
       await aged(61)
-      const next = await open(policy, { epoch })
+      const next = await open(candidate, { epoch })
       t.match(next, { outcome: 'opened' }, what)
       return 'challenge_id' in next ? next.challenge_id : ''
     }
@@ -580,20 +595,20 @@ t.test('challenges', async (t) => {
     t.match(await open(sending, same), { outcome: 'opened' }, 'a challenge for something else')
     await aged(240)
     const second = await fresh('a code that has run out')
-    t.equal(await challenges.isAlive(first, user.id), false, 'which then is over')
+    t.equal(await challenges.isAlive(pending(first)), false, 'which then is over')
     await answer(second)
     const third = await fresh('a code that was used')
     await doorstep.sql('UPDATE challenges SET attempts = 5 WHERE id = $1', [third])
     await fresh('a code that was tried five times')
     await doorstep.services.store.accounts.change(user.email, [identifier], { two_factor: 'required' }, event())
     const after = await fresh('a code from before a change', sending, 1)
-    t.equal(await challenges.isAlive(after, user.id), true)
+    t.equal(await challenges.isAlive(pending(after)), true)
     await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
     t.same(await open(sending, { epoch: 1 }), { outcome: 'stale' }, 'nor is anything opened for who is disabled')
   })
 
   await t.test('open: the password is right, so its charge goes; a device starts anew', async (t) => {
-    const { store, open, begin, identifier, account, user, device, sending, aged } = await setup()
+    const { store, open, begin, identifier, account, user, device, sending, limits, aged } = await setup()
     await many(4, () => begin())
     t.match(await open(), { outcome: 'opened' })
     const failures = async (key: Buffer) =>
@@ -605,16 +620,9 @@ t.test('challenges', async (t) => {
     await aged(61)
     const { id, hash } = await device()
     await many(4, () => begin(hash))
-    const known = {
-      id: randomUUID(),
-      purpose: 'login',
-      client: 'x',
-      known: true,
-      device_id: id,
-      code_mac: rightMac,
-      key_id: 'k1',
-    } as const
-    await store.challenges.open(account, [hash], known, sending, event())
+    const whose = { client: 'x', known: true, device_id: id, proves_mailbox: false }
+    const known = { ...whose, id: randomUUID(), purpose: 'login' } as const
+    await store.challenges.open(account, [hash], known, [sending], limits, event())
     t.equal(await failures(hash), 0)
     t.same(await doorstep.sql('SELECT failures FROM devices WHERE user_id = $1', [user.id]), [{ failures: 0 }])
     t.same(await open(undefined, { epoch: account.epoch + 1 }), { outcome: 'stale' })
@@ -622,7 +630,7 @@ t.test('challenges', async (t) => {
 
   await t.test('open: what refuses a text', async (t) => {
     const { sending, text, open, opened, aged, user } = await setup()
-    t.same(await open({ ...sending, may_send: false }), { outcome: 'sms_unavailable' })
+    t.same(await open({ ...sending, may_send: false }), { outcome: 'sms_unavailable', retry_after: null })
     for (const limit of ['service_hour', 'service_day', 'spend_day']) {
       const refused = await open({ ...sending, text: { ...text, [limit]: 0 } })
       t.match(refused, { outcome: 'sms_unavailable', retry_after: null }, limit)
@@ -691,35 +699,40 @@ t.test('challenges', async (t) => {
   }
 
   await t.test('read and isAlive: only to the one whose challenge it is, and only while it lives', async (t) => {
-    const { user, limits, opened, aged } = await setup()
-    const id = await opened()
-    t.match(await challenges.read(id, user.id, limits), { outcome: 'found', phone: user.phone, attempts_remaining: 5 })
-    t.equal(await challenges.isAlive(id, user.id), true)
-    t.same(await challenges.read(id, randomUUID(), limits), { outcome: 'invalid' })
-    t.equal(await challenges.isAlive(id, randomUUID()), false)
+    const { user, limits, opened, aged, pending } = await setup()
+    const mine = pending(await opened())
+    const account = { email: user.email, factors: [{ method: 'sms', phone: user.phone }] }
+    t.match(await challenges.read(mine, limits), { outcome: 'found', account, attempts_remaining: 5 })
+    t.equal(await challenges.isAlive(mine), true)
+    const purposes = ['step_up', 'must_enrol', 'enrol'] as const
+    for (const other of [{ ...mine, sub: randomUUID() }, ...purposes.map((pur) => ({ ...mine, pur }))]) {
+      t.same(await challenges.read(other, limits), { outcome: 'invalid' }, other.pur)
+      t.equal(await challenges.isAlive(other), false, other.pur)
+    }
     await doorstep.sql('UPDATE users SET disabled_at = now() WHERE id = $1', [user.id])
-    t.equal(await challenges.isAlive(id, user.id), false)
+    t.equal(await challenges.isAlive(mine), false)
     await doorstep.sql('UPDATE users SET disabled_at = NULL WHERE id = $1', [user.id])
     await aged(598)
-    t.match(await challenges.read(id, user.id, limits), { outcome: 'found', code_expires_in: 0 })
+    t.match(await challenges.read(mine, limits), { outcome: 'found', code: { code_expires_in: 0 } })
     await aged(3)
-    t.same(await challenges.read(id, user.id, limits), { outcome: 'invalid' })
-    t.equal(await challenges.isAlive(id, user.id), false)
+    t.same(await challenges.read(mine, limits), { outcome: 'invalid' })
+    t.equal(await challenges.isAlive(mine), false)
   })
 
   await t.test('resend: the same challenge, counted, then refused', async (t) => {
-    const { user, sending, opened, aged, limits } = await setup()
+    const { user, sending, opened, aged, limits, pending } = await setup()
     const id = await opened()
-    const resend = (policy: ChallengePolicy = sending) => challenges.resend(id, user.id, policy, event('code.resent'))
+    const resend = (candidate = sending, mine = pending(id)) =>
+      challenges.resend(mine, candidate, limits, event('code.resent'))
     t.match(await resend(), { outcome: 'resend_too_soon' })
     await aged(61)
-    t.same(await resend({ ...sending, may_send: false }), { outcome: 'sms_unavailable' })
-    t.match(await resend(), { outcome: 'sent', challenge_id: id, resend_after: 60, code_expires_in: 300 })
+    t.same(await resend({ ...sending, may_send: false }), { outcome: 'sms_unavailable', retry_after: null })
+    t.match(await resend(), { outcome: 'sent', challenge_id: id, code: { resend_after: 60, code_expires_in: 300 } })
     await aged(310)
-    t.match(await challenges.read(id, user.id, limits), { code_expires_in: 0 })
-    t.match(await resend(), { outcome: 'sent', resend_after: null }, 'also after the code has run out')
-    const state = await challenges.read(id, user.id, limits)
-    t.ok('expires_in' in state && state.code_expires_in === state.expires_in && state.expires_in < 235, 'up to its end')
+    t.match(await challenges.read(pending(id), limits), { code: { code_expires_in: 0 } })
+    t.match(await resend(), { outcome: 'sent', code: { resend_after: null } }, 'also after the code has run out')
+    const state = await challenges.read(pending(id), limits)
+    t.ok('code' in state && state.code?.code_expires_in === state.expires_in && state.expires_in < 235, 'up to its end')
     await aged(61)
     t.match(await resend(), { outcome: 'sms_limit_reached' })
     t.equal((await doorstep.sql('SELECT FROM sms_messages WHERE challenge_id = $1', [id])).length, 3)
@@ -730,7 +743,7 @@ t.test('challenges', async (t) => {
       [user.id],
     )
     t.match(await resend(), { outcome: 'locked' })
-    t.same(await challenges.resend(id, randomUUID(), sending, event()), { outcome: 'invalid' })
+    t.same(await resend(sending, { ...pending(id), sub: randomUUID() }), { outcome: 'invalid' })
   })
 
   await t.test('answer: of many wrong ones at once five are judged, and the account is charged as often', async (t) => {
@@ -812,7 +825,7 @@ t.test('challenges', async (t) => {
     ['of this login', 10, '25 hours', 10, 4],
   ] as const) {
     await t.test(`answer and read: how many are left ${what}`, async (t) => {
-      const { user, opened, answer, limits, guard, aged } = await setup()
+      const { user, opened, answer, limits, guard, aged, pending } = await setup()
       const id = await opened()
       await aged(61)
       const known = await opened({ client: 'device', known: true })
@@ -823,8 +836,8 @@ t.test('challenges', async (t) => {
       )
       t.match(await answer(id, wrong), { outcome: 'wrong', attempts_remaining: left })
       t.match(await guard(), { locked: null })
-      t.match(await challenges.read(id, user.id, limits), { attempts_remaining: left })
-      t.match(await challenges.read(known, user.id, limits), { attempts_remaining: 5 }, 'the other class has all')
+      t.match(await challenges.read(pending(id), limits), { attempts_remaining: left })
+      t.match(await challenges.read(pending(known), limits), { attempts_remaining: 5 }, 'the other class has all')
     })
   }
 
@@ -843,7 +856,7 @@ t.test('challenges', async (t) => {
   await t.test(
     'answer: exactly one of many, with one session, one device, one event and the texts given back',
     async (t) => {
-      const { user, opened, answer, guard } = await setup()
+      const { user, opened, answer, guard, pending } = await setup()
       const id = await opened()
       await answer(id, wrong)
       const sessions = Array.from({ length: 4 }, newSession)
@@ -874,7 +887,7 @@ t.test('challenges', async (t) => {
       t.same(await doorstep.sql('SELECT state FROM sms_messages WHERE user_id = $1', [user.id]), [
         { state: 'finished' },
       ])
-      t.equal(await challenges.isAlive(id, user.id), false)
+      t.equal(await challenges.isAlive(pending(id)), false)
       t.same(await answer(id, wrong), { outcome: 'invalid' })
     },
   )
@@ -909,21 +922,13 @@ t.test('challenges', async (t) => {
   })
 
   await t.test('answer: a step-up raises its session, and only while that lives', async (t) => {
-    const { user, opened, start, guard, aged, limits, store } = await setup()
+    const { user, opened, start, guard, aged, limits, store, pending } = await setup()
     const session = { ...newSession(), amr: ['pwd'], acr: 'aal1' }
     await start(session)
     await aged(100)
     const stepUp = { purpose: 'step_up', client: `session:${session.id}`, known: true } as const
     const raise = (id: string, macs: Record<string, string>, sid = session.id) =>
-      store.challenges.answer(
-        id,
-        user.id,
-        macs,
-        limits,
-        { id: sid, amr: ['pwd', 'sms', 'mfa'], acr: 'aal2' },
-        newDevice(),
-        event(),
-      )
+      store.challenges.answer(pending(id, 'step_up'), proofOf(macs), limits, { id: sid }, newDevice(), event())
     const first = await opened(stepUp)
     t.match(await raise(first, wrong), { outcome: 'wrong', attempts_remaining: 4 })
     t.match([await guard(true), await guard(false)], [{ streak: 0, failed: 1 }, undefined], 'no streak, but counted')
@@ -946,7 +951,11 @@ t.test('challenges', async (t) => {
     const second = await opened(stepUp)
     const old = `array_fill(now() - interval '24 hours 1 second', ARRAY[4])`
     await doorstep.sql(`UPDATE sessions SET proofs_failed_at = ${old} WHERE id = $1`, [session.id])
-    t.match(await challenges.read(second, user.id, limits), { attempts_remaining: 5 }, 'a day later they are forgotten')
+    t.match(
+      await challenges.read(pending(second, 'step_up'), limits),
+      { attempts_remaining: 5 },
+      'a day later they are forgotten',
+    )
     for (let tries = 1; tries <= 4; tries += 1) t.match(await raise(second, wrong), { outcome: 'wrong' })
     t.not(await store.sessions.findLive(session.id, user.id), null, 'four are not five: the success began anew')
     t.match(await raise(second, wrong), { outcome: 'wrong' })
@@ -1243,7 +1252,7 @@ t.test('messages', async (t) => {
   const setUp = async () => {
     const made = await setup()
     const id = await made.opened()
-    const [row] = await doorstep.sql('SELECT message_id FROM challenges WHERE id = $1', [id])
+    const [row] = await doorstep.sql('SELECT message_id FROM challenge_codes WHERE challenge_id = $1', [id])
     const textId = Number(row?.message_id)
     const providerId = `SM${randomBytes(16).toString('hex')}`
     const state = async () =>
@@ -1254,15 +1263,19 @@ t.test('messages', async (t) => {
   await t.test(
     'the first answer of the provider stands, and a login that is finished is not opened again',
     async (t) => {
-      const { messages, textId, providerId, state, store, id, user, limits, answer } = await setUp()
-      await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null })
-      await messages.recordAnswer(textId, { delivery: 'failed', state: 'open', providerId: null, error: null })
-      await messages.recordAnswer(2 ** 52, { delivery: 'failed', state: 'unsure', providerId: null, error: '20500' })
+      const { messages, textId, providerId, state, store, id, limits, answer, pending } = await setUp()
+      await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null }, null)
+      await messages.recordAnswer(textId, { delivery: 'failed', state: 'open', providerId: null, error: null }, null)
+      await messages.recordAnswer(
+        2 ** 52,
+        { delivery: 'failed', state: 'unsure', providerId: null, error: '20500' },
+        null,
+      )
       t.same(await state(), { state: 'open', delivery: 'sent', provider_id: providerId, error: null })
-      t.match(await store.challenges.read(id, user.id, limits), { delivery: 'sent' })
+      t.match(await store.challenges.read(pending(id), limits), { code: { delivery: 'sent' } })
       await answer(id)
       await doorstep.sql(`UPDATE sms_messages SET delivery = 'queued' WHERE id = $1`, [textId])
-      await messages.recordAnswer(textId, { delivery: 'failed', state: 'refused', providerId: null, error: null })
+      await messages.recordAnswer(textId, { delivery: 'failed', state: 'refused', providerId: null, error: null }, null)
       t.match(await state(), { state: 'finished' })
     },
   )
@@ -1275,7 +1288,7 @@ t.test('messages', async (t) => {
     t.equal(await receipt('sent'), false, 'that says no more')
     t.equal(await receipt('delivered', textId, 'SMother'), false, 'of another text')
     t.equal(await receipt('delivered', null), true, "by the provider's number")
-    await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null })
+    await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null }, null)
     for (const late of ['sent', 'failed', 'delivered'] as const) t.equal(await receipt(late), false)
     t.match(await state(), { delivery: 'delivered', error: null })
     t.equal(await receipt('sent', 2 ** 52), false, 'of a text that is not ours')
@@ -1289,7 +1302,7 @@ t.test('messages', async (t) => {
       ['open', false, false],
     ] as const) {
       const { messages, textId, aged, open, sending, text } = await setUp()
-      await messages.recordAnswer(textId, { delivery: 'failed', state, providerId: null, error: '21610' })
+      await messages.recordAnswer(textId, { delivery: 'failed', state, providerId: null, error: '21610' }, null)
       const outcomeOf = async (limit: object) =>
         (await open({ ...sending, text: { ...text, ...limit } }, { client: randomUUID() })).outcome
       if (state !== 'open') t.equal(await outcomeOf({}), 'resend_too_soon', `${state}: the cooldown`)
@@ -1303,7 +1316,7 @@ t.test('messages', async (t) => {
 
   await t.test('a text of which the network says that it failed is no reason to wait', async (t) => {
     const { messages, textId, providerId, open } = await setUp()
-    await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null })
+    await messages.recordAnswer(textId, { delivery: 'sent', state: 'open', providerId, error: null }, null)
     t.match(await open(undefined, { client: 'another' }), { outcome: 'resend_too_soon' })
     await messages.recordReceipt(textId, { providerId, delivery: 'failed', error: '30003' })
     t.match(await open(undefined, { client: 'another' }), { outcome: 'opened' })

@@ -171,7 +171,8 @@ t.test('an authenticator app signs in; each of its codes once, in whatever chall
   const { user, secret } = await withTotp()
   const begun = await login(doorstep, user)
   t.strictSame(begun.body.challenge, { method: 'totp', code_length: 6, attempts_remaining: 5 })
-  t.match(await resend(doorstep, begun.body.pending_token), invalidRequest, 'it sends nothing')
+  const nothingSent = await resend(doorstep, begun.body.pending_token)
+  t.match(nothingSent, { status: 400, body: { errors: [{ pointer: '', message: /sends nothing/ }] } })
   const code = totpCode(secret)
   t.match(await prove(doorstep, begun, { code: wrongCode(code) }), { status: 422, body: { attempts_remaining: 4 } })
   t.match(await prove(doorstep, begun, {}), invalidRequest)
@@ -185,6 +186,25 @@ t.test('an authenticator app signs in; each of its codes once, in whatever chall
     two.map((it) => it.status),
     [422, 422],
   )
+})
+
+t.test('three wrong codes after a right password are told; those of a set-up are not', async (t) => {
+  const user = await createBareUser(doorstep)
+  const told = async () =>
+    (await doorstep.sql(`SELECT id FROM mails WHERE user_id = $1 AND topic = 'codes.failed'`, [user.id])).length
+  const token = String((await proveMailbox(doorstep, user)).body.pending_token)
+  const begun = await enrol(doorstep, token, { method: 'totp' })
+  const secret = String(begun.body.challenge.setup.secret)
+  const wrong = wrongCode(totpCode(secret))
+  for (const left of [4, 3])
+    t.match(await prove(doorstep, begun, { code: wrong }), { body: { attempts_remaining: left } })
+  t.equal((await prove(doorstep, begun, { code: totpCode(secret) })).status, 200)
+
+  const first = await login(doorstep, user)
+  for (const expected of [0, 0, 1, 1]) {
+    t.equal((await prove(doorstep, first, { code: wrong })).status, 422)
+    t.equal(await told(), expected)
+  }
 })
 
 t.test('a recovery code signs in once, and is not asked to be trusted', async (t) => {

@@ -2,6 +2,7 @@ import { buildApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config.ts'
 import { createLog } from '../../src/log.ts'
 import { createServices } from '../../src/services.ts'
+import type { Pending } from '../../src/store/challenges.ts'
 import { bringUpToDate, openDatabase } from '../../src/store/open.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
 
@@ -44,7 +45,7 @@ const log = createLog('silent')
 const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log })
 const { throttle, challenges, messages, sessions } = services.store
 
-const byUser = (_challenge: string, userId: string): string => userId
+const byUser = ({ sub }: Pending): string => sub
 throttle.begin = stopAfter('password charged', throttle.begin, (email) => email)
 throttle.fail = stopAfter('password refused', throttle.fail, (userId) => userId ?? undefined)
 challenges.open = stopAfter('challenge committed', challenges.open, ({ id }) => id)

@@ -22,8 +22,8 @@ export async function createBareUser(
 
 /** The code in the newest mail to an address. */
 export function mailedCode({ services }: Pick<Doorstep, 'services'>, email: string): string {
-  const mail = services.mailbox?.sent().find((it) => it.to === email && /^\d{6}$/m.test(it.text))
-  const code = /^(\d{6})$/m.exec(mail?.text ?? '')?.[1]
+  const mail = services.mailbox?.sent().find((it) => it.to === email && /^\d{6,10}$/m.test(it.text))
+  const code = /^(\d{6,10})$/m.exec(mail?.text ?? '')?.[1]
   if (code === undefined) throw new Error(`no code was mailed to ${email}`)
   return code
 }

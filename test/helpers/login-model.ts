@@ -523,11 +523,7 @@ function send(model: Model, challenge: Challenge, method: Sending): string {
 export function switchTo(model: Model, { challenge }: Pending, method: Method): string {
   const { purpose } = challenge
   if (purpose === 'must_enrol' || isOver(model, challenge)) return '401 invalid_token'
-  const shown = methodsShown(model, challenge)
-  if (purpose !== 'enrol' && shown.length === 0 && allMethods(model, challenge).includes(method)) {
-    return '429 second_factor_locked'
-  }
-  if (purpose === 'enrol' || !shown.includes(method)) return '400 invalid_request'
+  if (purpose === 'enrol' || !allMethods(model, challenge).includes(method)) return '400 invalid_request'
   const told = isSending(method) ? send(model, challenge, method) : (refusalOfTry(model, challenge, method) ?? '200')
   if (told === '200') goOnWith(challenge, method)
   return told

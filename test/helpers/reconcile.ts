@@ -21,7 +21,8 @@ export async function reconcile(
     `SELECT (SELECT count(*)::integer FROM sessions WHERE user_id = ANY ($1)) AS sessions,
        (SELECT count(*)::integer FROM audit_events WHERE user_id = ANY ($1) AND type = 'login.succeeded') AS audited,
        (SELECT count(*)::integer FROM challenges WHERE user_id = ANY ($1) AND consumed_at IS NOT NULL) AS consumed,
-       (SELECT count(*)::integer FROM challenges WHERE user_id = ANY ($1) AND consumed_at > expires_at + interval '1 second') AS late,
+       (SELECT count(*)::integer FROM challenges c WHERE user_id = ANY ($1) AND consumed_at - interval '1 second' >
+          (SELECT max(expires_at) FROM challenge_codes WHERE challenge_id = c.id)) AS late,
        (SELECT coalesce(sum(attempts), 0)::integer FROM challenges WHERE user_id = ANY ($1)) AS charged,
        (SELECT coalesce(max(attempts), 0)::integer FROM challenges WHERE user_id = ANY ($1)) AS most_attempts,
        (SELECT count(*)::integer FROM (SELECT FROM challenges WHERE user_id = ANY ($1) AND consumed_at IS NULL
@@ -41,8 +42,9 @@ export async function reconcile(
   const compared = answers.filter(({ status, body }) => status === 422 || body.access_token !== undefined).length
   t.ok((books?.charged ?? 0) >= compared, 'every comparison was charged')
 
-  const challenges = await sql<{ id: string; key_id: string; phone: string; user_id: string; sends: number }>(
-    `SELECT c.id, c.user_id, c.key_id, c.sends, u.phone FROM challenges c JOIN users u ON u.id = c.user_id WHERE u.id = ANY ($1)`,
+  const challenges = await sql<{ id: string; key_id: string; phone: string; sends: number }>(
+    `SELECT c.id, k.key_id, k.sends, f.phone FROM challenges c JOIN challenge_codes k ON k.challenge_id = c.id AND k.method = 'sms'
+       JOIN factors f ON f.user_id = c.user_id AND f.method = 'sms' WHERE c.user_id = ANY ($1)`,
     [ids],
   )
   const stored = new Map<string, number>()

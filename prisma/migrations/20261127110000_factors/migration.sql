@@ -182,6 +182,11 @@ CREATE INDEX "challenges_enrolments_idx" ON "challenges"("user_id", "created_at"
 CREATE INDEX "mails_queued_idx" ON "mails"("next_try_at") WHERE "delivery" = 'queued';
 ALTER TABLE "factors" SET (fillfactor = 50);
 
+-- How long the next message by p_channel has to wait. p_policy: {cooldown, mail_cooldown (where that of mails is another)}.
+CREATE OR REPLACE FUNCTION cooldown_of(p_policy jsonb, p_channel text) RETURNS interval LANGUAGE sql IMMUTABLE AS $$
+  SELECT seconds(coalesce(CASE p_channel WHEN 'mail' THEN p_policy->>'mail_cooldown' END, p_policy->>'cooldown'))
+$$;
+
 -- The challenge of a pending token, if the token is still worth anything: of that purpose, not used up, not replaced, not at
 -- its end, and the account not disabled.
 CREATE OR REPLACE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_purpose text, p_now timestamptz) RETURNS SETOF challenges LANGUAGE sql STABLE AS $$
@@ -494,8 +499,8 @@ BEGIN
   IF (traits->>'tells')::boolean THEN
     PERFORM tell(c.user_id, p_method || '_code.used', '{}', true, p_policy, p_event, p_now);
   END IF;
-  PERFORM tell(c.user_id, notice, '{}', true, p_policy, p_event, p_now) FROM jsonb_array_elements_text(coalesce(p_proof->'verdict'->'notices', '[]')) notice;
   RETURN session_state(s, p_now) || jsonb_build_object('outcome', 'completed', 'method', p_method, 'device', device_state(d, p_device, p_now))
+    || tell_of_verdict(c.user_id, p_proof->'verdict', p_policy, p_event || jsonb_build_object('factor', p_method), p_now)
     || CASE WHEN codes_left IS NOT NULL THEN jsonb_build_object('recovery_codes_remaining', codes_left) ELSE '{}' END;
 END $$;
 
@@ -519,7 +524,7 @@ BEGIN
   END IF;
   remaining := least((p_policy->>'max_attempts')::integer - c.attempts - 1, CASE WHEN is_guarded THEN codes_left(g, s.id IS NULL, p_now) END, proofs);
   UPDATE challenges SET attempts = attempts + 1 WHERE id = c.id;
-  PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left'), c.user_id);
+  PERFORM record_event(p_event || jsonb_build_object('type', 'code.failed', 'outcome', remaining || ' left', 'detail', nullif(c.purpose, 'login')), c.user_id);
   IF locked IS NOT NULL THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'factor.locked', 'outcome', locked), c.user_id);
     PERFORM tell(c.user_id, 'codes.locked', '{}', true, p_policy, p_event, p_now);
@@ -548,10 +553,25 @@ BEGIN
   END IF;
 END $$;
 
--- Three codes in a day that failed, or that nobody typed after a right password: somebody else may have the password.
+-- What a right proof had about it that is recorded, and that its owner should hear of (p_verdict: the types of such events in
+-- notices), which the answer says again.
+CREATE OR REPLACE FUNCTION tell_of_verdict(p_user uuid, p_verdict jsonb, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  notice text;
+BEGIN
+  FOR notice IN SELECT jsonb_array_elements_text(coalesce(p_verdict->'notices', '[]')) LOOP
+    PERFORM record_event(p_event || jsonb_build_object('type', notice, 'outcome', 'accepted'), p_user);
+    PERFORM tell(p_user, notice, '{}', true, p_policy, p_event, p_now);
+  END LOOP;
+  RETURN CASE WHEN notice IS NULL THEN '{}' ELSE jsonb_build_object('notices', p_verdict->'notices') END;
+END $$;
+
+-- Three codes in a day that failed, or that nobody typed, after a right password: somebody else may have the password. Those of
+-- a step-up or a set-up, which have their purpose as detail, are of somebody who is signed in.
 CREATE OR REPLACE FUNCTION tell_of_failed_codes(p_user uuid, p_policy jsonb, p_event jsonb, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF (SELECT count(*) FROM audit_events WHERE user_id = p_user AND type IN ('code.failed', 'code.abandoned') AND at > p_now - interval '24 hours') >= 3 THEN
+  IF (SELECT count(*) FROM audit_events WHERE user_id = p_user AND type IN ('code.failed', 'code.abandoned') AND detail IS NULL
+      AND at > p_now - interval '24 hours') >= 3 THEN
     PERFORM tell(p_user, 'codes.failed', '{}', true, p_policy, p_event, p_now);
   END IF;
 END $$;
@@ -590,7 +610,7 @@ BEGIN
   ELSE
     SELECT m.delivery, m.delivery <> 'failed' INTO the_delivery, is_cooling FROM mails m WHERE m.id = k.message_id;
   END IF;
-  resend_at := k.last_sent_at + CASE WHEN is_cooling THEN seconds(p_policy->>'cooldown') ELSE interval '0' END;
+  resend_at := k.last_sent_at + CASE WHEN is_cooling THEN cooldown_of(p_policy, k.channel) ELSE interval '0' END;
   RETURN jsonb_build_object(
     'key_id', k.key_id,
     'code_expires_in', greatest(0, floor(extract(epoch FROM k.expires_at - p_now)))::integer,
@@ -826,13 +846,17 @@ END $$;
 CREATE OR REPLACE FUNCTION send_again(c challenges, p_candidate jsonb, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   channel text := p_candidate->>'sends';
+  refusal jsonb := CASE WHEN c.purpose = 'enrol' THEN refusal_of_new_number(c.user_id, p_candidate, p_now) END;
   k challenge_codes;
   r record;
 BEGIN
   SELECT * INTO k FROM challenge_codes WHERE challenge_id = c.id AND method = p_candidate->>'method';
   IF k.sends >= (p_policy->>'max_sends')::integer THEN
     RETURN jsonb_build_object('outcome', channel || '_limit_reached',
-      'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + seconds(p_policy->>'cooldown')), p_now));
+      'retry_after', seconds_until(greatest(k.expires_at, k.last_sent_at + cooldown_of(p_policy, channel)), p_now));
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
   END IF;
   r := reserve_message(c.user_id, c.id, c.known AND c.purpose <> 'enrol', p_candidate, p_now);
   IF r.id IS NULL THEN
@@ -877,8 +901,8 @@ BEGIN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(locked_until, p_now));
   ELSIF c.attempts >= (p_policy->>'max_attempts')::integer THEN
     RETURN jsonb_build_object('outcome', 'exhausted',
-      'retry_after', seconds_until(coalesce((SELECT max(last_sent_at) FROM challenge_codes WHERE challenge_id = c.id)
-        + seconds(p_policy->>'cooldown'), p_now), p_now));
+      'retry_after', seconds_until(coalesce((SELECT max(last_sent_at + cooldown_of(p_policy, channel)) FROM challenge_codes WHERE challenge_id = c.id),
+        p_now), p_now));
   ELSIF k.expires_at <= p_now THEN
     RETURN jsonb_build_object('outcome', 'expired');
   END IF;
@@ -965,17 +989,26 @@ CREATE OR REPLACE FUNCTION refusal_of_enrolment(p_user uuid, p_candidate jsonb, 
 DECLARE
   begun timestamptz[] := ARRAY(
     SELECT created_at FROM challenges WHERE user_id = p_user AND purpose = 'enrol' AND created_at > p_now - interval '24 hours' ORDER BY created_at DESC);
-  texted timestamptz[] := ARRAY(
-    SELECT m.reserved_at FROM sms_messages m JOIN challenges c ON c.id = m.challenge_id
-    -- Without what told a number that it was replaced.
-    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND NOT m.known AND m.reserved_at > p_now - interval '24 hours' ORDER BY m.reserved_at DESC);
   most integer := (p_policy->>'enrolments_day')::integer;
 BEGIN
   IF is_taken(p_user, p_candidate->>'method', p_candidate->'text'->>'phone', NULL, (p_candidate->>'at_most')::integer) THEN
     RETURN jsonb_build_object('outcome', 'conflict');
   ELSIF cardinality(begun) >= most THEN
     RETURN jsonb_build_object('outcome', 'too_many', 'retry_after', seconds_until(begun[most] + interval '24 hours', p_now));
-  ELSIF p_candidate->>'sends' = 'sms' AND cardinality(texted) >= 3 THEN
+  END IF;
+  RETURN refusal_of_new_number(p_user, p_candidate, p_now);
+END $$;
+
+-- Why no further text goes to a number that is not confirmed, the first or the same code again: three did in 24 hours. Those
+-- that certainly did not go, and those that tell the old number, are none of them. NULL if one may go.
+CREATE OR REPLACE FUNCTION refusal_of_new_number(p_user uuid, p_candidate jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  texted timestamptz[] := ARRAY(
+    SELECT m.reserved_at FROM sms_messages m JOIN challenges c ON c.id = m.challenge_id
+    WHERE m.user_id = p_user AND c.purpose = 'enrol' AND NOT m.known AND m.state <> 'refused' AND m.reserved_at > p_now - interval '24 hours'
+    ORDER BY m.reserved_at DESC);
+BEGIN
+  IF p_candidate->>'sends' = 'sms' AND cardinality(texted) >= 3 THEN
     RETURN jsonb_build_object('outcome', 'sms_limit_reached', 'retry_after', seconds_until(texted[3] + interval '24 hours', p_now));
   END IF;
   RETURN NULL;
@@ -1185,7 +1218,7 @@ BEGIN
   s := insert_session(p_user, d.id, p_session, t);
   PERFORM record_event(p_event, p_user);
   PERFORM tell_of_sign_in(p_user, d, p_device, p_policy, p_event, t);
-  PERFORM tell(p_user, notice, '{}', true, p_policy, p_event, t) FROM jsonb_array_elements_text(coalesce(p_verdict->'notices', '[]')) notice;
+  PERFORM tell_of_verdict(p_user, p_verdict, p_policy, p_event, t);
   RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
 END $$;
 

@@ -2,8 +2,6 @@ import Type from 'typebox'
 import { methodNames } from '../../methods.ts'
 import { CreationOptionsSchema, RequestOptionsSchema } from './passkey/credential.ts'
 
-export { CredentialSchema } from './passkey/credential.ts'
-
 const attempts_remaining = Type.Integer({ description: 'Answers that are left to this login.', examples: [5] })
 
 /** A code that was sent. */

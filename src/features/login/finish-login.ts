@@ -105,6 +105,7 @@ function announceSuccess(
   const { method, acr: outcome, recovery_codes_remaining: remaining, notice_text: notice } = answered
   const event = { factor: method, userId: pending.sub, caller }
   events.announce({ ...event, type: 'login.succeeded', outcome })
+  for (const type of answered.notices ?? []) events.announce({ ...event, type, outcome: 'accepted' })
   if (remaining !== undefined) events.announce({ ...event, type: 'recovery_code.used', outcome: `${remaining} left` })
   if (remaining !== undefined || pending.pur === 'enrol') services.mailBell.ring()
   if (pending.pur === 'enrol') {

@@ -41,5 +41,6 @@ export async function finishPasskey(
   if (started.outcome === 'used') throw new Problem('invalid_token')
   if (started.outcome !== 'started') throw new Problem('invalid_credentials')
   events.announce(event)
+  for (const type of verdict.notices ?? []) events.announce({ ...event, type, outcome: 'accepted' })
   return describeSession(services, started, { returnTo: pending.return_to, deviceToken: fresh.token })
 }

@@ -24,9 +24,8 @@ export async function resendCode(
   const { state, context } = await readChallenge(services, pending, caller)
   const { method } = state
   const isSent = method !== null && factorOf(method).traits.sends !== null
-  if (!isSent || (channel !== undefined && channel !== method)) {
-    throw invalidField('/channel', 'is not how this login goes on')
-  }
+  if (!isSent) throw invalidField('', 'has nothing to ask for: this login goes on with a method that sends nothing')
+  if (channel !== undefined && channel !== method) throw invalidField('/channel', 'is not how this login goes on')
   const event: Event = { type: 'code.resent', outcome: 'reserved', factor: method, userId: pending.sub, caller }
   const candidate = candidateOf(services, context, method)
   const resent = await store.challenges.resend(pending, candidate, policyOf(services), event)

@@ -2,7 +2,7 @@ import type { ProblemCode } from '../../errors.ts'
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 import { namedSchemas } from '../factors/challenge-schemas.ts'
-import { sendProblems } from '../factors/send-problems.ts'
+import { sendProblems, textProblems } from '../factors/send-problems.ts'
 import { callerOf, sessionOf } from '../request.ts'
 import { AuthenticatedSchema } from '../sessions/schemas.ts'
 import { challengeRoutes } from './challenge-routes.ts'
@@ -18,9 +18,14 @@ import { startLogin } from './start-login.ts'
 import { startPasskey } from './start-passkey.ts'
 import { stepUp } from './step-up.ts'
 
-const startProblems: ProblemCode[] = ['second_factor_locked', ...sendProblems, 'busy']
-/** A step-up is never proven by mail. */
-const stepUpProblems = startProblems.filter((code) => !code.startsWith('mail_'))
+const startProblems: ProblemCode[] = [
+  ...(['invalid_credentials', 'login_locked', 'second_factor_locked'] as const),
+  ...sendProblems,
+  'busy',
+]
+
+/** A mail proves nothing that a session needs. */
+const stepUpProblems: ProblemCode[] = ['invalid_password', 'second_factor_locked', ...textProblems, 'busy']
 
 /** The two steps of a login, and what lies between them. */
 export function loginRoutes(app: App, services: Services): void {
@@ -53,7 +58,7 @@ function startLoginRoute(app: App, services: Services): void {
         access: 'public',
         limits: ['loginMinute', 'loginHour'],
         mayShowDevice: true,
-        problems: ['invalid_credentials', 'login_locked', ...startProblems],
+        problems: startProblems,
       },
       schema,
     },
@@ -115,7 +120,7 @@ function stepUpRoute(app: App, services: Services): void {
       config: {
         access: 'access',
         limits: ['loginMinute', 'loginHour'],
-        problems: ['invalid_password', ...stepUpProblems],
+        problems: stepUpProblems,
       },
       schema,
     },

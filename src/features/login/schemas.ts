@@ -1,11 +1,7 @@
 import Type from 'typebox'
 import { methodNames } from '../../methods.ts'
-import {
-  CredentialSchema,
-  type EnrolmentRequired,
-  MethodSchema,
-  type TwoFactorRequired,
-} from '../factors/challenge-schemas.ts'
+import { type EnrolmentRequired, MethodSchema, type TwoFactorRequired } from '../factors/challenge-schemas.ts'
+import { CredentialSchema } from '../factors/passkey/credential.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
 
 const remember_me = Type.Optional(

@@ -23,11 +23,9 @@ export async function switchMethod(
 ): Promise<ChallengeAnswer> {
   const { store, events } = services
   const { state, context } = await readChallenge(services, pending, caller)
-  const methods = methodsOf(services, context, state)
-  // Where codes are locked and there is nothing else, that is what is told.
-  const isLockedOut = state.codes_locked && methods.length === 0
-  const all = isLockedOut ? methodsOf(services, context, { ...state, codes_locked: false }) : methods
-  if (pending.pur === 'enrol' || !all.includes(method)) {
+  // While codes are locked the decision says so, and for how long.
+  const methods = methodsOf(services, context, { ...state, codes_locked: false })
+  if (pending.pur === 'enrol' || !methods.includes(method)) {
     throw invalidField('/method', 'is not one of `methods`')
   }
   if (factorOf(method).traits.sends !== null) await onSending()

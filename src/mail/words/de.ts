@@ -102,7 +102,7 @@ export const de: Words = {
       notice(
         facts,
         'Anmeldung ohne richtigen Code',
-        'Jemand hat dreimal Ihr Passwort richtig eingegeben, danach aber keinen richtigen Code.',
+        'Ihr Passwort wurde richtig eingegeben, aber drei Codes danach waren binnen eines Tages falsch oder blieben aus.',
         passwordKnown,
       ),
     'passkey.counter_back': (facts) =>

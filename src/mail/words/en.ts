@@ -99,7 +99,7 @@ export const en: Words = {
       notice(
         facts,
         'Sign-in without a right code',
-        'Somebody has typed your password rightly three times, and no right code after it.',
+        'Your password was typed rightly, but three codes after it within a day were wrong, or never typed.',
         passwordKnown,
       ),
     'passkey.counter_back': (facts) =>

@@ -32,18 +32,20 @@ async function judgeNew({ passkeys }: FactorServices, evidence: Evidence, respon
   return { right: true, amr: ['pwd', amr, 'mfa'], new_factor }
 }
 
+type Right = Extract<Verdict, { right: true }>
+
 /** What is stored of a passkey's use, and how it was used; null where `response` is not its answer to a challenge. */
 async function judgeUse(
   { passkeys }: Pick<FactorServices, 'passkeys'>,
   factor: StoredFactor,
   question: { challenges: Buffer[]; userHandle: string; requireVerification: boolean; response: unknown },
-): Promise<{ verdict: Verdict; amr: string[] } | null> {
+): Promise<{ verdict: Right; amr: string[] } | null> {
   const [credential] = passkeysOf([factor])
   const proven = credential && (await passkeys.verifyAssertion({ ...question, credential }))
   if (!proven) return null
   const { counter, backedUp, amr, notices = [] } = proven
   const data = { ...factor.data, backed_up: backedUp }
-  const told = notices.map((notice) => `passkey.${notice}`)
+  const told = notices.map((notice) => `passkey.${notice}` as const)
   return { verdict: { right: true, factor_id: factor.id, counter, data, notices: told }, amr: [amr, 'mfa'] }
 }
 
@@ -56,7 +58,7 @@ export async function judgeSignIn(
   services: Pick<FactorServices, 'passkeys' | 'store'>,
   challenge: Buffer,
   response: unknown,
-): Promise<{ owner: PasskeyOwner; verdict: Verdict; level: AuthenticationLevel } | null> {
+): Promise<{ owner: PasskeyOwner; verdict: Right; level: AuthenticationLevel } | null> {
   const { id } = (response ?? {}) as { id?: unknown }
   if (typeof id !== 'string') return null
   const owner = await services.store.factors.findPasskey(Buffer.from(id, 'base64url'))
