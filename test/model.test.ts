@@ -552,6 +552,18 @@ const proofs = fc
   .map(([at, by, what, times, isRight]) =>
     inTurn('prove it anew', wait(62), raise(at, by, isRight), tryCode(0, what, true, times), lookAtChallenge(0)),
   )
+/** Whoever has just signed in proves it anew, by a password where there is no factor. */
+const freshProofs = fc
+  .tuple(flag, place, flag)
+  .map(([trust, at, isRight]) =>
+    inTurn('sign in and step up', signIn(false, trust, at, false), raise(0, null, false), raise(0, null, isRight)),
+  )
+/** A code that is typed too late. */
+const lateCodes = fc
+  .tuple(place, flag)
+  .map(([at, fromDevice]) =>
+    inTurn('a late code', begun(false, at, fromDevice), wait(310), tryCode(0, 'right', true, 1)),
+  )
 /** The login of somebody without a factor. */
 const firstFactors = fc
   .tuple(phone, place)
@@ -589,7 +601,7 @@ const steps = [
   fc.tuple(back, method).map(([at, to]) => goOnWith(at, to)),
   ...[anyCodes, anyCodes, otherCodes],
   back.map(lookAtChallenge),
-  ...[setUps, changes, changes, changes, firstFactors, switches, switches, proofs],
+  ...[setUps, changes, changes, changes, firstFactors, switches, switches, proofs, freshProofs, lateCodes],
   fc.tuple(back, phone).map(([at, to]) => setUp(at, 'login', to)),
   back.map(renewCodes),
   fc.tuple(back, fc.constantFrom('totp' as const, 'sms' as const)).map(([at, which]) => dropFactor(at, which)),

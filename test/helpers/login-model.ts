@@ -194,6 +194,14 @@ function refusalOfMessage(model: Model, challenge: Challenge, method: Sending): 
   return refusal && (refusal === 'limit' ? '429 sms_limit_reached' : '429 resend_too_soon')
 }
 
+/** Whether three texts of a day went to numbers that are not confirmed: no further one does. */
+function isDoneWithNewNumbers({ now, texts }: Model): boolean {
+  const toNew = texts.filter(
+    ({ challenge, known, state }) => challenge.purpose === 'enrol' && !known && state !== 'refused',
+  )
+  return toNew.filter(({ at }) => at > now - day).length >= 3
+}
+
 function noteSent({ now }: Model, challenge: Challenge, method: Sending): void {
   const { sends = 0 } = challenge.codes[method] ?? {}
   const expires = method === 'email' ? challenge.ends : Math.min(now + 5 * minute, challenge.ends)
@@ -512,6 +520,7 @@ export function resend(model: Model, { challenge }: Pending): string {
 function send(model: Model, challenge: Challenge, method: Sending): string {
   const refusal = refusalOfTry(model, challenge, method)
   if (refusal !== null) return refusal
+  if (challenge.purpose === 'enrol' && isDoneWithNewNumbers(model)) return '429 sms_limit_reached'
   if ((challenge.codes[method]?.sends ?? 0) >= 3) return `429 ${method === 'sms' ? 'sms' : 'mail'}_limit_reached`
   const refused = refusalOfMessage(model, challenge, method)
   if (refused !== null) return refused
@@ -549,12 +558,10 @@ export function enrol(model: Model, who: Enroller, phone: number | null): string
     if (!hasFactor(model)) return open(model, { ...ofSession(who), provesMailbox: true, candidates: ['email'] })
   } else if (who.challenge.purpose !== 'must_enrol' || isOver(model, who.challenge)) return '401 invalid_token'
 
-  const { now, challenges, texts } = model
-  const isRecent = (at: number): boolean => at > now - day
-  const begun = challenges.filter(({ purpose, begunAt }) => purpose === 'enrol' && isRecent(begunAt))
+  const { now, challenges } = model
+  const begun = challenges.filter(({ purpose, begunAt }) => purpose === 'enrol' && begunAt > now - day)
   if (begun.length >= 10) return '429 rate_limited'
-  const texted = texts.filter(({ challenge, known, at }) => challenge.purpose === 'enrol' && !known && isRecent(at))
-  if (phone !== null && texted.length >= 3) return '429 sms_limit_reached'
+  if (phone !== null && isDoneWithNewNumbers(model)) return '429 sms_limit_reached'
 
   const given = isSignedIn
     ? { owner: who, known: true, device: who.device }
