@@ -21,7 +21,7 @@ const doorstep = await startDoorstep(t, { env: { METHODS: 'passkey,totp,sms,emai
 const { sql, services } = doorstep
 
 /** Lives that are played: as many as MODEL_RUNS says; the same again with the seed and path that a failure prints. */
-const runs = Number(process.env.MODEL_RUNS ?? thorough(300, 40))
+const runs = Number(process.env.MODEL_RUNS ?? thorough(300, 30))
 
 type Model = rules.Model
 
@@ -622,6 +622,13 @@ t.test(`${runs} lives of a user go as the model of the contract says`, async (t)
   const deeper = [
     ...['410 code_expired', '422 invalid_code 4', '429 code_attempts_exhausted', '429 login_locked'],
     ...['429 resend_too_soon', '429 second_factor_locked', '429 sms_limit_reached'],
+    ...[
+      '200 2fa_enrolment_required',
+      '200 recovery_codes, 10 recovery codes',
+      '409 last_factor',
+      '400 invalid_request',
+    ],
+    ...['200 authenticated, 10 recovery codes', '200 authenticated, 9 recovery codes left', '422 invalid_password'],
   ]
   const common = [
     ...['200', '200 2fa_required', '200 authenticated', '204', '401 invalid_credentials', '401 invalid_token'],

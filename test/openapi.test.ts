@@ -166,9 +166,7 @@ t.test('the answers of a login are told apart by status', async (t) => {
     },
   })
   t.strictSame(Object.keys(media?.examples ?? {}), [
-    ...['passkey', 'passkey_setup', 'totp', 'totp_setup', 'sms', 'email', 'recovery_code'].map(
-      (it) => `2fa_required_${it}`,
-    ),
+    ...['passkey', 'totp', 'sms', 'email', 'recovery_code'].map((it) => `2fa_required_${it}`),
     ...['authenticated', '2fa_enrolment_required'],
   ])
   const { TwoFactorRequired, Authenticated } = document.components.schemas

@@ -30,7 +30,7 @@ t.test('the table of settings is what the code reads', async (t) => {
 })
 
 t.test('the limits that are published are those of the code', async (t) => {
-  const { sms, rate, argon2, enrolmentsDay } = loadConfig({ ...testKeys })
+  const { sms, mail, rate, argon2, enrolmentsDay } = loadConfig({ ...testKeys })
   const timesIn = (address: string) => networksOf(address).map(({ key, times }) => [key.replace(/.*\//, '/'), times])
   const [[, wide] = []] = timesIn('192.0.2.1').slice(1)
   const [[, wider] = [], [, widest] = []] = timesIn('2001:db8::/64').slice(1)
@@ -39,6 +39,7 @@ t.test('the limits that are published are those of the code', async (t) => {
     `per class: per user and per phone | 1 per ${sms.cooldown} s, ${sms.perUserHour} per h, ${sms.perUserDay} per day |`,
     `| ${sms.perAddressHour} per h and ${sms.perAddressDay} per day / ${sms.perPrefixHour} per h |`,
     `of the service | ${sms.globalHour} per h and ${sms.globalDay.toLocaleString('en')} per day, a quarter of them for known devices only |`,
+    `| codes by mail that led to no sign-in, per class and user | 1 per ${mail.cooldown} s, ${sms.perUserHour} per h, ${sms.perUserDay} per day |`,
     `| enrolments, per account | ${enrolmentsDay} per day, 3 texts to new numbers among them; a phone serves at most 3 accounts, ` +
       `an account has at most ${traits.passkey.at_most} passkeys |`,
     `| texts in all | per phone ${textBudget(sms, '192.0.2.1').phone_day} per day; the service as many as \`SMS_SPEND_DAY\` says |`,

@@ -7,6 +7,7 @@ import type {
   RawServerDefault,
 } from 'fastify'
 import type { ProblemCode } from '../errors.ts'
+import type { Method } from '../methods.ts'
 import type { Assurance } from '../security/assurance.ts'
 import type { PendingClaims } from '../security/claims.ts'
 import type { LimitName } from '../security/request-limits.ts'
@@ -36,6 +37,8 @@ declare module 'fastify' {
     mayShowDevice?: boolean
     /** The path is one that clients call: no browser's business. */
     isForClients?: boolean
+    /** Which challenges it answers with, for the examples in the OpenAPI document; all without a word. */
+    challenges?: (challenge: { method: Method; setup?: unknown }) => boolean
     /** Problem codes this route answers with, besides those that every route has. */
     problems?: ProblemCode[]
   }

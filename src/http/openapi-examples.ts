@@ -1,4 +1,5 @@
-import { methodNames } from '../methods.ts'
+import type { FastifyContextConfig } from 'fastify'
+import { type Method, methodNames } from '../methods.ts'
 
 /** As much of a JSON schema as an example is made from. */
 export type DocumentedSchema = {
@@ -39,6 +40,13 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
 
 type Named = { status?: unknown; method?: unknown; setup?: unknown }
 type Challenged = { challenge?: Named | null; methods?: unknown[] }
+
+/** Those examples that a route answers with, where it says which challenges these are. */
+export const examplesWith = (examples: unknown[], challenges: FastifyContextConfig['challenges']): unknown[] =>
+  examples.filter((value) => {
+    const { challenge } = (value ?? {}) as { challenge?: { method: Method; setup?: unknown } }
+    return !challenge || !challenges || challenges(challenge)
+  })
 
 /** The methods of an example are such as can be with its challenge: that one and what comes after it. */
 function withItsMethods(value: unknown): unknown {

@@ -4,7 +4,7 @@ import type { FastifyContextConfig, FastifySchema, RouteOptions } from 'fastify'
 import type { Config } from '../config.ts'
 import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
 import type { App } from '../features/app-type.ts'
-import { type DocumentedSchema, examplesOf, namedExamples } from './openapi-examples.ts'
+import { type DocumentedSchema, examplesOf, examplesWith, namedExamples } from './openapi-examples.ts'
 import { problemBody } from './problems.ts'
 
 /** What every operation can answer with. */
@@ -140,7 +140,7 @@ function documented(
   route: RouteOptions,
   { publicUrl, named }: { publicUrl: string; named: Named },
 ): Documented {
-  const { access, problems } = route.config ?? {}
+  const { access, problems, challenges } = route.config ?? {}
   const own = (schema ?? {}) as Documented
   if (own.hide) return own
   const codes = [
@@ -153,7 +153,7 @@ function documented(
   return {
     ...own,
     security: securityOf(access),
-    response: answersOf(own.response as Named | undefined, [...new Set(codes)], { publicUrl, named }),
+    response: answersOf(own.response as Named | undefined, [...new Set(codes)], { publicUrl, named, challenges }),
   }
 }
 
@@ -173,11 +173,12 @@ const securityOf = (access: RouteAccess): Record<string, string[]>[] =>
 function answersOf(
   own: Named = {},
   codes: ProblemCode[],
-  { publicUrl, named }: { publicUrl: string; named: Named },
+  context: { publicUrl: string; named: Named; challenges: FastifyContextConfig['challenges'] },
 ): Record<string, Answer> {
+  const { publicUrl, named, challenges } = context
   const answers: Record<string, Answer> = {}
   for (const [status, schema] of Object.entries(own)) {
-    const examples = namedExamples(examplesOf(schema, named))
+    const examples = namedExamples(examplesWith(examplesOf(schema, named), challenges))
     const description = status.startsWith('2') ? 'Done.' : 'Not now.'
     const content = { 'application/json': { schema, examples } }
     answers[status] = status === '204' ? { description, type: 'null' } : { description, content }

@@ -316,7 +316,10 @@ t.test('no method, path, header and body together is answered with a 5xx or with
 
 t.test('nothing but the right password and the right code is ever a success', async (t) => {
   const others = [access, waiting, setUp.pending_token, start.pending_token, `${pending}x`].map(String)
-  const tokens = fc.oneof(fc.constant(String(pending)), fc.constantFrom(...others, undefined))
+  const tokens = fc.oneof(
+    { weight: 2, arbitrary: fc.constant(String(pending)) },
+    { weight: 1, arbitrary: fc.constantFrom(...others, undefined) },
+  )
   const target = fc.constantFrom('/login', '/login/2fa', '/login/2fa/resend', '/login/2fa/method')
   let successes = 0
   let tried = 0
@@ -347,7 +350,9 @@ t.test('nothing but the right password and the right code is ever a success', as
             (path === '/login/2fa/method' ? sent.method === 'sms' : sent.code.replace(/[ -]/g, '') === code))
     if (!isRight) throw new Error(`${path} was answered with 200`)
   })
-  await fc.assert(property, bounds)
+  // One that is right comes first, so that a slow machine too has seen what a success is.
+  const right = Buffer.from(JSON.stringify({ email: victim.email, password: victim.password }))
+  await fc.assert(property, { ...bounds, examples: [['/login', undefined, right]] })
   t.ok(tried > 100, `${tried} bodies`)
   t.ok(successes > 0, `${successes} of them were right`)
   const after = await resend(doorstep, String(pending))

@@ -387,6 +387,32 @@ t.test('a login goes on with another method, with the tries that are left', asyn
   t.match(await call(doorstep, '/login/step-up', { token: access, body: { method: 'passkey' } }), invalidRequest)
 })
 
+t.test('of the logins with a code that was sent three live, also where they went on with it later', async (t) => {
+  const { user, access } = await withTotp()
+  await enrolSms(doorstep, access)
+  const tokens: string[] = []
+  for (const from of ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'])
+    tokens.push((await login(doorstep, user, { from })).body.pending_token)
+  const alive = async () => Promise.all(tokens.map(async (token) => (await status(token)).status))
+  t.strictSame(await alive(), [200, 200, 200, 200], 'those that sent nothing end nobody')
+  // The oldest last: it is not the one that has to go.
+  for (const token of tokens.toReversed()) {
+    await age(doorstep, user, 61)
+    t.equal((await switchTo(token, 'sms')).status, 200)
+  }
+  t.strictSame(await alive(), [200, 401, 200, 200])
+})
+
+t.test('three texts a day go to new numbers; what tells a number that it was replaced is none', async (t) => {
+  const { user, access } = await withTotp()
+  for (let n = 0; n < 3; n += 1) {
+    t.equal((await enrolSms(doorstep, access)).answer.status, 200)
+    await age(doorstep, user, 61)
+  }
+  const fourth = await enrol(doorstep, access, { method: 'sms', phone: freshPhone() })
+  t.match(fourth, { status: 429, body: { code: 'sms_limit_reached' } })
+})
+
 t.test('a text that certainly does not go lets the login go on with what is left', async (t) => {
   const { user, access } = await withTotp()
   await enrolSms(doorstep, access)

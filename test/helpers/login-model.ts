@@ -136,12 +136,18 @@ function methodsOf({ account }: Model, purpose: Purpose): Method[] {
   return has.totp || has.sms ? methods.filter((method) => has[method]) : []
 }
 
-/** The methods that are shown with a challenge. */
-export function methodsShown(model: Model, { purpose, provesMailbox, method, known }: Challenge): string[] {
+/** What can finish a challenge while nothing is locked. */
+function allMethods(model: Model, { purpose, provesMailbox, method }: Challenge): string[] {
   if (purpose === 'enrol') return method === null ? [] : [method]
   if (purpose === 'must_enrol') return ['passkey', 'totp', 'sms']
-  const all: Method[] = provesMailbox ? ['email'] : methodsOf(model, purpose)
-  return all.filter((it) => !(isGuarded(it) && areCodesLocked(model, guardOf(model, known))))
+  return provesMailbox ? ['email'] : methodsOf(model, purpose)
+}
+
+/** The methods that are shown with a challenge. */
+export function methodsShown(model: Model, challenge: Challenge): string[] {
+  const { purpose, known } = challenge
+  const isLocked = ['login', 'step_up'].includes(purpose) && areCodesLocked(model, guardOf(model, known))
+  return allMethods(model, challenge).filter((it) => !isLocked || it === 'recovery_code')
 }
 
 /** The tries that are left of a challenge by a method. */
@@ -517,7 +523,7 @@ function send(model: Model, challenge: Challenge, method: Sending): string {
 export function switchTo(model: Model, { challenge }: Pending, method: Method): string {
   const { purpose } = challenge
   if (purpose === 'must_enrol' || isOver(model, challenge)) return '401 invalid_token'
-  if (purpose === 'enrol' || !methodsShown(model, challenge).includes(method)) return '400 invalid_request'
+  if (purpose === 'enrol' || !allMethods(model, challenge).includes(method)) return '400 invalid_request'
   const told = isSending(method) ? send(model, challenge, method) : (refusalOfTry(model, challenge, method) ?? '200')
   if (told === '200') goOnWith(challenge, method)
   return told

@@ -4,6 +4,7 @@ import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 import { callerOf, challengeOf, sessionOf } from '../request.ts'
 import { enrol } from './enrol.ts'
+import { traits } from './index.ts'
 import { listFactors } from './list-factors.ts'
 import { removeFactor } from './remove-factor.ts'
 import { renameFactor } from './rename-factor.ts'
@@ -59,6 +60,8 @@ function enrolRoute(app: App, services: Services): void {
         purposes: ['must_enrol'],
         assurance: 'fresh',
         limits: ['default'],
+        // What is set up, or the proof of the mailbox that comes before it.
+        challenges: ({ method, setup }) => setup !== undefined || traits[method].sends !== null,
         problems,
       },
       schema,

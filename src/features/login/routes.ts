@@ -2,6 +2,7 @@ import type { ProblemCode } from '../../errors.ts'
 import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 import { namedSchemas } from '../factors/challenge-schemas.ts'
+import { traits } from '../factors/index.ts'
 import { sendProblems, textProblems } from '../factors/send-problems.ts'
 import { callerOf, sessionOf } from '../request.ts'
 import { AuthenticatedSchema } from '../sessions/schemas.ts'
@@ -58,6 +59,7 @@ function startLoginRoute(app: App, services: Services): void {
         access: 'public',
         limits: ['loginMinute', 'loginHour'],
         mayShowDevice: true,
+        challenges: ({ setup }) => setup === undefined,
         problems: startProblems,
       },
       schema,
@@ -92,7 +94,13 @@ function startPasskeyRoute(app: App, services: Services): void {
     '/login/passkey',
     {
       bodyLimit: 4_096,
-      config: { access: 'public', limits: ['default'], mayShowDevice: true, problems: [] },
+      config: {
+        access: 'public',
+        limits: ['default'],
+        mayShowDevice: true,
+        challenges: ({ method, setup }) => method === 'passkey' && setup === undefined,
+        problems: [],
+      },
       schema,
     },
     async (request) => {
@@ -120,6 +128,7 @@ function stepUpRoute(app: App, services: Services): void {
       config: {
         access: 'access',
         limits: ['loginMinute', 'loginHour'],
+        challenges: ({ method, setup }) => traits[method].steps_up && setup === undefined,
         problems: stepUpProblems,
       },
       schema,
