@@ -231,7 +231,8 @@ t.test(
       await age(one, owner, seconds)
       skipped += seconds
     }
-    while (skipped < 40 * day) {
+    // No more than this can be had in that time, or it would go on for ever.
+    while (skipped < 40 * day && tries.length <= 200) {
       const from = freshAddress()
       const first = await login(replica(tries.length), owner, { from })
       const token: string = first.body.pending_token
@@ -241,7 +242,7 @@ t.test(
         const code = totpCode(owner.secret)
         const refused = await prove(one, token, { method: 'totp', code })
         t.match(refused, locked, 'the right code of the app does not get in either')
-        t.match(await switchTo(token, 'sms'), { status: 400 })
+        t.match(await switchTo(token, 'sms'), locked, 'nor does a way on by text')
         refusals += 1
         await wait(Number(refused.body.retry_after))
         continue
@@ -254,7 +255,8 @@ t.test(
         const method = guarded[(tries.length + n) % 3] ?? 'totp'
         const by = begun.includes(method) ? method : 'totp'
         const answer = await prove(replica(n), token, wrongOf(owner, by, token))
-        if (answer.status !== 422) break
+        // Refused by one method, the thief goes on with the next.
+        if (answer.status !== 422) continue
         perMethod[by] = (perMethod[by] ?? 0) + 1
         tries.push(await newestTry())
       }
