@@ -62,6 +62,7 @@ export type Device = {
   failures: number
   throttle: Throttle
   usedAt: number
+  isUsedAgain: boolean
   gone: boolean
 }
 /** What an account begins with; `phone`: which one, `totp`: the last step of the authenticator app that was used. */
@@ -297,14 +298,30 @@ function open(model: Model, asked: Asked): string {
   return '200 2fa_required'
 }
 
+/** Devices that an account may have; those never used again go first, then those not used longest. */
+const mostDevices = 20
+
+function makeRoom(devices: Device[]): void {
+  const youngest = (a: Device, b: Device): number =>
+    Number(b.isUsedAgain) - Number(a.isUsedAgain) || b.usedAt - a.usedAt
+  const old = devices.filter(({ gone }) => !gone).sort(youngest)
+  for (const device of old.slice(mostDevices - 1)) device.gone = true
+}
+
 /** The device of a login that is finished: the one it came with, or a new one. */
 function useDevice(model: Model, came: Device | null, trust: boolean, mayMake: boolean): Device | null {
   const { now, devices } = model
   let device = came !== null && !came.gone && came.expires > now ? came : null
   if (device === null) {
     if (!mayMake) return null
-    device = { expires: 0, trustedUntil: 0, failures: 0, throttle: newThrottle(), usedAt: now, gone: false }
+    makeRoom(devices)
+    device = {
+      ...{ expires: 0, trustedUntil: 0, failures: 0, throttle: newThrottle() },
+      ...{ usedAt: now, isUsedAgain: false, gone: false },
+    }
     devices.push(device)
+  } else {
+    Object.assign(device, { usedAt: now, isUsedAgain: true })
   }
   device.expires = now + 90 * day
   if (trust) device.trustedUntil = now + 30 * day
