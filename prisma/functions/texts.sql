@@ -25,11 +25,11 @@ END $$;
 CREATE OR REPLACE FUNCTION nth_open_text(p_count integer) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
 BEGIN
   IF p_count < 1 THEN RETURN 'infinity'; END IF;
-  RETURN (SELECT reserved_at FROM sms_messages WHERE state = 'open' ORDER BY reserved_at DESC OFFSET p_count - 1 LIMIT 1);
+  RETURN (SELECT reserved_at FROM sms_messages WHERE state = 'open' AND id > 0 ORDER BY reserved_at DESC OFFSET p_count - 1 LIMIT 1);
 END $$;
 
 -- What the whole service has used of its texts, as somebody counted it in the last second: counting takes longer the more
--- of them are open, and one count is good for all. Whoever finds it too old counts anew; nobody waits for that.
+-- of them are open (over an index of its own, which "id > 0" names), and one count is good for all. Whoever finds it too old counts anew; nobody waits for that.
 CREATE OR REPLACE FUNCTION recent_text_totals(p_now timestamptz) RETURNS text_totals LANGUAGE plpgsql AS $$
 DECLARE
   totals text_totals;
@@ -39,8 +39,8 @@ BEGIN
     RETURN totals;
   END IF;
   INSERT INTO text_totals AS old (id, counted_at, hour, day, spent) VALUES (1, p_now,
-    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > p_now - interval '1 hour'),
-    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND reserved_at > p_now - interval '24 hours'),
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND id > 0 AND reserved_at > p_now - interval '1 hour'),
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND id > 0 AND reserved_at > p_now - interval '24 hours'),
     (spent_texts(p_now)).spent)
   ON CONFLICT (id) DO UPDATE SET counted_at = excluded.counted_at, hour = excluded.hour, day = excluded.day, spent = excluded.spent
   RETURNING * INTO totals;

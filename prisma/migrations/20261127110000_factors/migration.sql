@@ -176,8 +176,9 @@ ALTER TABLE "account_changes" ADD CONSTRAINT "account_changes_user_id_fkey" FORE
 -- AddForeignKey
 ALTER TABLE "challenge_codes" ADD CONSTRAINT "challenge_codes_challenge_id_fkey" FOREIGN KEY ("challenge_id") REFERENCES "challenges"("id") ON DELETE CASCADE ON UPDATE CASCADE;
 
--- What schema.prisma cannot say: set-ups of factors are counted by user and day; mails are looked for when they are due; a
--- factor is written at each use.
+-- What schema.prisma cannot say: the open texts of the whole service are counted each second, among however many there are;
+-- set-ups of factors are counted by user and day; mails are looked for when they are due; a factor is written at each use.
+CREATE INDEX "sms_messages_open_idx" ON "sms_messages"("reserved_at") WHERE "state" = 'open' AND "id" > 0;
 CREATE INDEX "challenges_enrolments_idx" ON "challenges"("user_id", "created_at") WHERE "purpose" = 'enrol';
 CREATE INDEX "mails_queued_idx" ON "mails"("next_try_at") WHERE "delivery" = 'queued';
 ALTER TABLE "factors" SET (fillfactor = 50);
@@ -1538,6 +1539,32 @@ DECLARE
     WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours');
 BEGIN
   RETURN budget_free_at(texts, p_hour, p_day);
+END $$;
+
+-- When the p_count-th newest open text of the whole service was sent; at 'infinity' where there are to be none.
+CREATE OR REPLACE FUNCTION nth_open_text(p_count integer) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF p_count < 1 THEN RETURN 'infinity'; END IF;
+  RETURN (SELECT reserved_at FROM sms_messages WHERE state = 'open' AND id > 0 ORDER BY reserved_at DESC OFFSET p_count - 1 LIMIT 1);
+END $$;
+
+-- What the whole service has used of its texts, as somebody counted it in the last second: counting takes longer the more
+-- of them are open (over an index of its own, which "id > 0" names), and one count is good for all. Whoever finds it too old counts anew; nobody waits for that.
+CREATE OR REPLACE FUNCTION recent_text_totals(p_now timestamptz) RETURNS text_totals LANGUAGE plpgsql AS $$
+DECLARE
+  totals text_totals;
+BEGIN
+  SELECT * INTO totals FROM text_totals;
+  IF totals.counted_at > p_now - interval '1 second' OR NOT pg_try_advisory_xact_lock(hashtextextended('text_totals', 0)) THEN
+    RETURN totals;
+  END IF;
+  INSERT INTO text_totals AS old (id, counted_at, hour, day, spent) VALUES (1, p_now,
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND id > 0 AND reserved_at > p_now - interval '1 hour'),
+    (SELECT count(*) FROM sms_messages WHERE state = 'open' AND id > 0 AND reserved_at > p_now - interval '24 hours'),
+    (spent_texts(p_now)).spent)
+  ON CONFLICT (id) DO UPDATE SET counted_at = excluded.counted_at, hour = excluded.hour, day = excluded.day, spent = excluded.spent
+  RETURNING * INTO totals;
+  RETURN totals;
 END $$;
 
 -- Whether the service is so far below its limits that nobody has to wait for the texts of others.
