@@ -467,7 +467,7 @@ BEGIN
   VALUES ((p_proof->>'next_id')::uuid, c.user_id, 'must_enrol', c.client, c.known, c.device_id, p_now, p_now + seconds(p_policy->>'challenge_ttl'));
   PERFORM record_event(p_event || jsonb_build_object('type', 'mailbox.proven', 'outcome', 'proven'), c.user_id);
   RETURN jsonb_build_object('outcome', 'mailbox_proven', 'challenge_id', p_proof->>'next_id', 'expires_in', (p_policy->>'challenge_ttl')::integer,
-    'account', (SELECT account_state(u) - 'password_hash' FROM users u WHERE u.id = c.user_id));
+    'method', c.method);
 END $$;
 
 -- What a right answer brings: the session, new or raised, and the device that it is known by.
