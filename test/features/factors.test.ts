@@ -505,6 +505,8 @@ t.test('a mail is a fallback where METHODS lists it, and raises no session', asy
   const mailing = await startDoorstep(t, { env: { METHODS: 'totp,email' } })
   const user = await createBareUser(mailing)
   const { answer } = await enrolTotp(mailing, (await proveMailbox(mailing, user)).body.pending_token)
+  const told = mailing.logs.map((line) => JSON.parse(line)).find(({ event }) => event === 'mailbox.proven')
+  t.match(told, { factor: 'email', userId: user.id })
   const begun = await login(mailing, user)
   t.match(begun.body, { challenge: { method: 'totp' }, methods: ['totp', 'email', 'recovery_code'] })
   await age(mailing, user, 61)
@@ -522,4 +524,25 @@ t.test('a mail is a fallback where METHODS lists it, and raises no session', asy
     status: 401,
     body: { code: 'insufficient_user_authentication' },
   })
+})
+
+t.test('a mail server that is away: whoever needs a mail is told so, others go on without', async (t) => {
+  const env = { METHODS: 'totp,email', MAIL_PROVIDER: 'smtp', MAIL_FROM: 'doorstep@example.com' }
+  const away = await startDoorstep(t, { env: { ...env, SMTP_URL: 'smtp://127.0.0.1:1' } })
+  const user = await createBareUser(away)
+  t.match(await login(away, user), { status: 503, body: { code: 'mail_unavailable', retry_after: 30 } })
+  t.strictSame(await away.sql('SELECT FROM sessions'), [])
+
+  await away.sql(
+    `INSERT INTO factors (id, user_id, method, data) SELECT gen_random_uuid(), id, 'totp', '{"secret": "sealed"}' FROM users`,
+  )
+  await away.sql('UPDATE users SET email_confirmed_at = now()')
+  await age(away, user, 61)
+  const begun = await login(away, user)
+  t.match(begun.body, { challenge: { method: 'totp' }, methods: ['totp', 'email'] })
+  t.match(await call(away, '/login/2fa/method', { token: begun.body.pending_token, body: { method: 'email' } }), {
+    ...{ status: 503, body: { code: 'mail_unavailable' } },
+  })
+  const still = await call(away, '/login/2fa', { token: begun.body.pending_token })
+  t.match(still, { status: 200, body: { methods: ['totp', 'email'] } }, 'and the login lives')
 })
