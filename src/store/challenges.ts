@@ -56,7 +56,7 @@ type Found = ChallengeState & { outcome: 'found'; known: boolean; setup: string 
 
 /**
  * What somebody answers with. `method`: as named, null for the challenge's; `codes`: the keyed hashes of the typed code by
- * method and key id, `recovery`: those of a recovery code; `credential`: whether it is one. `verdict`: of the service, on a
+ * method and key id, `recovery`: those of a recovery code. `verdict`: of the service, on a
  * proof that only it can judge; `new_factor`: that an enrolment proves by a code. `fresh_recovery`: to be stored where this confirms the first factor; `next_id`: of the
  * challenge that then waits for the first factor. `traits`: of each method, by which the answer is judged.
  */
@@ -64,7 +64,6 @@ export type Proof = {
   method: Method | null
   codes: Partial<Record<Method, Record<string, string>>>
   recovery: string[]
-  credential: boolean
   verdict?: Verdict & { method: Method }
   new_factor?: NewFactor
   traits: Record<Method, FactorTraits>

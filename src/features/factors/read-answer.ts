@@ -35,7 +35,7 @@ export async function readAnswer(
 /** What the decision is asked with. */
 export function proofOf(
   { byMethod, setUp }: Readings,
-  rest: Pick<Proof, 'method' | 'credential' | 'fresh_recovery' | 'next_id'>,
+  rest: Pick<Proof, 'method' | 'fresh_recovery' | 'next_id'>,
 ): Proof {
   const readBy = (judgedBy: string) =>
     factors.filter(({ method }) => traits[method].judged_by === judgedBy && byMethod[method] !== null)

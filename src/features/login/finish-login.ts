@@ -47,8 +47,9 @@ async function answer(services: FinishServices, pending: ChallengeClaims, step: 
   const readings = await readAnswer(services, pending, step)
   const recovery = pending.pur === 'enrol' ? recoveryCodes.make(pending.sub) : { codes: [], macs: [] }
   const proof = proofOf(readings, {
-    ...{ method: step.method ?? null, credential: step.credential !== undefined },
-    ...{ fresh_recovery: recovery.macs, next_id: random.uuid() },
+    method: step.method ?? null,
+    fresh_recovery: recovery.macs,
+    next_id: random.uuid(),
   })
   const { caller, trustDevice, deviceName } = step
   const fresh = newDevice(services, { name: deviceName, trust: trustDevice, caller })
