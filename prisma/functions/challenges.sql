@@ -39,7 +39,7 @@ BEGIN
   IF k.channel = 'sms' THEN
     SELECT m.delivery, is_cooling(m) INTO the_delivery, is_cooling FROM sms_messages m WHERE m.id = k.message_id;
   ELSE
-    SELECT m.delivery, m.delivery <> 'failed' INTO the_delivery, is_cooling FROM mails m WHERE m.id = k.message_id;
+    SELECT m.delivery, m.state = 'open' OR m.delivery = 'failed' INTO the_delivery, is_cooling FROM mails m WHERE m.id = k.message_id;
   END IF;
   resend_at := k.last_sent_at + CASE WHEN is_cooling THEN cooldown_of(p_policy, k.channel) ELSE interval '0' END;
   RETURN jsonb_build_object(
@@ -111,7 +111,9 @@ BEGIN
   END IF;
 
   IF NOT is_live THEN
-    UPDATE challenges SET superseded_at = t WHERE id = c.id;
+    IF c.id IS NOT NULL THEN
+      UPDATE challenges SET superseded_at = t WHERE id = c.id;
+    END IF;
     INSERT INTO challenges (id, user_id, purpose, client, known, device_id, method, begun, proves_mailbox, created_at, ends_at)
     VALUES ((p_challenge->>'id')::uuid, p_user, p_challenge->>'purpose', p_challenge->>'client', is_known,
             (p_challenge->>'device_id')::uuid, step->'candidate'->>'method', array_remove(ARRAY[step->'candidate'->>'method'], NULL),
@@ -146,23 +148,25 @@ RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   locked_until timestamptz := (SELECT codes_locked_until(g, p_now) FROM factor_guards g WHERE g.user_id = p_user AND g.known = p_known);
   candidate jsonb;
+  goes_on boolean;
   refusal jsonb;
   r record;
 BEGIN
   FOR candidate IN SELECT value FROM jsonb_array_elements(p_candidates) WITH ORDINALITY ORDER BY value->>'method' IS DISTINCT FROM p_method, ordinality LOOP
+    goes_on := candidate->>'method' IS NOT DISTINCT FROM p_method;
     IF locked_until IS NOT NULL AND p_policy->'guarded' ? (candidate->>'method') THEN
       refusal := coalesce(refusal, jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(locked_until, p_now)));
     ELSIF candidate->>'sends' IS NULL THEN
       IF refusal IS NULL OR refusal->>'outcome' <> 'resend_too_soon' OR (candidate->>'in_cooldown')::boolean THEN
         RETURN jsonb_build_object('candidate', candidate);
       END IF;
-    ELSIF candidate->>'method' = p_method AND NOT may_send_again(p_challenge, p_method, candidate, p_policy) THEN
+    ELSIF goes_on AND NOT may_send_again(p_challenge, p_method, candidate, p_policy) THEN
       RETURN jsonb_build_object('candidate', candidate);
     ELSE
       r := reserve_message(p_user, p_challenge, p_known, candidate, p_now);
       IF r.id IS NOT NULL THEN
         RETURN jsonb_build_object('candidate', candidate, 'message_id', r.id, 'spend', r.spend);
-      ELSIF candidate->>'method' = p_method THEN
+      ELSIF goes_on THEN
         -- The code that is there is good still.
         RETURN jsonb_build_object('candidate', candidate);
       END IF;
@@ -192,20 +196,25 @@ END $$;
 
 -- A login has sent a code: of its account and class's with one that was sent, it and the youngest others live on, p_most in all.
 CREATE OR REPLACE FUNCTION end_crowded_out(c challenges, p_most integer, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-  UPDATE challenges SET superseded_at = p_now WHERE id IN (
+DECLARE
+  crowded_out uuid[] := ARRAY(
     SELECT id FROM challenges live
     WHERE user_id = c.user_id AND known = c.known AND purpose = 'login' AND superseded_at IS NULL AND consumed_at IS NULL
       AND ends_at > p_now AND id <> c.id AND c.purpose = 'login' AND EXISTS (SELECT FROM challenge_codes WHERE challenge_id = live.id)
     ORDER BY created_at DESC, id OFFSET p_most - 1);
+BEGIN
+  IF crowded_out <> '{}' THEN
+    UPDATE challenges SET superseded_at = p_now WHERE id = ANY (crowded_out);
+  END IF;
 END $$;
 
 -- The challenge of a pending token, if the token is still worth anything: of that purpose, not used up, not replaced, not at
--- its end, and the account not disabled.
+-- its end, the account not disabled, and the session that it was begun in, if it was in one, not ended.
 CREATE OR REPLACE FUNCTION pending_challenge(p_challenge uuid, p_user uuid, p_purpose text, p_now timestamptz) RETURNS SETOF challenges LANGUAGE sql STABLE AS $$
   SELECT challenge.* FROM challenges challenge JOIN users u ON u.id = challenge.user_id
   WHERE challenge.id = p_challenge AND challenge.user_id = p_user AND purpose = p_purpose AND consumed_at IS NULL AND superseded_at IS NULL
     AND ends_at > p_now AND u.disabled_at IS NULL
+    AND (session_of(client) IS NULL OR EXISTS (SELECT FROM live_session(session_of(client), p_user, p_now)))
 $$;
 
 -- Whether a pending token is still worth anything.
@@ -239,12 +248,14 @@ SET search_path FROM CURRENT AS $$
 DECLARE
   t timestamptz := lock_account(p_user);
   c challenges;
+  g factor_guards;
   refusal jsonb;
   sent jsonb := '{}';
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, p_purpose, t);
-  refusal := refusal_of_try(c, p_candidate->>'method', p_policy, t);
-  IF refusal IS NOT NULL AND refusal->>'outcome' <> 'expired' THEN
+  SELECT * INTO g FROM factor_guards WHERE user_id = c.user_id AND known = c.known;
+  refusal := refusal_of_try(c, g, p_candidate->>'method', p_policy, t);
+  IF refusal IS NOT NULL THEN
     RETURN refusal;
   END IF;
   IF p_candidate->>'sends' IS NOT NULL THEN
@@ -265,12 +276,14 @@ SET search_path FROM CURRENT AS $$
 DECLARE
   t timestamptz := lock_account(p_user);
   c challenges;
+  g factor_guards;
   refusal jsonb;
   sent jsonb;
 BEGIN
   SELECT * INTO c FROM pending_challenge(p_challenge, p_user, p_purpose, t);
-  refusal := refusal_of_try(c, p_candidate->>'method', p_policy, t);
-  IF refusal IS NOT NULL AND refusal->>'outcome' <> 'expired' THEN
+  SELECT * INTO g FROM factor_guards WHERE user_id = c.user_id AND known = c.known;
+  refusal := refusal_of_try(c, g, p_candidate->>'method', p_policy, t);
+  IF refusal IS NOT NULL THEN
     RETURN refusal;
   END IF;
   sent := send_again(c, p_candidate, p_policy, t);
@@ -322,28 +335,20 @@ BEGIN
   RETURN challenge_state(go_on_with(c, p_methods[1]), p_policy, t);
 END $$;
 
--- Why a challenge takes no answer by a method, the account being locked: invalid | locked | exhausted | expired; NULL if it
--- takes one. An enrolment is not refused while codes are locked: it proves what nobody else has.
-CREATE OR REPLACE FUNCTION refusal_of_try(c challenges, p_method text, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+-- Why a challenge takes no answer by a method, the account being locked: invalid | locked | exhausted; NULL if it takes one.
+-- g: the failed codes of its class. An enrolment is not refused while codes are locked: it proves what nobody else has.
+CREATE OR REPLACE FUNCTION refusal_of_try(c challenges, g factor_guards, p_method text, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  locked_until timestamptz;
-  k challenge_codes;
+  locked_until timestamptz := codes_locked_until(g, p_now);
 BEGIN
   IF c.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'invalid');
-  END IF;
-  IF c.purpose <> 'enrol' AND p_policy->'guarded' ? p_method THEN
-    locked_until := (SELECT codes_locked_until(g, p_now) FROM factor_guards g WHERE g.user_id = c.user_id AND g.known = c.known);
-  END IF;
-  SELECT * INTO k FROM challenge_codes WHERE challenge_id = c.id AND method = p_method;
-  IF locked_until IS NOT NULL THEN
+  ELSIF locked_until IS NOT NULL AND c.purpose <> 'enrol' AND p_policy->'guarded' ? p_method THEN
     RETURN jsonb_build_object('outcome', 'locked', 'retry_after', seconds_until(locked_until, p_now));
   ELSIF c.attempts >= (p_policy->>'max_attempts')::integer THEN
     RETURN jsonb_build_object('outcome', 'exhausted',
       'retry_after', seconds_until(coalesce((SELECT max(last_sent_at + cooldown_of(p_policy, channel)) FROM challenge_codes WHERE challenge_id = c.id),
         p_now), p_now));
-  ELSIF k.expires_at <= p_now THEN
-    RETURN jsonb_build_object('outcome', 'expired');
   END IF;
   RETURN NULL;
 END $$;

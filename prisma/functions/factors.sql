@@ -9,7 +9,8 @@ CREATE OR REPLACE FUNCTION account_state(u users) RETURNS jsonb LANGUAGE plpgsql
 BEGIN
   RETURN jsonb_build_object('id', u.id, 'email', u.email, 'locale', u.locale, 'password_hash', u.password_hash, 'two_factor', u.two_factor,
     'epoch', u.epoch, 'disabled', u.disabled_at IS NOT NULL, 'email_confirmed', u.email_confirmed_at IS NOT NULL,
-    'user_handle', base64url(u.handle), 'factors', (SELECT coalesce(jsonb_agg(factor_state(f) #- '{data,secret}'), '[]') FROM factors f WHERE f.user_id = u.id),
+    'password_state', u.password_state, 'email_codes_off', u.email_codes_off, 'user_handle', base64url(u.handle),
+    'factors', (SELECT coalesce(jsonb_agg(factor_state(f) #- '{data,secret}'), '[]') FROM factors f WHERE f.user_id = u.id),
     'recovery_codes', (SELECT count(*) FROM recovery_codes r WHERE r.user_id = u.id));
 END $$;
 
@@ -30,10 +31,10 @@ BEGIN
     FROM users u WHERE u.id = p_user);
 END $$;
 
--- Begins to set up a factor: for a session (fresh, as its caller has seen to), or in a login that must (p_parent: {session,
--- challenge}). One that was begun before it in the same session or login ends. What is sent goes to nobody who is known: a
--- number that is not confirmed counts as a stranger's. p_challenge: {id, setup (hex)}; p_policy: with enrolments_day.
--- opened (as open_challenge) | invalid | conflict | too_many | what refuses the message
+-- Begins to set up a factor: for a session (fresh, as its caller has seen to while the account was in p_parent's epoch), or in a
+-- login that must (p_parent: {session, epoch, challenge}). One that was begun before it in the same session or login ends. What
+-- is sent goes to nobody who is known: a number that is not confirmed counts as a stranger's. p_challenge: {id, setup (hex)};
+-- p_policy: with enrolments_day. opened (as open_challenge) | invalid | stale | conflict | too_many | what refuses the message
 CREATE OR REPLACE FUNCTION begin_enrolment(p_user uuid, p_parent jsonb, p_challenge jsonb, p_candidate jsonb, p_policy jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
@@ -53,8 +54,14 @@ BEGIN
   SELECT * INTO s FROM live_session((p_parent->>'session')::uuid, p_user, t);
   IF p_parent->>'challenge' IS NOT NULL AND parent.id IS NULL OR p_parent->>'session' IS NOT NULL AND s.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'invalid');
+  ELSIF s.id IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = (p_parent->>'epoch')::integer) THEN
+    RETURN jsonb_build_object('outcome', 'stale');
   END IF;
-  the_client := CASE WHEN s.id IS NOT NULL THEN 'session:' || s.id ELSE 'login:' || parent.id END;
+  -- What a session has let begin ends with it, however many steps it takes.
+  the_client := CASE WHEN s.id IS NOT NULL THEN 'session:' || s.id WHEN session_of(parent.client) IS NOT NULL THEN parent.client
+    ELSE 'login:' || parent.id END;
+  -- All that a text is counted by, in its order, before a phone is looked at: so nothing deadlocks.
+  PERFORM lock_text(p_candidate->'text') WHERE p_candidate->>'sends' = 'sms';
   refusal := refusal_of_enrolment(p_user, p_candidate, p_policy, t);
   IF refusal IS NOT NULL THEN
     RETURN refusal;
@@ -110,12 +117,13 @@ BEGIN
 END $$;
 
 -- Whether a factor cannot be this user's: there are as many of its method as may be (p_most), its phone serves three others,
--- its credential is somebody's.
+-- its credential is somebody's, or was until somebody else may have removed it: without attestation anybody can claim one.
 CREATE OR REPLACE FUNCTION is_taken(p_user uuid, p_method text, p_phone text, p_credential bytea, p_most integer) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   RETURN (p_most > 1 AND (SELECT count(*) FROM factors WHERE user_id = p_user AND method = p_method) >= p_most)
     OR (p_phone IS NOT NULL AND phone_is_taken(p_phone, p_user))
-    OR (p_credential IS NOT NULL AND EXISTS (SELECT FROM factors WHERE credential_id = p_credential));
+    OR (p_credential IS NOT NULL AND (EXISTS (SELECT FROM factors WHERE credential_id = p_credential)
+      OR EXISTS (SELECT FROM account_changes WHERE kind = 'factor_removed' AND was->>'credential_id' = p_credential::text)));
 END $$;
 
 -- A factor is proven: it counts from now on. One of the same method is replaced, unless its user may have several
@@ -135,7 +143,7 @@ BEGIN
   replaces := before.id IS NOT NULL;
   result := jsonb_build_object('recovery_issued', is_first, 'replaced', replaces);
   IF is_first THEN
-    PERFORM put_recovery_codes(c.user_id, p_proof->'fresh_recovery', false, p_now);
+    PERFORM put_recovery_codes(c.user_id, p_proof->'fresh_recovery', true, p_now);
   END IF;
   PERFORM end_begun(c.user_id, CASE WHEN replaces THEN p_session END, replaces, p_now);
   p_event := p_event || jsonb_build_object('type', CASE WHEN replaces THEN 'factor.replaced' ELSE 'factor.added' END, 'outcome', p_new->>'method');
@@ -242,14 +250,17 @@ BEGIN
   RETURN jsonb_build_object('outcome', 'removed', 'method', f.method);
 END $$;
 
--- New recovery codes, next to a factor only; the old ones are dead. renewed | conflict | ended (the session)
-CREATE OR REPLACE FUNCTION renew_recovery_codes(p_user uuid, p_session uuid, p_macs jsonb, p_policy jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
+-- New recovery codes, next to a factor only; the old ones are dead. p_epoch: of the account, as the session was found fresh.
+-- renewed | conflict | stale | ended (the session)
+CREATE OR REPLACE FUNCTION renew_recovery_codes(p_user uuid, p_session uuid, p_epoch integer, p_macs jsonb, p_policy jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   t timestamptz := lock_account(p_user);
 BEGIN
   IF NOT EXISTS (SELECT FROM live_session(p_session, p_user, t)) THEN
     RETURN jsonb_build_object('outcome', 'ended');
+  ELSIF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch) THEN
+    RETURN jsonb_build_object('outcome', 'stale');
   ELSIF NOT EXISTS (SELECT FROM factors WHERE user_id = p_user AND p_policy->'factors' ? method) THEN
     RETURN jsonb_build_object('outcome', 'conflict');
   END IF;
@@ -260,23 +271,37 @@ BEGIN
 END $$;
 
 -- All factors and recovery codes of a user go, by an operator, and everything begun before: the user's id, or NULL.
-CREATE OR REPLACE FUNCTION reset_factors(p_email text, p_identifiers bytea[], p_policy jsonb, p_event jsonb) RETURNS uuid LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION reset_factors(p_whom text, p_identifiers bytea[], p_policy jsonb, p_event jsonb) RETURNS uuid LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
-  the_user uuid := (SELECT id FROM users WHERE email = p_email);
+  the_user uuid := user_of(p_whom);
   t timestamptz := lock_account(the_user);
+  the_email text := (SELECT email FROM users WHERE id = the_user);
 BEGIN
-  IF the_user IS NULL THEN
+  IF the_email IS NULL THEN
     RETURN NULL;
   END IF;
   DELETE FROM factors WHERE user_id = the_user;
-  DELETE FROM account_changes WHERE user_id = the_user;
+  -- Of factors nothing is taken back any more; an e-mail or a deletion still is.
+  DELETE FROM account_changes WHERE user_id = the_user AND kind IN ('factor_added', 'factor_removed', 'recovery_codes');
   PERFORM drop_recovery_codes(the_user, false, t);
   PERFORM end_begun(the_user, NULL, true, t);
+  PERFORM end_links(the_user, the_email, t);
   PERFORM forget_code_failures(the_user);
   PERFORM record_event(p_event, the_user);
   PERFORM tell(the_user, 'factors.reset', '{}', false, p_policy, p_event, t);
   RETURN the_user;
+END $$;
+
+-- A verdict of the service, with what only shows under the account's lock: a counter that is no higher than the one that is
+-- stored tells of a copy, where a method's does ("if_back": the type of that event).
+CREATE OR REPLACE FUNCTION weigh_verdict(p_verdict jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF p_verdict ? 'if_back' AND EXISTS (
+    SELECT FROM factors WHERE id = (p_verdict->>'factor_id')::uuid AND counter > 0 AND counter >= (p_verdict->>'counter')::bigint) THEN
+    RETURN p_verdict || jsonb_build_object('notices', jsonb_build_array(p_verdict->'if_back'));
+  END IF;
+  RETURN p_verdict;
 END $$;
 
 -- Whose passkey a credential is: {user_id, email, epoch, disabled, user_handle, factor}, or NULL.
@@ -302,17 +327,20 @@ BEGIN
   IF NOT FOUND THEN
     RETURN jsonb_build_object('outcome', 'used');
   END IF;
-  UPDATE factors f SET counter = (p_verdict->>'counter')::bigint, last_used_at = t, data = data || coalesce(p_verdict->'data', '{}')
+  p_verdict := weigh_verdict(p_verdict);
+  UPDATE factors f SET counter = greatest(f.counter, (p_verdict->>'counter')::bigint), last_used_at = t, data = data || coalesce(p_verdict->'data', '{}')
   FROM users u
   WHERE f.id = (p_verdict->>'factor_id')::uuid AND f.user_id = p_user AND u.id = p_user AND u.epoch = p_epoch AND u.disabled_at IS NULL;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('outcome', 'stale');
   END IF;
   known := (SELECT id FROM devices WHERE token_hash = p_device_token AND user_id = p_user AND expires_at > t AND failures < 20);
-  d := use_device(p_user, known, p_device, t);
+  d := use_device(p_user, known, p_device, p_event, t);
   s := insert_session(p_user, d.id, p_session, t);
+  UPDATE users SET email_codes_off = false WHERE id = p_user AND email_codes_off;
   PERFORM record_event(p_event, p_user);
+  PERFORM record_device(p_user, d, p_device, p_event);
   PERFORM tell_of_sign_in(p_user, d, p_device, p_policy, p_event, t);
-  PERFORM tell_of_verdict(p_user, p_verdict, p_policy, p_event, t);
-  RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
+  RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t))
+    || tell_of_verdict(p_user, p_verdict, p_policy, p_event, t);
 END $$;

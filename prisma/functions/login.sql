@@ -66,7 +66,9 @@ DECLARE
 BEGIN
   PERFORM require_read_committed();
   SELECT * INTO u FROM users WHERE email = p_email;
-  SELECT * INTO d FROM devices WHERE token_hash = p_device AND user_id = u.id AND expires_at > t AND failures < 20;
+  IF p_device IS NOT NULL THEN
+    SELECT * INTO d FROM devices WHERE token_hash = p_device AND user_id = u.id AND expires_at > t AND failures < 20;
+  END IF;
   IF d.id IS NULL THEN
     refused_until := address_free_at(p_text->>'address', false, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer, t);
     IF refused_until > t THEN
@@ -94,7 +96,9 @@ END $$;
 CREATE OR REPLACE FUNCTION fail_login(p_user uuid, p_device uuid, p_event jsonb) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
-  IF p_user IS NULL THEN
+  -- Those who fail do not wait for each other, but for who is being forgotten: of whom nothing is written.
+  PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_user, 0));
+  IF NOT EXISTS (SELECT FROM users WHERE id = p_user) THEN
     INSERT INTO unknown_logins AS old (hour, slot, failures)
     VALUES (date_trunc('hour', now(), 'UTC'), floor(random() * 16), 1)
     ON CONFLICT (hour, slot) DO UPDATE SET failures = old.failures + 1;
@@ -103,6 +107,7 @@ BEGIN
   PERFORM record_event(p_event, p_user);
   IF p_device IS NOT NULL THEN
     DELETE FROM devices WHERE id = p_device AND failures >= 20;
+    PERFORM record_removed_device(p_user, p_device, 'twenty failures', p_event) WHERE FOUND;
   END IF;
 END $$;
 

@@ -46,7 +46,7 @@ BEGIN
     RETURN NULL;
   END IF;
   INSERT INTO mails (user_id, kind, topic, address, locale, known, data, created_at, next_try_at)
-  SELECT p_user, 'notice', p_topic, u.email, u.locale, false, p_data, p_now, p_now FROM users u WHERE u.id = p_user
+  SELECT p_user, 'notice', p_topic, coalesce(p_data->>'mail_to', u.email), u.locale, false, p_data - 'mail_to', p_now, p_now FROM users u WHERE u.id = p_user
   RETURNING id INTO notice;
   RETURN notice;
 END $$;
@@ -134,7 +134,7 @@ BEGIN
   RETURN jsonb_build_object('outcome', m.delivery);
 END $$;
 
--- Deletes a batch of mails: those with codes after 25 hours, when no budget counts them any more; notices after 7 days.
+-- Deletes a batch of mails: those with codes and links after 25 hours, when no budget counts them any more, notices after 7 days.
 CREATE OR REPLACE FUNCTION purge_mails(p_batch integer) RETURNS integer LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -142,11 +142,11 @@ DECLARE
   deleted integer;
   others integer;
 BEGIN
-  DELETE FROM mails WHERE id IN (
-    SELECT id FROM mails WHERE kind = 'code' AND created_at < t - interval '25 hours' ORDER BY created_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+  DELETE FROM mails WHERE id = ANY (ARRAY(
+    SELECT id FROM mails WHERE kind IN ('code', 'link') AND created_at < t - interval '25 hours' ORDER BY created_at LIMIT p_batch FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS deleted = ROW_COUNT;
-  DELETE FROM mails WHERE id IN (
-    SELECT id FROM mails WHERE kind = 'notice' AND created_at < t - interval '168 hours' ORDER BY created_at LIMIT p_batch - deleted FOR UPDATE SKIP LOCKED);
+  DELETE FROM mails WHERE id = ANY (ARRAY(
+    SELECT id FROM mails WHERE kind = 'notice' AND created_at < t - interval '168 hours' ORDER BY created_at LIMIT p_batch - deleted FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS others = ROW_COUNT;
   RETURN deleted + others;
 END $$;

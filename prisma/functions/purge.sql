@@ -1,5 +1,6 @@
 -- What has run out goes (ASVS 14.2.7): each call deletes one batch of one kind, skipping rows in use, and says how many.
--- p_days: how long events are kept.
+-- p_days: how long events are kept. A batch is an array, and no subquery that is joined: a plan from when the table was empty would
+-- go through all of it once for each row of the batch.
 CREATE OR REPLACE FUNCTION purge(p_kind text, p_batch integer, p_days integer, p_notices boolean) RETURNS integer LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -9,28 +10,42 @@ BEGIN
   CASE p_kind
     WHEN 'throttles' THEN
       -- No counter remembers more failures than are made in two days at one an hour.
-      DELETE FROM login_throttles WHERE identifier IN (
+      DELETE FROM login_throttles WHERE identifier = ANY (ARRAY(
         SELECT identifier FROM login_throttles WHERE counted_from < t - interval '48 hours' AND (locked_until IS NULL OR locked_until < t)
-        ORDER BY counted_from LIMIT p_batch FOR UPDATE SKIP LOCKED);
+        ORDER BY counted_from LIMIT p_batch FOR UPDATE SKIP LOCKED));
     WHEN 'challenges' THEN
       RETURN purge_challenges(p_batch, p_notices, t);
     WHEN 'texts' THEN
-      DELETE FROM sms_messages WHERE id IN (
-        SELECT id FROM sms_messages WHERE reserved_at < t - interval '25 hours' ORDER BY reserved_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+      DELETE FROM sms_messages WHERE id = ANY (ARRAY(
+        SELECT id FROM sms_messages WHERE reserved_at < t - interval '25 hours' ORDER BY reserved_at LIMIT p_batch FOR UPDATE SKIP LOCKED));
     WHEN 'sessions' THEN
-      DELETE FROM sessions WHERE id IN (
-        SELECT id FROM sessions WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+      DELETE FROM sessions WHERE id = ANY (ARRAY(
+        SELECT id FROM sessions WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED));
     WHEN 'devices' THEN
-      DELETE FROM devices WHERE id IN (
-        SELECT id FROM devices WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+      DELETE FROM devices WHERE id = ANY (ARRAY(
+        SELECT id FROM devices WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED));
     WHEN 'mails' THEN
       RETURN purge_mails(p_batch);
+    WHEN 'deliveries' THEN
+      RETURN purge_deliveries(p_batch);
+    WHEN 'forgotten' THEN
+      DELETE FROM forgotten_users WHERE event_id = ANY (ARRAY(
+        SELECT event_id FROM forgotten_users WHERE at < t - interval '336 hours' ORDER BY at LIMIT p_batch));
     WHEN 'starts' THEN
-      DELETE FROM used_starts WHERE id IN (
-        SELECT id FROM used_starts WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+      DELETE FROM used_starts WHERE id = ANY (ARRAY(
+        SELECT id FROM used_starts WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED));
+    WHEN 'accounts' THEN
+      RETURN erase_accounts(p_batch);
+    WHEN 'links' THEN
+      DELETE FROM mail_links WHERE id = ANY (ARRAY(
+        SELECT id FROM mail_links WHERE expires_at < t - interval '1 hour' ORDER BY expires_at LIMIT p_batch FOR UPDATE SKIP LOCKED));
     WHEN 'changes' THEN
-      DELETE FROM account_changes WHERE id IN (
-        SELECT id FROM account_changes WHERE at < t - interval '7 days' ORDER BY at LIMIT p_batch FOR UPDATE SKIP LOCKED);
+      -- A deletion can be taken back until it is done, everything else while there is a link that does: it may have been mailed late.
+      DELETE FROM account_changes WHERE id = ANY (ARRAY(
+        SELECT id FROM account_changes change WHERE at < t - interval '168 hours' AND kind <> 'deletion' AND NOT EXISTS (
+          SELECT FROM mail_links l WHERE l.user_id = change.user_id AND l.kind = 'not_me' AND l.ended_at IS NULL AND l.expires_at > t
+            AND (l.data->>'since')::numeric <= extract(epoch FROM change.at))
+        ORDER BY at LIMIT p_batch FOR UPDATE SKIP LOCKED));
     WHEN 'events' THEN
       RETURN purge_events(p_batch, p_days);
     WHEN 'unknown_logins' THEN
@@ -49,10 +64,10 @@ DECLARE
   c challenges;
 BEGIN
   FOR c IN
-    DELETE FROM challenges WHERE id IN (
+    DELETE FROM challenges WHERE id = ANY (ARRAY(
       SELECT id FROM challenges
       WHERE ends_at < p_now - interval '1 hour' AND (purpose <> 'enrol' OR ends_at < p_now - interval '24 hours')
-      ORDER BY ends_at LIMIT p_batch FOR UPDATE SKIP LOCKED)
+      ORDER BY ends_at LIMIT p_batch FOR UPDATE SKIP LOCKED))
     RETURNING *
   LOOP
     deleted := deleted + 1;
@@ -74,9 +89,9 @@ BEGIN
   -- Otherwise a temporary table or type of the caller's would be found first, and what hangs on it run with this right.
   PERFORM set_config('search_path', current_setting('search_path') || ', pg_temp', true);
   -- Their numbers rise with time: the oldest are found without an index of times.
-  DELETE FROM audit_events WHERE id IN (
+  DELETE FROM audit_events WHERE id = ANY (ARRAY(
     SELECT id FROM (SELECT id, at FROM audit_events ORDER BY id LIMIT p_batch) oldest
-    WHERE at < clock_timestamp() - greatest(p_days, 1) * interval '24 hours');
+    WHERE at < clock_timestamp() - greatest(p_days, 1) * interval '24 hours'));
   GET DIAGNOSTICS deleted = ROW_COUNT;
   RETURN deleted;
 END $$;

@@ -7,15 +7,20 @@ CREATE OR REPLACE FUNCTION live_session(p_session uuid, p_user uuid, p_now times
     AND u.disabled_at IS NULL
 $$;
 
+-- The session that a challenge's client is; NULL where it is none.
+CREATE OR REPLACE FUNCTION session_of(p_client text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN starts_with(p_client, 'session:') THEN substr(p_client, 9)::uuid END
+$$;
+
 -- p_session: {id, amr, acr, remember, user_agent, address, ttl, idle_ttl}; the lives in seconds.
 CREATE OR REPLACE FUNCTION insert_session(p_user uuid, p_device uuid, p_session jsonb, p_now timestamptz) RETURNS sessions LANGUAGE plpgsql AS $$
 DECLARE
   s sessions;
 BEGIN
-  INSERT INTO sessions (id, user_id, device_id, amr, acr, remember, user_agent, address, created_at, authenticated_at, last_used_at,
-                        expires_at, idle_until)
+  INSERT INTO sessions (id, user_id, device_id, amr, acr, remember, mailbox_proven, user_agent, address, created_at, authenticated_at,
+                        last_used_at, expires_at, idle_until)
   VALUES ((p_session->>'id')::uuid, p_user, p_device, ARRAY(SELECT jsonb_array_elements_text(p_session->'amr')), p_session->>'acr',
-    (p_session->>'remember')::boolean, p_session->>'user_agent', p_session->>'address', p_now, p_now, p_now,
+    (p_session->>'remember')::boolean, coalesce((p_session->>'mailbox_proven')::boolean, false), p_session->>'user_agent', p_session->>'address', p_now, p_now, p_now,
     p_now + seconds(p_session->>'ttl'), p_now + seconds(p_session->>'idle_ttl'))
   RETURNING * INTO s;
   RETURN s;
@@ -48,9 +53,10 @@ BEGIN
   IF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch AND disabled_at IS NULL) THEN
     RETURN jsonb_build_object('outcome', 'stale');
   END IF;
-  d := use_device(p_user, p_known, p_device, t);
+  d := use_device(p_user, p_known, p_device, p_event, t);
   s := insert_session(p_user, d.id, p_session, t);
   PERFORM record_event(p_event, p_user);
+  PERFORM record_device(p_user, d, p_device, p_event);
   PERFORM tell_of_sign_in(p_user, d, p_device, p_policy, p_event, t);
   RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
 END $$;
@@ -65,7 +71,7 @@ BEGIN
   RETURN coalesce((
     SELECT jsonb_build_object('outcome', 'found', 'id', s.id, 'user_id', s.user_id, 'device_id', s.device_id, 'email', u.email,
       'email_confirmed', u.email_confirmed_at IS NOT NULL, 'locale', u.locale, 'two_factor', u.two_factor, 'epoch', u.epoch,
-      'amr', s.amr, 'acr', s.acr, 'remember', s.remember,
+      'amr', s.amr, 'acr', s.acr, 'remember', s.remember, 'mailbox_proven', s.mailbox_proven,
       'authenticated_at', floor(extract(epoch FROM s.authenticated_at)),
       'age', extract(epoch FROM t - s.authenticated_at)) || methods_of(u.id)
     FROM live_session(p_session, p_user, t) s JOIN users u ON u.id = s.user_id), '{"outcome": "ended"}');
@@ -138,17 +144,19 @@ END $$;
 
 -- Uses a refresh token of generation p_generation, at most once: one guarded update. The token before the newest is
 -- answered with the same successor for p_grace seconds after the rotation (a second tab, a lost reply); any older one, and
--- that one later, is a copy in other hands: the session ends. p_idle_ttl: seconds a remembered session may rest.
--- rotated | within_grace (with the session) | reused (with its user) | ended
+-- that one later, is a copy in other hands: the session ends. That it came again from another address is recorded.
+-- p_idle_ttl: seconds a remembered session may rest; p_event: of a copy.
+-- rotated | within_grace (with the session, and whether it came from "elsewhere") | reused (with its user) | ended
 CREATE OR REPLACE FUNCTION rotate_session(p_session uuid, p_generation integer, p_grace integer, p_idle_ttl integer, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   t timestamptz := clock_timestamp();
   s sessions;
+  is_elsewhere boolean;
 BEGIN
   PERFORM require_read_committed();
-  UPDATE sessions session SET generation = generation + 1, rotated_at = t, last_used_at = t,
+  UPDATE sessions session SET generation = generation + 1, rotated_at = t, rotated_from = p_event->>'address', last_used_at = t,
     idle_until = CASE WHEN remember THEN t + p_idle_ttl * interval '1 second' ELSE idle_until END
   FROM users u
   WHERE session.id = p_session AND generation = p_generation AND ended_at IS NULL AND expires_at > t AND idle_until > t
@@ -162,7 +170,11 @@ BEGIN
   IF s.id IS NULL OR p_generation >= s.generation THEN
     RETURN jsonb_build_object('outcome', 'ended');
   ELSIF p_generation = s.generation - 1 AND s.rotated_at > t - p_grace * interval '1 second' THEN
-    RETURN session_state(s, t) || jsonb_build_object('outcome', 'within_grace');
+    is_elsewhere := s.rotated_from IS DISTINCT FROM p_event->>'address';
+    IF is_elsewhere THEN
+      PERFORM record_event(p_event || '{"type": "refresh.repeated", "outcome": "from another address"}', s.user_id);
+    END IF;
+    RETURN session_state(s, t) || jsonb_build_object('outcome', 'within_grace', 'elsewhere', is_elsewhere);
   END IF;
   UPDATE sessions SET ended_at = t WHERE id = s.id AND ended_at IS NULL;
   IF FOUND THEN
@@ -174,11 +186,11 @@ END $$;
 -- How many proofs the session that a challenge belongs to may still fail before it ends; NULL for a login, which has none.
 CREATE OR REPLACE FUNCTION proofs_left(p_client text, p_now timestamptz) RETURNS integer LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  IF NOT starts_with(p_client, 'session:') THEN
+  IF session_of(p_client) IS NULL THEN
     RETURN NULL;
   END IF;
   RETURN (SELECT 5 - count(f) FROM sessions s LEFT JOIN unnest(s.proofs_failed_at) f ON f > p_now - interval '24 hours'
-    WHERE s.id = substr(p_client, 9)::uuid);
+    WHERE s.id = session_of(p_client));
 END $$;
 
 -- A failed proof of somebody who is signed in: the fifth of one session within 24 hours ends it. How many it may still fail;

@@ -15,13 +15,6 @@ CREATE OR REPLACE FUNCTION seconds(p_seconds text) RETURNS interval LANGUAGE sql
   SELECT p_seconds::integer * interval '1 second'
 $$;
 
-CREATE OR REPLACE FUNCTION record_event(p_event jsonb, p_user uuid) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-BEGIN
-  INSERT INTO audit_events (type, outcome, user_id, factor, address, request_id, detail)
-  VALUES (p_event->>'type', p_event->>'outcome', p_user, p_event->>'factor', p_event->>'address', p_event->>'request_id',
-          p_event->>'detail');
-END $$;
-
 -- Decisions read what others have just committed, which only READ COMMITTED shows them. Where the database, the role or a
 -- pooler makes it something else, nothing is decided: the service sees this code and asks again in a transaction of the
 -- right kind (store/client.ts).

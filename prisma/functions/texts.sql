@@ -14,9 +14,10 @@ $$;
 -- Until when the texts of a class of clients at one address are spent; in the past or NULL if they are not.
 CREATE OR REPLACE FUNCTION address_free_at(p_address text, p_known boolean, p_hour integer, p_day integer, p_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  texts timestamptz[] := (
-    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages
-    WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours');
+  texts timestamptz[] := ARRAY(
+    SELECT reserved_at FROM sms_messages
+    WHERE address = p_address AND address <> '' AND known = p_known AND state = 'open' AND reserved_at > p_now - interval '24 hours'
+    ORDER BY reserved_at DESC);
 BEGIN
   RETURN budget_free_at(texts, p_hour, p_day);
 END $$;
@@ -83,6 +84,15 @@ BEGIN
     CASE WHEN p_spend < 1 THEN 'infinity' WHEN s.spent >= p_spend THEN s.oldest_at + interval '24 hours' END), p_now);
 END $$;
 
+-- Keeps to this transaction all that a text is counted by, in the order of its keys. p_text: {phone, address}.
+CREATE OR REPLACE FUNCTION lock_text(p_text jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(key) FROM (
+    SELECT hashtextextended(name, 0) AS key
+    FROM unnest(ARRAY['phone:' || (p_text->>'phone'), 'prefix:' || left(p_text->>'phone', -4), 'address:' || (p_text->>'address')]) AS name
+    ORDER BY 1) AS keys;
+END $$;
+
 -- Reserves a text, after the account's lock: its row, or which limit refuses it and for how long ("outcome", "retry_after");
 -- "spend": the part of a day's texts that is used up with it, where that is worth telling.
 -- p_text: {phone, address, cooldown, user_hour, user_day, phone_day, address_hour, address_day, prefix_hour, service_hour,
@@ -108,9 +118,7 @@ DECLARE
   all_of_phone timestamptz[];
   of_prefix timestamptz[];
 BEGIN
-  PERFORM pg_advisory_xact_lock(key) FROM (
-    SELECT hashtextextended(name, 0) AS key
-    FROM unnest(ARRAY['phone:' || the_phone, 'prefix:' || the_prefix, 'address:' || (p_text->>'address')]) AS name ORDER BY 1) AS keys;
+  PERFORM lock_text(p_text);
 
   -- A text of which the network says that it never came is no reason to wait.
   SELECT max(reserved_at) FILTER (WHERE is_cooling(m)), array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state = 'open')
@@ -121,9 +129,10 @@ BEGIN
     array_agg(reserved_at ORDER BY reserved_at DESC) FILTER (WHERE state <> 'refused')
   INTO cooled_at, of_phone, all_of_phone
   FROM sms_messages m WHERE m.phone = the_phone AND m.reserved_at > p_now - interval '24 hours';
-  of_prefix := (
-    SELECT array_agg(reserved_at ORDER BY reserved_at DESC) FROM sms_messages m
-    WHERE m.prefix = the_prefix AND m.prefix <> '' AND m.known = p_known AND m.state = 'open' AND m.reserved_at > p_now - interval '1 hour');
+  of_prefix := ARRAY(
+    SELECT reserved_at FROM sms_messages m
+    WHERE m.prefix = the_prefix AND m.prefix <> '' AND m.known = p_known AND m.state = 'open' AND m.reserved_at > p_now - interval '1 hour'
+    ORDER BY reserved_at DESC);
   free_at := greatest(budget_free_at(of_user, user_hour, user_day), budget_free_at(of_phone, user_hour, user_day),
     budget_free_at(all_of_phone, NULL, phone_day), budget_free_at(of_prefix, prefix_hour, NULL),
     address_free_at(p_text->>'address', p_known, (p_text->>'address_hour')::integer, (p_text->>'address_day')::integer, p_now));
