@@ -1,0 +1,8 @@
+export { createDoorstep, type Doorstep, type DoorstepOptions } from './doorstep.ts'
+export { DoorstepError, type ErrorCode } from './errors.ts'
+export type { Locks } from './locks.ts'
+export { hasPasskeys, passkeyProof } from './passkeys.ts'
+export type { StepUpChallenge } from './step-up.ts'
+export { memoryStorage, type TokenStorage, webStorage } from './storage.ts'
+export type { SessionEvent } from './tabs.ts'
+export type * from './types.ts'

@@ -1,0 +1,81 @@
+import { announce, button, make, part, say } from './dom.ts'
+import { base } from './doorstep.ts'
+import { fillIn } from './one-time-code.ts'
+import { timeOf, words } from './words/index.ts'
+
+/** What the console senders have kept (`GET /dev/sms`, `GET /dev/mail`). An application has nothing of this kind. */
+type Message = { kind: 'text' | 'mail'; to: string; subject?: string; body: string; sent_at: string }
+
+const lookEveryMs = 2_000
+const shownMessages = 12
+
+/** Those that the service does not have: with a real provider there is nothing to show. */
+const gone = new Set<string>()
+let messages: Message[] = []
+
+async function read<Kept>(path: string): Promise<Kept[]> {
+  if (gone.has(path)) return []
+  const reply = await fetch(new URL(path, base))
+  if (reply.status === 404) gone.add(path)
+  return reply.ok ? (await reply.json()).messages : []
+}
+
+/** Shows what was sent, and looks for more while the page is seen. */
+export function openInbox(): void {
+  const look = async (): Promise<void> => {
+    if (document.hidden || gone.size === 2) return
+    const texts = await read<{ to: string; body: string; sent_at: string }>('dev/sms')
+    const mails = await read<{ to: string; subject: string; text: string; sent_at: string }>('dev/mail')
+    const all: Message[] = [
+      ...texts.map((it) => ({ ...it, kind: 'text' as const })),
+      ...mails.map(({ text: body, ...it }) => ({ ...it, body, kind: 'mail' as const })),
+    ].sort((a, b) => b.sent_at.localeCompare(a.sent_at))
+    const isNew = all[0]?.sent_at !== messages[0]?.sent_at
+    if (isNew && messages.length > 0) announce(words().inbox.arrived)
+    messages = all
+    if (isNew || part('inbox').hidden) drawInbox()
+  }
+  const keepLooking = (): void =>
+    void look()
+      .catch(() => {})
+      .then(() => setTimeout(keepLooking, lookEveryMs))
+  keepLooking()
+}
+
+/** Draws it anew, in the language that is spoken now. */
+export function drawInbox(): void {
+  const { inbox: text } = words()
+  const host = part('inbox')
+  host.hidden = gone.size === 2
+  host.setAttribute('aria-label', text.title)
+  const shown = messages.slice(0, shownMessages).map((it, index) => messageOf(it, index === 0))
+  host.replaceChildren(
+    ...[make('h2', {}, text.title), say(text.lead, 'soft')],
+    ...(shown.length > 0 ? shown : [say(text.empty, 'soft')]),
+  )
+}
+
+function messageOf({ kind, to, subject, body, sent_at }: Message, isNew: boolean): HTMLElement {
+  const { inbox: text } = words()
+  const code = (kind === 'text' ? /#(\d+)$/ : /^(\d{6,10})$/m).exec(body)?.[1]
+  const link = /https?:\S+(\/(?:set-password|confirm-email|not-me)#token=\S+)$/m.exec(body)?.[1]
+  return make(
+    'article',
+    { class: `message ${kind}-message${isNew ? ' new' : ''}` },
+    make('small', {}, `${text[kind](to)} · ${timeOf(sent_at)}`),
+    subject === undefined ? null : make('h3', {}, subject),
+    ...paragraphs(body, kind),
+    kind === 'text' || code === undefined ? null : make('p', { class: 'code' }, code),
+    code === undefined ? null : button(text.fill, () => fillIn(code), 'small'),
+    // Here, even where APP_URL names an application of its own.
+    link === undefined ? null : make('a', { class: 'button small', href: new URL(`.${link}`, base).href }, text.open),
+  )
+}
+
+/** A text as it is; of a mail what it says first, and the rest on demand. */
+function paragraphs(body: string, kind: Message['kind']): Node[] {
+  if (kind === 'text') return [say(body)]
+  const [first = '', ...rest] = body.trim().split(/\n\n+/)
+  if (rest.length === 0) return [say(first)]
+  return [say(first), make('details', {}, make('summary', {}, words().inbox.more), say(rest.join('\n\n')))]
+}
