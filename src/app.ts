@@ -1,4 +1,6 @@
 import { accountRoutes } from './features/accounts/routes.ts'
+import { selfServiceRoutes } from './features/accounts/self-service-routes.ts'
+import { adminRoutes } from './features/admin/routes.ts'
 import type { App } from './features/app-type.ts'
 import { developmentRoutes } from './features/development/routes.ts'
 import { deviceRoutes } from './features/devices/routes.ts'
@@ -6,6 +8,7 @@ import { factorRoutes } from './features/factors/routes.ts'
 import { healthRoutes } from './features/health/routes.ts'
 import { keyRoutes } from './features/keys/routes.ts'
 import { loginRoutes } from './features/login/routes.ts'
+import { passwordRoutes } from './features/passwords/routes.ts'
 import { problemRoutes } from './features/problems/routes.ts'
 import { sessionRoutes } from './features/sessions/routes.ts'
 import { smsCodeRoutes } from './features/sms-codes/routes.ts'
@@ -13,6 +16,7 @@ import { registerBodyRules } from './http/body.ts'
 import { registerCors } from './http/cors.ts'
 import { registerGuards } from './http/guards.ts'
 import { registerHeaders } from './http/headers.ts'
+import { registerIdSpelling } from './http/id-spelling.ts'
 import { registerMethods } from './http/methods.ts'
 import { registerOpenApi } from './http/openapi.ts'
 import { registerProblems } from './http/problems.ts'
@@ -43,6 +47,7 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   const services = { ...base, tokens: createTokens({ config, clock, random, sign }) }
   registerGuards(app, { ...services, requestLimits })
   registerBodyRules(app)
+  registerIdSpelling(app)
   const refuseOtherMethods = registerMethods(app)
   await registerOpenApi(app, config)
   registerTimeLimit(app)
@@ -51,7 +56,10 @@ export async function buildApp(base: BaseServices, isDraining: () => boolean = (
   factorRoutes(app, services)
   await sessionRoutes(app, services)
   deviceRoutes(app, services)
+  passwordRoutes(app, services)
   accountRoutes(app, services)
+  selfServiceRoutes(app, services)
+  await adminRoutes(app, services)
   keyRoutes(app, services)
   healthRoutes(app, { ...services, isDraining })
   problemRoutes(app, services)

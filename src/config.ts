@@ -4,7 +4,7 @@ import { developmentSecretKeys } from './config/development-secrets.ts'
 import { type Environment, readSettings } from './config/read.ts'
 import { brokenRules } from './config/rules.ts'
 import { appUrlOf, environment, methodsOf, passkeyOf, publicUrlOf, smsOriginOf, type Values } from './config/schema.ts'
-import { clientsOf, keysOf, listOf, withoutSlash } from './config/values.ts'
+import { bytesOf, clientsOf, keysOf, listOf, withoutSlash } from './config/values.ts'
 import { type Random, systemRandom } from './system.ts'
 
 export { settings } from './config/schema.ts'
@@ -87,6 +87,9 @@ function toConfig(values: Values) {
     /** What may be enrolled and used, best first; recovery codes, which come along, are not among them. */
     methods: methodsOf(values),
     enrolmentsDay: values.ENROLMENTS_DAY,
+    registration: values.REGISTRATION ?? (values.MAIL_PROVIDER === 'none' ? ('closed' as const) : ('open' as const)),
+    breachedPasswords: { source: values.BREACHED_PASSWORDS, url: withoutSlash(values.BREACHED_PASSWORDS_URL) },
+    eraseAfterDays: values.ERASE_AFTER_DAYS,
     passkey: { ...passkeyOf(values), rpName: values.SMS_APP_NAME },
     totpIssuer: values.TOTP_ISSUER ?? values.SMS_APP_NAME.replaceAll(':', ''),
     sms: smsOf(values),
@@ -101,7 +104,10 @@ function toConfig(values: Values) {
       queue: values.ARGON2_QUEUE,
     },
     loginFloorMs: values.LOGIN_FLOOR_MS,
+    /** What it takes to read Firebase's password hashes; null where none are to be read. */
+    firebaseHashes: firebaseOf(values),
     introspectionClients: clientsOf(values.INTROSPECTION_CLIENTS),
+    webhookAllowedNetworks: values.WEBHOOK_ALLOWED_NETWORKS ? listOf(values.WEBHOOK_ALLOWED_NETWORKS) : [],
     metricsPort: values.METRICS_PORT,
     metricsHost: values.METRICS_HOST,
     logLevel: values.LOG_LEVEL,
@@ -111,6 +117,12 @@ function toConfig(values: Values) {
 /** The addresses and ranges of proxies, or false where there is none. */
 const trustedProxiesOf = ({ TRUST_PROXY: proxies = 'none' }: Values): string[] | false =>
   proxies === 'none' ? false : listOf(proxies)
+
+function firebaseOf(values: Values) {
+  const { IMPORT_FIREBASE_SIGNER_KEY: key, IMPORT_FIREBASE_SALT_SEPARATOR: separator } = values
+  const [signerKey, saltSeparator] = [bytesOf(key ?? ''), bytesOf(separator ?? '')]
+  return signerKey && saltSeparator ? { signerKey, saltSeparator } : null
+}
 
 function smsOf(values: Values) {
   const countries = values.SMS_ALLOWED_COUNTRIES ?? '*'
@@ -139,6 +151,10 @@ function mailOf({ MAIL_PROVIDER: provider = 'console', SMTP_URL: smtpUrl, ...val
     smtpUrl: provider === 'smtp' ? smtpUrl : undefined,
     from: values.MAIL_FROM ?? 'doorstep@localhost',
     cooldown: values.MAIL_COOLDOWN,
+    perAddressHour: values.MAIL_PER_ADDRESS_HOUR,
+    perAddressDay: values.MAIL_PER_ADDRESS_DAY,
+    globalHour: values.MAIL_GLOBAL_HOUR,
+    globalDay: values.MAIL_GLOBAL_DAY,
   }
 }
 
@@ -150,6 +166,8 @@ function rateOf(values: Values) {
     verifyMinute: values.RATE_VERIFY_MINUTE,
     resendHour: values.RATE_RESEND_HOUR,
     refreshMinute: values.RATE_REFRESH_MINUTE,
+    mailMinute: values.RATE_MAIL_MINUTE,
+    mailHour: values.RATE_MAIL_HOUR,
     defaultMinute: values.RATE_DEFAULT_MINUTE,
     clientMinute: values.RATE_CLIENT_MINUTE,
     introspectMinute: values.RATE_INTROSPECT_MINUTE,

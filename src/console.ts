@@ -40,8 +40,8 @@ function hintOf(error: unknown): string {
 
 const inOneLine = (text: string): string => text.replace(/\s+/g, ' ').trim()
 
-/** What a newcomer sees: where to read, and three lines that complete a login. */
-export function welcome(address: string, user: { email: string; password: string }): string {
+/** What a newcomer sees: where to read, three lines that complete a login, and `page`, where the example page is. */
+export function welcome(address: string, page: string, user: { email: string; password: string }): string {
   const body = (value: object): string => `-H 'content-type: application/json' -d '${JSON.stringify(value)}'`
   const read = (name: string): string => `node -pe 'JSON.parse(require("fs").readFileSync(0)).${name}'`
   return `
@@ -52,5 +52,9 @@ Sign in as the demo user (copy these three lines):
   PENDING=$(curl -s ${address}/login ${body(user)} | ${read('pending_token')})
   CODE=$(curl -s ${address}/dev/sms | ${read('messages[0].body.match(/#(\\d+)/)[1]')})
   curl -s ${address}/me -H "authorization: Bearer $(curl -s ${address}/login/2fa -H "authorization: Bearer $PENDING" -H 'content-type: application/json' -d "{\\"code\\":\\"$CODE\\"}" | ${read('access_token')})"
+
+Or open the example page, which registers and signs in with every method:
+
+  ${page}
 `
 }

@@ -30,7 +30,16 @@ export const problemCatalogue = {
     title: 'This refresh token was already used',
     advice: 'A copy of it is in other hands, or was stored twice. The session is revoked: sign in again.',
   },
-  insufficient_scope: { status: 403, title: 'The caller may not do this', advice: 'Use credentials that may.' },
+  insufficient_scope: {
+    status: 403,
+    title: 'The client may not do this',
+    advice: '`scope` names what is missing: use a client that has it. Who operates the service makes clients.',
+  },
+  password_reset_required: {
+    status: 403,
+    title: 'This password may not be used any more',
+    advice: 'It was right, but the account was secured or an operator wants a new one: `POST /password/forgot`.',
+  },
   invalid_signature: {
     status: 403,
     title: 'The webhook signature does not hold',
@@ -54,6 +63,11 @@ export const problemCatalogue = {
     advice:
       'The pending token still lives: ask for the code again with `POST /login/2fa/resend`, or go on with another of ' +
       'the `methods`.',
+  },
+  link_expired: {
+    status: 410,
+    title: 'The link is not good any more',
+    advice: 'Unknown, used or expired, which is not told apart. Ask for another mail.',
   },
   payload_too_large: { status: 413, title: 'The body is too large', advice: 'Send at most 16 KiB, 4 KiB for a login.' },
   unsupported_media_type: {
@@ -153,6 +167,10 @@ export type ProblemExtras = {
   retryAfter?: number | null
   attemptsRemaining?: number
   errors?: { pointer: string; message: string }[]
+  /** What a client lacks. */
+  scope?: string
+  /** Of a conflict: the user that is there already. */
+  userId?: string
   headers?: Record<string, string>
 }
 

@@ -2,6 +2,7 @@ import { buildApp } from './app.ts'
 import { loadConfig } from './config.ts'
 import { explainStartError, readDotEnv, welcome } from './console.ts'
 import { createDemoUser } from './features/accounts/demo-user.ts'
+import { startWebhookSender } from './features/admin/webhooks/webhook-sender.ts'
 import { startMailSender } from './features/mails/mail-sender.ts'
 import { startMetricsServer } from './http/metrics-server.ts'
 import { createLog } from './log.ts'
@@ -53,6 +54,7 @@ async function main(): Promise<void> {
     )
   }
   if (config.mail.provider === 'none') {
+    log.warn('no mail: nobody registers, resets a password or is told of a change, and no new address is confirmed')
     log.warn('no mail: whoever signs in to an account without a factor binds one with the password alone')
   }
   let draining = false
@@ -78,6 +80,7 @@ async function main(): Promise<void> {
   await services.loginFloor.look()
   open.push(startMaintenance(services))
   open.push(startMailSender(services))
+  open.push(startWebhookSender(services))
   const app = await buildApp(services, () => draining)
   open.push(() => app.close())
   if (config.metricsPort !== undefined) {
@@ -87,7 +90,7 @@ async function main(): Promise<void> {
   const demoUser = config.production || config.databaseUrl !== undefined ? null : await createDemoUser(services)
   const address = await app.listen({ host: config.host, port: config.port })
   log.info({ address }, 'listening')
-  if (demoUser) say(welcome(address, demoUser))
+  if (demoUser) say(welcome(address, `${config.publicUrl}/`, demoUser))
 }
 
 process.on('unhandledRejection', (error) => {

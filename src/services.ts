@@ -7,20 +7,27 @@ import type { Logger } from './log.ts'
 import { type ConsoleMailbox, createConsoleMailbox } from './mail/console.ts'
 import { type MailSender, noMail } from './mail/index.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { createBreachedPasswords } from './security/breached-passwords.ts'
 import { type ChallengeRules, createChallengeRules } from './security/challenge.ts'
 import { createDeviceTokens, type DeviceTokens } from './security/device-token.ts'
+import { createForeignHashes } from './security/foreign-hashes/index.ts'
 import { createKeyRing, type KeyRing, replaceKeys } from './security/key-ring.ts'
+import { createLinkRules, type LinkRules } from './security/link-rules.ts'
 import { createLoginFloor, type LoginFloor } from './security/login-floor.ts'
 import { createLoginThrottle, type LoginThrottle } from './security/login-throttle.ts'
+import { createMailLinks, type MailLinks } from './security/mail-link.ts'
 import { createOneTimeCodes, type OneTimeCodes } from './security/one-time-code.ts'
 import { createPasskeys, type Passkeys } from './security/passkey.ts'
 import { createPasswordHash, type PasswordHash } from './security/password-hash.ts'
+import { createPasswordPolicy, type PasswordPolicy } from './security/password-policy.ts'
 import { createPhoneNumbers, type PhoneNumbers } from './security/phone-number.ts'
+import { createAddressRule } from './security/public-address.ts'
 import { createRecoveryCodes, type RecoveryCodes } from './security/recovery-code.ts'
 import { createRefreshTokens, type RefreshTokens } from './security/refresh-token.ts'
 import { createSealer, type Sealer } from './security/sealed.ts'
 import { createSecrets, type Secrets } from './security/secrets.ts'
 import type { Tokens } from './security/tokens.ts'
+import { createWebhookSecrets, type WebhookSecrets } from './security/webhook-secret.ts'
 import { type ConsoleSender, createConsoleSender } from './sms/console.ts'
 import type { SmsSender } from './sms/index.ts'
 import { noTexts } from './sms/none.ts'
@@ -29,6 +36,8 @@ import { createStore, type Store } from './store/index.ts'
 import type { OpenDatabase } from './store/open.ts'
 import type { Clock, Random } from './system.ts'
 import { createTurns, type InTurn } from './turns.ts'
+import type { WebhookPoster } from './webhooks/index.ts'
+import { createWebhookPoster } from './webhooks/poster.ts'
 
 /** Logins of one e-mail that wait for each other: more than a client ever sends at once, fewer than fill the memory. */
 const mostLoginsInLine = 64
@@ -62,6 +71,9 @@ export type BaseServices = {
   passkeys: Passkeys
   recoveryCodes: RecoveryCodes
   sealer: Sealer
+  linkRules: LinkRules
+  mailLinks: MailLinks
+  passwordPolicy: PasswordPolicy
   sms: SmsSender
   /** The texts of the console sender; null with a real provider. */
   inbox: ConsoleSender | null
@@ -70,6 +82,8 @@ export type BaseServices = {
   mailbox: ConsoleMailbox | null
   /** Rung after a commit that has put mails into the outbox. */
   mailBell: Bell
+  webhookSecrets: WebhookSecrets
+  webhookPoster: WebhookPoster
   close(): Promise<void>
 }
 
@@ -107,31 +121,49 @@ export async function createServices(parts: {
   const mailbox = config.mail.provider === 'console' ? createConsoleMailbox({ clock, print: show }) : null
   const mail = mailbox ?? (await createMailSender(config, clock, log))
   const background = createBackground()
-  const passwordHash = await createPasswordHash(config.argon2)
+  const passwordHash = await createPasswordHash(config.argon2, createForeignHashes(config.firebaseHashes))
+  const webhookPoster = createWebhookPoster({
+    isAllowed: createAddressRule(config.webhookAllowedNetworks),
+    nowMs: clock.nowMs,
+  })
   if (replacesKeys) await replaceKeys({ store, secrets, random, events })
   const smsAvailable = () => config.sms.provider === 'none' || sms.isAvailable()
   metrics.watch({ hashing: passwordHash.load, smsAvailable, mailAvailable: mail.isAvailable })
 
   return {
     ...{ config, clock, random, log, metrics, events, background, store, secrets, passwordHash, sms, inbox },
-    ...{ mail, mailbox, mailBell: createBell() },
+    ...{ mail, mailbox, mailBell: createBell(), webhookPoster },
     ...{ loginTurns: createTurns(mostLoginsInLine), tryTurns: createTurns() },
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
-    refreshTokens: createRefreshTokens({ secrets }),
-    deviceTokens: createDeviceTokens({ secrets, random }),
+    ...rulesOf({ config, secrets, random, log }),
     loginThrottle: createLoginThrottle({ store, secrets }),
     loginFloor: createLoginFloor({ config, store, passwordHash, clock, log }),
-    oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
-    challengeRules: createChallengeRules(config),
-    passkeys: createPasskeys({ config: config.passkey, secrets }),
-    ...{ recoveryCodes: createRecoveryCodes({ secrets, random }), sealer: createSealer({ secrets, random }) },
-    phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),
     close: async () => {
       await background.drain()
+      webhookPoster.close()
       sms.close()
       mail.close()
       await db.close()
     },
+  }
+}
+
+/** The rules that only need settings, keys and chance. */
+function rulesOf({ config, secrets, random, log }: { config: Config; secrets: Secrets; random: Random; log: Logger }) {
+  const sealer = createSealer({ secrets, random })
+  return {
+    refreshTokens: createRefreshTokens({ secrets }),
+    deviceTokens: createDeviceTokens({ secrets, random }),
+    oneTimeCodes: createOneTimeCodes({ secrets, length: config.code.length }),
+    challengeRules: createChallengeRules(config),
+    linkRules: createLinkRules(config),
+    mailLinks: createMailLinks({ random }),
+    passwordPolicy: createPasswordPolicy({ config, isBreached: createBreachedPasswords(config, log) }),
+    passkeys: createPasskeys({ config: config.passkey, secrets }),
+    recoveryCodes: createRecoveryCodes({ secrets, random }),
+    sealer,
+    webhookSecrets: createWebhookSecrets({ sealer, random }),
+    phoneNumbers: createPhoneNumbers({ allowedCountries: config.sms.allowedCountries }),
   }
 }
 

@@ -1,11 +1,15 @@
 import { parseArgs } from 'node:util'
+import { clientCommands } from './client-commands.ts'
 import { type Command, configOf, flag, type Given, type Place, sayAt, serve, text } from './command.ts'
 import { explainFailure, usageError } from './failures.ts'
 import { userCommands } from './user-commands.ts'
+import { webhookCommands } from './webhook-commands.ts'
 
 /** Every command: its words, what may follow them, and the use case behind it. */
 const commands: Record<string, Command> = {
   ...userCommands,
+  ...clientCommands,
+  ...webhookCommands,
   migrate: {
     usage: '',
     options: {},

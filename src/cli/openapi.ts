@@ -69,6 +69,8 @@ function createRouteServices(): BaseServices {
     mail: mailbox,
     mailbox,
     mailBell: unused,
+    webhookSecrets: unused,
+    webhookPoster: unused,
     events: unused,
     background: unused,
     store: unused,
@@ -83,6 +85,9 @@ function createRouteServices(): BaseServices {
     passkeys: unused,
     recoveryCodes: unused,
     sealer: unused,
+    mailLinks: unused,
+    linkRules: unused,
+    passwordPolicy: unused,
     close: async () => {},
   }
 }

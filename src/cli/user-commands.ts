@@ -36,6 +36,37 @@ export const userCommands: Record<string, Command> = {
       return changeUser(given, place, 'password changed', { password: await givenPassword(given, place) })
     },
   },
+  'user invite': {
+    usage: '--email E [--two-factor required|optional|off]',
+    options: { email: text, 'two-factor': text },
+    run: async (given, place) => {
+      const email = required(given, 'email')
+      const { 'two-factor': twoFactor } = given
+      if (twoFactor !== undefined && !isTwoFactor(twoFactor)) {
+        throw usageError('--two-factor must be required, optional or off.')
+      }
+      const { inviteUser } = await import('../features/accounts/invite-user.ts')
+      return serve(place, (services) => inviteUser(services, { email, ...(twoFactor !== undefined && { twoFactor }) }))
+    },
+  },
+  'user reset-password': {
+    usage: '--email E [--force]',
+    options: { email: text, force: flag },
+    run: async (given, place) => {
+      const email = required(given, 'email')
+      const { resetPassword } = await import('../features/accounts/invite-user.ts')
+      return serve(place, (services) => resetPassword(services, { email, force: given.force === true }))
+    },
+  },
+  'user forget': {
+    usage: '--email E',
+    options: { email: text },
+    run: async (given, place) => {
+      const email = required(given, 'email')
+      const { forgetAccount } = await import('../features/accounts/forget-account.ts')
+      return serve(place, (services) => forgetAccount(services, { email }))
+    },
+  },
   'user reset-factors': {
     usage: '--email E',
     options: { email: text },
@@ -52,6 +83,15 @@ export const userCommands: Record<string, Command> = {
       const email = required(given, 'email')
       const { accountSessions } = await import('../features/accounts/account-sessions.ts')
       return serve(place, (services) => accountSessions(services, email))
+    },
+  },
+  'users import': {
+    usage: '--file F.ndjson [--dry-run] [--report R.ndjson]',
+    options: { file: text, 'dry-run': flag, report: text },
+    run: async (given, place) => {
+      required(given, 'file')
+      const { importFile } = await import('./import-users.ts')
+      return importFile(given, place)
     },
   },
   'user list': {

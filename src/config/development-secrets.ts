@@ -4,7 +4,7 @@ import { generateSecretKeys } from '../security/secrets.ts'
 import type { Random } from '../system.ts'
 
 /** The file in `DATA_DIR` that keeps the secrets made for development. */
-export const developmentSecretsFile = 'secrets.env'
+const developmentSecretsFile = 'secrets.env'
 
 /**
  * The `SECRET_KEYS` value of this development machine: made at the first start, the same at every later one, so that

@@ -7,7 +7,7 @@ export const mails = {
   MAIL_PROVIDER: setting(Type.Optional(Type.Enum(['console', 'smtp', 'none'])), {
     unset: 'console in development',
     description:
-      'Who sends mails: `smtp`, `console` (keeps them to read at /dev/mail), or `none`: no codes or notices by mail; required in production',
+      'Who sends mails: `smtp`, `console` (keeps them to read at /dev/mail), or `none`: no links, codes or notices; required in production',
     wanted: 'one of console, smtp, none',
   }),
   SMTP_URL: secret(

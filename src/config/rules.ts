@@ -1,6 +1,7 @@
 import { matcherOf } from '../security/client-address.ts'
 import { isLoopback } from '../security/nearby.ts'
 import { hasPlainSchema } from '../store/database-url.ts'
+import { accountRules } from './account-rules.ts'
 import { factorRules } from './factor-rules.ts'
 import { mailRules } from './mail-rules.ts'
 import { between, type Rule, type Rules, required, rule } from './rule.ts'
@@ -94,7 +95,7 @@ const inProduction: Rule[] = [
   ),
 ]
 
-const groups: Rules[] = [{ always, inDevelopment, inProduction }, textRules, mailRules, factorRules]
+const groups: Rules[] = [{ always, inDevelopment, inProduction }, accountRules, textRules, mailRules, factorRules]
 
 /**
  * What is wrong with settings that are each of the right form: rules between settings, the floors of production, the

@@ -1,6 +1,8 @@
 import Type, { type Static } from 'typebox'
 import { type Method, methodNames } from '../methods.ts'
+import { accounts } from './accounts.ts'
 import { factors } from './factors.ts'
+import { imports } from './imports.ts'
 import {
   type About,
   matching,
@@ -18,6 +20,9 @@ import { limits } from './limits.ts'
 import { mails } from './mails.ts'
 import { texts } from './texts.ts'
 import { bytesOf, isHost, isOrigin, isPlainUrl, isPrivateRange, isProxyRange, listOf, withoutSlash } from './values.ts'
+
+/** A handler has 8 s, and there is more to a login than its hash. */
+export const longestFloorMs = 5_000
 
 /**
  * Every setting: its form, its default, what it means; documents are checked against this. What depends on other
@@ -83,9 +88,15 @@ export const environment = Type.Object({
   PENDING_TOKEN_TTL: whole(600, 1, 3600, 'Seconds to finish a login in'),
   SIGNING_KEY_DAYS: whole(30, 1, 3650, 'Days after which the key that signs access tokens is replaced by itself'),
   ACCESS_TOKEN_TTL: whole(600, 1, 86_400, 'Seconds that an access token lives'),
-  CODE_TTL: whole(300, 1, 600, 'Seconds that a code lives after it was last sent'),
+  CODE_TTL: whole(
+    300,
+    1,
+    600,
+    'Seconds that a texted code lives after it was last sent; a mailed one lives as long as its login',
+  ),
   CODE_LENGTH: whole(6, 6, 10, 'Digits of a code'),
   ...factors,
+  ...accounts,
   ...texts,
   ...mails,
   ...limits,
@@ -108,8 +119,8 @@ export const environment = Type.Object({
   LOGIN_FLOOR_MS: whole(
     0,
     0,
-    5_000,
-    'Milliseconds that a failed login takes at least while hashes made with other ARGON2_* settings are left',
+    longestFloorMs,
+    'Milliseconds that a failed login takes at least while hashes made otherwise than today are left: with other ARGON2_* settings, or by another system',
   ),
   INTROSPECTION_CLIENTS: secret(
     '',
@@ -117,6 +128,13 @@ export const environment = Type.Object({
     'id:secret,… with every id once, of 1 to 32 letters, digits, _ and -, and secrets of 8 or more characters',
     pairs(matching(/^[!-~]{8,}$/)),
   ),
+  WEBHOOK_ALLOWED_NETWORKS: optional(
+    'public addresses only',
+    'Addresses and CIDR ranges of this network that webhooks may go to, besides public ones',
+    'IP addresses and CIDR ranges, such as 10.1.0.0/16, none wider than /8 (IPv4) or /7 (IPv6)',
+    (value) => listOf(value).every(isProxyRange),
+  ),
+  ...imports,
   METRICS_PORT: optionalWhole(
     'no such port',
     0,

@@ -8,6 +8,7 @@ import type {
 } from 'fastify'
 import type { ProblemCode } from '../errors.ts'
 import type { Method } from '../methods.ts'
+import type { Scope } from '../scopes.ts'
 import type { Assurance } from '../security/assurance.ts'
 import type { PendingClaims } from '../security/claims.ts'
 import type { LimitName } from '../security/request-limits.ts'
@@ -32,6 +33,8 @@ declare module 'fastify' {
     purposes?: readonly PendingClaims['pur'][]
     /** How strong and fresh the sign-in of an access token must be for this route. */
     assurance?: Assurance | 'fresh'
+    /** What a client must be allowed for this route; one of clients that does not say so stops the start. */
+    scope?: Scope
     limits?: LimitName[]
     /** The body may hold a `device_token`, which is then counted in place of the address. */
     mayShowDevice?: boolean

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Problem } from '../errors.ts'
 import type { Caller } from '../events.ts'
+import type { Scope } from '../scopes.ts'
 import type { ChallengeClaims, PendingClaims } from '../security/claims.ts'
 import { addressKey } from '../security/client-address.ts'
 import type { Charge, LimitName } from '../security/request-limits.ts'
@@ -11,7 +12,7 @@ export type Auth =
   | { kind: 'public' }
   | { kind: 'pending'; claims: PendingClaims }
   | { kind: 'access'; session: LiveSession }
-  | { kind: 'client'; id: string }
+  | { kind: 'client'; id: string; scopes: readonly Scope[] }
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -53,4 +54,10 @@ export function challengeOf(request: FastifyRequest): ChallengeClaims {
 export function sessionOf({ auth }: FastifyRequest): LiveSession {
   if (auth.kind !== 'access') throw new Error('This route has no access guard')
   return auth.session
+}
+
+/** What the client may do, on a route with `access: 'client'`. */
+export function clientOf({ auth }: FastifyRequest): { id: string; scopes: readonly Scope[] } {
+  if (auth.kind !== 'client') throw new Error('This route has no client guard')
+  return auth
 }

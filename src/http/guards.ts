@@ -1,16 +1,13 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyContextConfig, FastifyRequest, RouteOptions } from 'fastify'
-import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
 import type { Access, App } from '../features/app-type.ts'
 import { assertFresh } from '../features/factors/assert-fresh.ts'
 import { type Auth, callerOf } from '../features/request.ts'
 import { assertAssured } from '../security/assurance.ts'
 import { isAccess, isPending, maxTokenLength, type PendingClaims } from '../security/claims.ts'
-import { networksOf } from '../security/client-address.ts'
 import { isNearby } from '../security/nearby.ts'
 import type { Services } from '../services.ts'
-import { overLimit } from './rate-limit.ts'
+import { judgeClient } from './clients.ts'
 import type { RequestLimits } from './request-limits.ts'
 
 type GuardServices = Pick<Services, 'store' | 'events' | 'clock' | 'config'> & { requestLimits: RequestLimits }
@@ -25,6 +22,9 @@ export function registerGuards(app: App, services: GuardServices): void {
   app.addHook('onReady', async () => {
     for (const { url, config } of routes) {
       if (!config?.access) throw new Error(`Route ${url} does not say who may call it (config.access)`)
+      if (config.access === 'client' && !config.scope) {
+        throw new Error(`Route ${url} does not say what a client must be allowed (config.scope)`)
+      }
     }
   })
   app.decorateRequest('auth')
@@ -63,7 +63,7 @@ async function judge(
   request: FastifyRequest,
   access: Credential | readonly TokenAccess[],
 ): Promise<Auth> {
-  if (access === 'client') return { kind: 'client', id: await judgeClient(services, request) }
+  if (access === 'client') return judgeClient(services, request)
   const reject = (outcome: string): Problem => {
     services.events.announce({ type: 'token.rejected', outcome, caller: callerOf(request) })
     return new Problem('invalid_token', outcome === 'missing' ? { headers: { 'WWW-Authenticate': 'Bearer' } } : {})
@@ -111,51 +111,3 @@ async function claimsOf(verify: () => Promise<Record<string, unknown>>): Promise
     return null
   }
 }
-
-/**
- * Counts a client's calls by the client, and what proves to be none by its address: nobody's wrong secrets shut out a
- * backend, even one behind the same address.
- */
-async function judgeClient(services: GuardServices, request: FastifyRequest): Promise<string> {
-  const { config, events, requestLimits } = services
-  const id = clientOf(config, request.headers.authorization)
-  const { limits = ['clientMinute'] } = request.routeOptions.config
-  const caller = callerOf(request)
-  const charge = await (id === null
-    ? requestLimits.charge(request, ['default'], networksOf(caller.address))
-    : requestLimits.charge(request, limits, [{ key: `client ${id}`, times: 1 }]))
-  if (id === null) events.announce({ type: 'client.rejected', outcome: 'wrong id or secret', caller })
-  const refuse = overLimit(events, request, charge)
-  if (refuse) throw refuse()
-  if (id !== null) return id
-  throw new Problem('invalid_credentials', {
-    detail: 'The client id or secret is wrong.',
-    headers: { 'WWW-Authenticate': 'Basic realm="clients", charset="UTF-8"' },
-  })
-}
-
-/**
- * The backend team behind HTTP Basic credentials (RFC 7617), compared in constant time against every one we know: as they
- * were sent and, since OAuth's libraries encode them so, as a form is decoded (RFC 6749 2.3.1). Null if it is none.
- */
-function clientOf({ introspectionClients }: Pick<Config, 'introspectionClients'>, header = ''): string | null {
-  const [, encoded = ''] = /^Basic +([A-Za-z0-9+/=]{1,1024})$/i.exec(header) ?? []
-  const sent = Buffer.from(encoded, 'base64')
-  const given = [digest(sent), digest(Buffer.from(formDecoded(sent.toString())))]
-  const matching = introspectionClients.filter(({ id, secret }) => {
-    const known = digest(Buffer.from(`${id}:${secret}`))
-    return given.filter((one) => timingSafeEqual(one, known)).length > 0
-  })
-  return matching[0]?.id ?? null
-}
-
-/** Text as application/x-www-form-urlencoded has it; the text itself where it is not in that form. */
-function formDecoded(text: string): string {
-  try {
-    return decodeURIComponent(text.replaceAll('+', ' '))
-  } catch {
-    return text
-  }
-}
-
-const digest = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()

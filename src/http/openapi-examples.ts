@@ -11,6 +11,7 @@ export type DocumentedSchema = {
   properties?: Record<string, DocumentedSchema>
   items?: DocumentedSchema
   oneOf?: DocumentedSchema[]
+  anyOf?: DocumentedSchema[]
 }
 
 /**
@@ -21,6 +22,7 @@ export function examplesOf(schema: DocumentedSchema, named: Record<string, Docum
   if (schema.examples) return schema.examples
   if (schema.$ref !== undefined) return examplesOf(named[schema.$ref.replace(/#$/, '')] ?? {}, named)
   if (schema.oneOf) return schema.oneOf.flatMap((alternative) => examplesOf(alternative, named))
+  if (schema.anyOf) return examplesOf(schema.anyOf[0] ?? {}, named)
   if ('const' in schema) return [schema.const]
   if (schema.enum) return schema.enum.slice(0, 1)
   if (schema.type === 'boolean') return [true]

@@ -1,42 +1,22 @@
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyContextConfig, FastifySchema, RouteOptions } from 'fastify'
 import type { Config } from '../config.ts'
-import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
+import { type ProblemCode, problemCatalogue } from '../errors.ts'
 import type { App } from '../features/app-type.ts'
+import { exampleProblem, saysWhen } from '../problem-body.ts'
+import { registerDocs } from './docs.ts'
 import { type DocumentedSchema, examplesOf, examplesWith, namedExamples } from './openapi-examples.ts'
-import { problemBody } from './problems.ts'
+import { tags, typed } from './openapi-words.ts'
+import { problemSchema } from './problem-schema.ts'
 
 /** What every operation can answer with. */
 const everywhere: ProblemCode[] = ['rate_limited', 'internal_error', 'unavailable']
 const withBody: ProblemCode[] = ['invalid_request', 'payload_too_large', 'unsupported_media_type']
 
-const problemSchema = {
-  $id: 'Problem',
-  type: 'object',
-  description: 'RFC 9457. `code` is the stable machine value.',
-  required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
-  properties: {
-    type: { type: 'string', format: 'uri' },
-    title: { type: 'string' },
-    status: { type: 'integer' },
-    detail: { type: 'string' },
-    instance: { type: 'string', description: 'The id of the request; give it when you report a problem.' },
-    code: { type: 'string', enum: Object.keys(problemCatalogue) },
-    retry_after: { type: 'integer', description: 'Seconds; also the `Retry-After` header.' },
-    attempts_remaining: { type: 'integer' },
-    errors: {
-      type: 'array',
-      items: {
-        type: 'object',
-        required: ['pointer', 'message'],
-        properties: {
-          pointer: { type: 'string', description: 'JSON pointer into the body.' },
-          message: { type: 'string' },
-        },
-      },
-    },
-  },
+/** What a problem says in headers too, for clients that look there. */
+const problemHeaders = {
+  'Retry-After': { type: 'integer', description: 'Seconds to wait: `retry_after`.' },
+  'WWW-Authenticate': { type: 'string', description: 'What is asked for (RFC 9110, RFC 6750, RFC 9470).' },
 }
 
 const securitySchemes = {
@@ -52,34 +32,27 @@ const securitySchemes = {
     bearerFormat: 'JWT',
     description: 'The `access_token` of a finished login.',
   },
-  client: { type: 'http', scheme: 'basic', description: 'One of `INTROSPECTION_CLIENTS`.' },
+  client: {
+    type: 'http',
+    scheme: 'basic',
+    description:
+      'Of backends: id and secret that whoever operates the service has made; what it must be allowed stands with each operation. ' +
+      'One of `INTROSPECTION_CLIENTS` may introspect.',
+  },
 } as const
-
-const tags = [
-  { name: 'login', description: 'The two steps of a login.' },
-  { name: 'factors', description: 'What proves more than a password does.' },
-  { name: 'sessions', description: 'Staying signed in, and ending it.' },
-  { name: 'devices', description: 'Devices that have signed in before.' },
-  { name: 'account', description: 'The signed-in user.' },
-  { name: 'keys', description: 'For backends that verify access tokens.' },
-  { name: 'health', description: 'For load balancers.' },
-  { name: 'webhooks', description: 'For the SMS provider.' },
-  { name: 'problems', description: 'What the error codes mean.' },
-  { name: 'development', description: 'Never in production.' },
-]
 
 /**
  * The OpenAPI 3.1 document, made from the same schemas that validate: `GET /openapi.json`, and a page to read and try it
  * at `GET /docs`. Problem answers and security come from each route's `config`, so that nothing is said twice.
  */
 export async function registerOpenApi(app: App, config: Config): Promise<void> {
-  app.addSchema(problemSchema)
+  app.addSchema(problemSchema(config.publicUrl))
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
       info: {
         title: 'Doorstep',
-        version: '0.1.0',
+        version: '1.0.0',
         summary: 'Sign-in protected by a second factor.',
         description:
           'Two steps: `POST /login` with e-mail and password, `POST /login/2fa` with a code or a passkey. Errors are problem ' +
@@ -91,6 +64,7 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
       tags,
       components: { securitySchemes },
     },
+    transformObject: (document) => typed('openapiObject' in document ? document.openapiObject : document.swaggerObject),
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
     transform: ({ schema, url, route }) => ({
       url,
@@ -106,55 +80,50 @@ export async function registerOpenApi(app: App, config: Config): Promise<void> {
       return app.swagger()
     },
   )
-  await app.register(async (docs) => {
-    docs.addHook('onRoute', (route) => {
-      route.config = { ...route.config, access: 'public', limits: ['default'] }
-    })
-    docs.addHook('onRequest', async (_request, reply) => {
-      reply.header('Cache-Control', 'public, max-age=300')
-    })
-    // Its one redirect, from /docs/static/index.html: relative too.
-    docs.addHook('onSend', async (_request, reply) => {
-      if (reply.hasHeader('Location')) reply.header('Location', '../')
-    })
-    await docs.register(swaggerUi, {
-      routePrefix: '/docs',
-      staticCSP: true,
-      // Served over http in development, its own files are meant to come over http.
-      transformStaticCSP: (header) => header.replace(/;?\s*upgrade-insecure-requests;?/, ''),
-      uiConfig: { tryItOutEnabled: true },
-      // Relative: also behind a proxy that serves all this under a path of its own.
-      indexPrefix: '.',
-    })
-  })
+  await registerDocs(app, config)
 }
 
 type Named = Record<string, DocumentedSchema>
 type Media = { schema: object; examples: Record<string, object> }
 /** `type: 'null'`: an answer without a body. */
-type Answer = { description: string; content?: Record<string, Media>; type?: 'null' }
-type Documented = FastifySchema & { security?: Record<string, string[]>[]; response?: Record<string, unknown> }
+type Answer = { description: string; content?: Record<string, Media>; headers?: object; type?: 'null' }
+type Documented = FastifySchema & {
+  description?: string
+  security?: Record<string, string[]>[]
+  response?: Record<string, unknown>
+}
 
 function documented(
   schema: FastifySchema | undefined,
   route: RouteOptions,
   { publicUrl, named }: { publicUrl: string; named: Named },
 ): Documented {
-  const { access, problems, challenges } = route.config ?? {}
+  const { access, scope, problems, challenges } = route.config ?? {}
   const own = (schema ?? {}) as Documented
   if (own.hide) return own
   const codes = [
     ...(problems ?? []),
     ...(tokensOf(access).length > 0 ? (['invalid_token'] as const) : []),
+    ...(scope === undefined ? [] : (['invalid_credentials', 'insufficient_scope'] as const)),
     ...(own.body ? withBody : []),
     ...(own.params || own.querystring ? (['invalid_request'] as const) : []),
     ...everywhere,
   ]
   return {
     ...own,
-    security: securityOf(access),
-    response: answersOf(own.response as Named | undefined, [...new Set(codes)], { publicUrl, named, challenges }),
+    ...(scope !== undefined && { description: `${own.description} Scope: \`${scope}\`.` }),
+    security: securityOf(access, scope),
+    response: answersOf(own.response as Named | undefined, [...new Set(codes)], {
+      ...{ publicUrl, named, challenges },
+      field: [own.body, own.params, own.querystring].flatMap((it) => Object.keys(fieldsOf(it)))[0],
+    }),
   }
+}
+
+/** The fields of what is sent, or of its first alternative. */
+function fieldsOf(schema: unknown): object {
+  const { properties, anyOf } = (schema ?? {}) as DocumentedSchema
+  return properties ?? (anyOf ? fieldsOf(anyOf[0]) : {})
 }
 
 type RouteAccess = FastifyContextConfig['access']
@@ -164,18 +133,24 @@ const kindsOf = (access: RouteAccess): readonly string[] =>
 
 const tokensOf = (access: RouteAccess): string[] => kindsOf(access).filter((it) => it === 'pending' || it === 'access')
 
-const securityOf = (access: RouteAccess): Record<string, string[]>[] =>
+/** Of clients with the scope that they need (OpenAPI 3.1: a list of roles). */
+const securityOf = (access: RouteAccess, scope: string | undefined): Record<string, string[]>[] =>
   kindsOf(access)
     .filter((it) => it in securitySchemes)
-    .map((it) => ({ [it]: [] }))
+    .map((it) => ({ [it]: scope === undefined ? [] : [scope] }))
 
 /** Every answer by its status: the route's own, with examples, and its problems. A status may have both. */
 function answersOf(
   own: Named = {},
   codes: ProblemCode[],
-  context: { publicUrl: string; named: Named; challenges: FastifyContextConfig['challenges'] },
+  context: {
+    publicUrl: string
+    named: Named
+    challenges: FastifyContextConfig['challenges']
+    field: string | undefined
+  },
 ): Record<string, Answer> {
-  const { publicUrl, named, challenges } = context
+  const { publicUrl, named, challenges, field } = context
   const answers: Record<string, Answer> = {}
   for (const [status, schema] of Object.entries(own)) {
     const examples = namedExamples(examplesWith(examplesOf(schema, named), challenges))
@@ -185,24 +160,19 @@ function answersOf(
   }
   for (const code of codes) {
     const { status, title } = problemCatalogue[code]
-    const { description, content = {} } = answers[status] ?? { description: '' }
+    const { description, content = {}, headers } = answers[status] ?? { description: '' }
     const media = content['application/problem+json'] ?? { schema: { $ref: 'Problem#' }, examples: {} }
-    media.examples[code] = { value: exampleProblem(code, publicUrl) }
+    media.examples[code] = { value: exampleProblem(publicUrl, code, field) }
     content['application/problem+json'] = media
-    answers[status] = { description: [description, `\`${code}\`: ${title}.`].filter(Boolean).join(' '), content }
+    answers[status] = {
+      description: [description, `\`${code}\`: ${title}.`].filter(Boolean).join(' '),
+      content,
+      headers: {
+        ...headers,
+        ...(saysWhen(code) && { 'Retry-After': problemHeaders['Retry-After'] }),
+        ...(status === 401 && { 'WWW-Authenticate': problemHeaders['WWW-Authenticate'] }),
+      },
+    }
   }
   return answers
-}
-
-function exampleProblem(code: ProblemCode, publicUrl: string): object {
-  return problemBody(publicUrl, new Problem(code, exampleExtras(code)), '5b1d1c1e-3f6c-4a57-9d5e-0c7a4f1f2a3b')
-}
-
-function exampleExtras(code: ProblemCode): ConstructorParameters<typeof Problem>[1] {
-  const { status } = problemCatalogue[code]
-  return {
-    ...((status === 429 || status === 503) && { retryAfter: 30 }),
-    ...(code === 'invalid_code' && { attemptsRemaining: 4 }),
-    ...(code === 'invalid_request' && { errors: [{ pointer: '/code', message: 'must be 6 digits' }] }),
-  }
 }

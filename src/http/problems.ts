@@ -4,6 +4,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem, type ProblemCode, problemCatalogue } from '../errors.ts'
 import type { App } from '../features/app-type.ts'
 import { placesOf } from '../log.ts'
+import { problemBody } from '../problem-body.ts'
 import type { Services } from '../services.ts'
 import { isDatabaseAway, sqlStateOf } from '../store/away.ts'
 
@@ -48,23 +49,6 @@ async function judged({ challenges }: Services['store'], problem: Problem, reque
     return (await challenges.isAlive(claims)) ? problem : new Problem('invalid_token')
   } catch (error) {
     return asProblem(error as FastifyError, request)
-  }
-}
-
-/** The body of a problem document. */
-export function problemBody(publicUrl: string, problem: Problem, instance: string): Record<string, unknown> {
-  const { status, title, advice } = problemCatalogue[problem.code]
-  const { detail = advice, retryAfter, attemptsRemaining, errors } = problem.extras
-  return {
-    type: `${publicUrl}/problems/${problem.code}`,
-    title,
-    status,
-    detail,
-    instance,
-    code: problem.code,
-    ...(retryAfter != null && { retry_after: retryAfter }),
-    ...(attemptsRemaining !== undefined && { attempts_remaining: attemptsRemaining }),
-    ...(errors && { errors }),
   }
 }
 

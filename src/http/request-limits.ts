@@ -92,6 +92,8 @@ function limitersOf(app: App, rate: Services['config']['rate']) {
     verifyMinute: limit('verifyMinute', rate.verifyMinute, 60),
     resendHour: limit('resendHour', rate.resendHour, 3_600),
     refreshMinute: limit('refreshMinute', rate.refreshMinute, 60),
+    mailMinute: limit('mailMinute', rate.mailMinute, 60),
+    mailHour: limit('mailHour', rate.mailHour, 3_600),
     default: limit('default', rate.defaultMinute, 60),
     clientMinute: limit('clientMinute', rate.clientMinute, 60),
     introspectMinute: limit('introspectMinute', rate.introspectMinute, 60),

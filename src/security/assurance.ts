@@ -12,15 +12,18 @@ export type Assurance = { acr: 'aal1' | 'aal2'; maxAgeSeconds: number }
 /** How old a sign-in may be that changes something of the account (ASVS 7.5). */
 export const freshSeconds = 600
 
-/** Throws `insufficient_user_authentication`, whose header says what would be enough (RFC 9470 3). */
-export function assertAssured(session: Pick<LiveSession, 'acr' | 'age'>, wanted: Assurance): void {
-  const isStrong = session.acr === wanted.acr || wanted.acr === 'aal1'
-  if (isStrong && session.age <= wanted.maxAgeSeconds) return
-  throw new Problem('insufficient_user_authentication', {
+/** `insufficient_user_authentication`, whose header says what would be enough (RFC 9470 3). */
+export const notAssured = (wanted: Assurance): Problem =>
+  new Problem('insufficient_user_authentication', {
     headers: {
       'WWW-Authenticate':
         'Bearer error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is needed", ' +
         `acr_values="${wanted.acr}", max_age="${wanted.maxAgeSeconds}"`,
     },
   })
+
+/** Throws `insufficient_user_authentication`. */
+export function assertAssured(session: Pick<LiveSession, 'acr' | 'age'>, wanted: Assurance): void {
+  const isStrong = session.acr === wanted.acr || wanted.acr === 'aal1'
+  if (!isStrong || session.age > wanted.maxAgeSeconds) throw notAssured(wanted)
 }

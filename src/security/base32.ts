@@ -1,5 +1,5 @@
 /** RFC 4648 section 6: what authenticator apps read. */
-export const rfc4648 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
+const rfc4648 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 
 /** Crockford's: no I, L, O and U, so that what is read aloud or copied from paper comes out right. */
 export const crockford = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'

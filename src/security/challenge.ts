@@ -7,7 +7,7 @@ import { textBudget } from './sms-budget.ts'
 
 /** Codes that may be compared for one challenge, and texts that may be sent for it (contract, lockout numbers). */
 export const maxAttempts = 5
-export const maxSends = 3
+const maxSends = 3
 
 export type ChallengeRules = ReturnType<typeof createChallengeRules>
 

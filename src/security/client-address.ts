@@ -26,6 +26,12 @@ export function addressKey(chain: readonly string[]): string {
   return client.kind() === 'ipv4' ? client.toString() : inNetwork(client, 64)
 }
 
+/** The client's address of the same chain, in full; null where it cannot be read. */
+export function fullAddress(chain: readonly string[]): string | null {
+  const client = readAddress(chain.at(-1) ?? '')
+  return client && ipaddr.fromByteArray(client.toByteArray()).toString()
+}
+
 /** False for what addressKey makes of an address that cannot be read. */
 export const isReadable = (address: string): boolean => !address.startsWith(unreadable)
 

@@ -46,10 +46,10 @@ export async function createKeyRing(parts: RingParts) {
     await addMissingSeals(stored, parts)
   }
 
-  /** Puts a new key on its way, unless the newest is younger than `minAge` seconds. Its id, or null. */
-  const rotate = async (minAge: number): Promise<string | null> => {
+  /** Puts a new key on its way, unless the newest is younger than `minAge` seconds; `by`: who asks. Its id, or null. */
+  const rotate = async (minAge: number, by: Pick<Event, 'byOperator'> = {}): Promise<string | null> => {
     const fresh = generateKey(parts)
-    const event: Event = { type: 'key.created', outcome: 'published', detail: fresh.id }
+    const event: Event = { type: 'key.created', outcome: 'published', detail: fresh.id, ...by }
     if (!(await store.signingKeys.add(fresh, { minAge, delay: publishSeconds }, event))) return null
     events.announce(event)
     await refresh()
@@ -95,7 +95,7 @@ export async function createKeyRing(parts: RingParts) {
  */
 export async function replaceKeys(parts: Omit<RingParts, 'config' | 'clock'>): Promise<string> {
   const fresh = generateKey(parts)
-  const event: Event = { type: 'key.created', outcome: 'replaced', detail: fresh.id }
+  const event: Event = { type: 'key.created', outcome: 'replaced', detail: fresh.id, byOperator: true }
   await parts.store.signingKeys.replaceAll(fresh, event)
   parts.events.announce(event)
   return fresh.id

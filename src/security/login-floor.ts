@@ -1,5 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { longestFloorMs } from '../config/schema.ts'
 import type { Config } from '../config.ts'
+import { Problem } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { Store } from '../store/index.ts'
 import type { Clock } from '../system.ts'
@@ -10,6 +12,9 @@ const trials = 3
 
 /** A floor is long enough when it is twice what the slowest kind takes: there is a line for hashing, and a database. */
 const margin = 2
+
+/** Kinds that are tried at one look: the service starts with one, and a slow kind takes a second. The others' turn comes. */
+const kindsAtOnce = 4
 
 export type LoginFloor = ReturnType<typeof createLoginFloor>
 
@@ -22,23 +27,30 @@ type FloorParts = {
 }
 
 /**
- * Hashes that were made otherwise than today take another time, and so tell who has an account (SEC-108). While any is
- * left, a failed login answers no sooner than LOGIN_FLOOR_MS after it came.
+ * Hashes that were made otherwise than today, or by another system, take another time, and so tell who has an account (SEC-108).
+ * While any is left, a failed login answers no sooner than LOGIN_FLOOR_MS after it came.
  */
 export function createLoginFloor({ config, store, passwordHash, clock, log }: FloorParts) {
   const { loginFloorMs } = config
   const tried = new Set<string>()
   let isNeeded = false
 
-  /** Milliseconds that a wrong password takes against `hash`, or against none. */
-  const quickest = async (hash: string | null): Promise<number> => {
-    let least = Number.POSITIVE_INFINITY
-    for (let trial = 0; trial < trials; trial += 1) {
-      const begun = clock.nowMs()
-      await passwordHash.verify(hash, 'nobody has this password')
-      least = Math.min(least, clock.nowMs() - begun)
+  /** Null for a hash that the functions throw on. Throws `busy`. */
+  const tryOut = async (hash: string): Promise<number | null> => {
+    try {
+      return await quickest({ passwordHash, clock }, hash)
+    } catch (error) {
+      if (error instanceof Problem) throw error
+      return null
     }
-    return least
+  }
+
+  /** A hash of each other kind that is left. */
+  const notice = async (): Promise<{ kind: string; hash: string }[]> => {
+    const samples = await store.accounts.hashSamples()
+    const others = samples.filter(({ hash }) => passwordHash.isOutdated(hash))
+    isNeeded = others.length > 0
+    return others
   }
 
   return {
@@ -48,20 +60,45 @@ export function createLoginFloor({ config, store, passwordHash, clock, log }: Fl
       if (isNeeded && leftMs > 0) await wait(leftMs)
     },
 
-    /** Looks whether other hashes are left, and says so once for each kind that the floor does not hide. */
+    /** Looks whether other hashes are left, which costs a step in an index for each kind. */
+    notice: async (): Promise<{ otherHashes: number }> => ({ otherHashes: (await notice()).length }),
+
+    /** The same, and says so once for each kind that the floor does not hide, or that nobody signs in with. */
     look: async (): Promise<{ otherHashes: number }> => {
-      const samples = await store.accounts.hashSamples()
-      const others = samples.filter(({ hash }) => passwordHash.isOutdated(hash))
-      isNeeded = others.length > 0
-      for (const { kind, hash } of others.filter((it) => !tried.has(it.kind))) {
-        const neededMs = Math.ceil(margin * Math.max(await quickest(hash), await quickest(null)))
+      const others = await notice()
+      const untried = others.filter(({ kind }) => !tried.has(kind)).slice(0, kindsAtOnce)
+      const leastMs = untried.length === 0 ? 0 : await quickest({ passwordHash, clock }, null)
+      for (const { kind, hash } of untried) {
+        const tookMs = await tryOut(hash)
+        const neededMs = Math.ceil(margin * Math.max(tookMs ?? 0, leastMs))
         tried.add(kind)
         if (loginFloorMs < neededMs) log.warn({ kind, loginFloorMs, neededMs }, tooShort(neededMs))
+        if (tookMs === null) log.warn({ kind }, broken)
+        else if (!passwordHash.canRead(hash)) log.warn({ kind }, unreadable)
       }
       return { otherHashes: others.length }
     },
   }
 }
 
+/** Milliseconds that a wrong password takes against `hash`, or against none. */
+async function quickest(
+  { passwordHash, clock }: Pick<FloorParts, 'passwordHash' | 'clock'>,
+  hash: string | null,
+): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
+  for (let trial = 0; trial < trials; trial += 1) {
+    const begun = clock.nowMs()
+    await passwordHash.verify(hash, 'nobody has this password')
+    least = Math.min(least, clock.nowMs() - begun)
+  }
+  return least
+}
+
 const tooShort = (neededMs: number): string =>
-  `failed logins show which accounts have a hash of another kind: set LOGIN_FLOOR_MS to ${neededMs} or more`
+  neededMs > longestFloorMs
+    ? 'failed logins show which accounts have a hash of this kind, which takes longer than LOGIN_FLOOR_MS can be'
+    : `failed logins show which accounts have a hash of another kind: set LOGIN_FLOOR_MS to ${neededMs} or more`
+
+const broken = 'no password fits a hash of this kind: it cannot be computed'
+const unreadable = 'no password fits a hash of this kind: if it is one of Firebase, set IMPORT_FIREBASE_SIGNER_KEY'

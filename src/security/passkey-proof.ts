@@ -25,13 +25,11 @@ export type PasskeyAmr = 'hwk' | 'swk'
 export type NewPasskey = { credential_id: Buffer; data: PasskeyData; counter: number; amr: PasskeyAmr }
 
 export type ProvenPasskey = {
-  /** The highest that was ever seen. */
+  /** As it says: one no higher than before may be that of a copy (WebAuthn section 6.1.1). */
   counter: number
   backedUp: boolean
   userVerified: boolean
   amr: PasskeyAmr
-  /** `counter_back`: it counted no further than before, so that there may be two of it (WebAuthn section 6.1.1). */
-  notices?: ['counter_back']
 }
 
 export type AssertionQuestion = {
@@ -44,6 +42,8 @@ export type AssertionQuestion = {
 
 const challengeBytes = 32
 const es256 = -7
+/** Bytes of the two numbers of ES256, each with a zero before it, and what they are wrapped in. */
+const longestDer = 72
 
 type Rules = { rpId: string; origins: readonly string[]; algorithms: readonly number[] }
 
@@ -88,7 +88,7 @@ export async function judgeAssertion(
   question: AssertionQuestion,
   sent: unknown,
 ): Promise<ProvenPasskey | null> {
-  const { credential_id, counter, data } = question.credential
+  const { credential_id, data } = question.credential
   const response = readAssertion(sent)
   if (!response || response.id !== credential_id || !isNamed(question, response.response.userHandle)) return null
   const publicKey = new Uint8Array(Buffer.from(data.public_key, 'base64url'))
@@ -99,21 +99,14 @@ export async function judgeAssertion(
     response,
     expectedType: 'webauthn.get',
     requireUserVerification: question.requireVerification,
-    // The library would refuse a counter that goes back; 0 leaves it to us.
+    // The library would refuse a counter that goes back; 0 leaves it to whoever stores it.
     credential: { id: credential_id, publicKey, counter: 0 },
   })
   // Until it is verified, all the rest is what an attacker wrote.
   if (!verified) return null
   const { credentialBackedUp, credentialDeviceType, newCounter, userVerified } = authenticationInfo
   if ((credentialDeviceType === 'multiDevice') !== data.backup_eligible) return null
-  const isBack = (newCounter > 0 || counter > 0) && newCounter <= counter
-  return {
-    counter: Math.max(newCounter, counter),
-    backedUp: credentialBackedUp,
-    userVerified,
-    amr: amrOf(data.backup_eligible),
-    ...(isBack && { notices: ['counter_back'] }),
-  }
+  return { counter: newCounter, backedUp: credentialBackedUp, userVerified, amr: amrOf(data.backup_eligible) }
 }
 
 const amrOf = (isBackupEligible: boolean): PasskeyAmr => (isBackupEligible ? 'swk' : 'hwk')
@@ -133,12 +126,22 @@ function isNamed({ userHandle, requireVerification }: AssertionQuestion, sent: s
   return sent === undefined ? !requireVerification : sent === userHandle
 }
 
-/** Two integers and nothing behind them, with lengths of one byte; the library reads on where this is not so. */
+/**
+ * Whether it is the one spelling of two numbers (DER, ITU-T X.690 section 10; RFC 3279 section 2.2.3): the library reads
+ * on where something follows, takes other tags for these, and numbers that begin with zeros or are negative.
+ */
 function isExactDer(signature: string): boolean {
   const bytes = Buffer.from(signature, 'base64url')
-  const first = bytes[3] ?? 0
-  const second = bytes[5 + first] ?? 0
-  return bytes[1] === bytes.length - 2 && bytes.length === 6 + first + second
+  if (bytes.length > longestDer) return false
+  const r = bytes.subarray(4, 4 + (bytes[3] ?? 0))
+  const s = bytes.subarray(6 + r.length)
+  const spelt = Buffer.from([0x30, 4 + r.length + s.length, 0x02, r.length, ...r, 0x02, s.length, ...s])
+  return bytes.equals(spelt) && isShortest(r) && isShortest(s)
+}
+
+/** A positive number, with a zero before it only where its first bit would say that it is negative. */
+function isShortest([first = 0x80, second = 0]: Buffer): boolean {
+  return first < 0x80 && (first > 0 || second >= 0x80)
 }
 
 /**

@@ -1,5 +1,7 @@
 import argon2 from 'argon2'
 import { Problem } from '../errors.ts'
+import type { Judge } from './foreign-hashes/hash-kind.ts'
+import { createForeignHashes, type ForeignHashes } from './foreign-hashes/index.ts'
 
 export type HashParameters = {
   memoryKib: number
@@ -22,24 +24,38 @@ const operator: Place = { known: true, network: null }
  * argon2id (RFC 9106; OWASP's minimum 19 MiB, t=2, p=1), never more than `concurrency` at once: each hash takes a core
  * and `memoryKib`, so a flood of logins must wait or be refused instead of taking the machine down.
  */
-export async function createPasswordHash({ memoryKib, time, concurrency, queue }: HashParameters) {
+export async function createPasswordHash(
+  { memoryKib, time, concurrency, queue }: HashParameters,
+  foreign: ForeignHashes = createForeignHashes(null),
+) {
   const options = { type: argon2.argon2id, memoryCost: memoryKib, timeCost: time, parallelism: 1, hashLength: 32 }
+  const today = [`t=${time},p=1`, `p=1,t=${time}`].map((rest) => `$argon2id$v=19$m=${memoryKib},${rest}$`)
   const inTurn = createLine(concurrency, queue)
   // Made at start, with the current parameters: an unknown e-mail costs the same work as a wrong password.
   const dummy = await argon2.hash('no account has this password', options)
+  // Those that this service makes are bounded by its settings, which may be wider than what others may bring along.
+  const judgeOf = (stored: string): Judge | null =>
+    stored.startsWith('$argon2id$') ? (password) => argon2.verify(stored, password) : foreign.read(stored)
 
   return {
     /** A PHC string with a fresh 16 byte salt. Throws `busy`. */
     hash: (password: string, place = operator): Promise<string> => inTurn(place, () => argon2.hash(password, options)),
 
-    /** Whether `password` made `stored`; null does the same work and is never right. Throws `busy`. */
+    /** Whether `password` made `stored`; null, and what cannot be read, costs a hash and is never right. Throws `busy`. */
     verify: async (stored: string | null, password: string, place = operator): Promise<boolean> => {
-      const matches = await inTurn(place, () => argon2.verify(stored ?? dummy, password))
-      return matches && stored !== null
+      const judge = stored === null ? null : judgeOf(stored)
+      const matches = await inTurn(place, () => (judge === null ? argon2.verify(dummy, password) : judge(password)))
+      return matches && judge !== null
     },
 
+    /** False for a hash of another system that no password will ever be right for, with the settings of today. */
+    canRead: (stored: string): boolean => judgeOf(stored) !== null,
+
+    /** What would be accepted in place of a hash that a user brings along; null if it is accepted. */
+    refusalOf: (brought: string): string | null => (foreign.read(brought) === null ? foreign.wanted(brought) : null),
+
     /** True for a hash that was made with other parameters than today's. */
-    isOutdated: (stored: string): boolean => !stored.startsWith('$argon2id$') || argon2.needsRehash(stored, options),
+    isOutdated: (stored: string): boolean => !today.some((beginning) => stored.startsWith(beginning)),
 
     /** Hashes being computed and waiting at this moment, and computed since the start. */
     load: inTurn.load,

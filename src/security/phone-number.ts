@@ -1,4 +1,10 @@
-import { type CountryCode, isSupportedCountry, parsePhoneNumberFromString } from 'libphonenumber-js/max'
+import {
+  type CountryCode,
+  getCountries,
+  getCountryCallingCode,
+  isSupportedCountry,
+  parsePhoneNumberFromString,
+} from 'libphonenumber-js/max'
 import { Problem } from '../errors.ts'
 
 // Bounded, and no letters: the library would also read extensions, `tel:` links and numbers inside other text.
@@ -7,6 +13,12 @@ const bullets = '••••••••'
 
 /** Whether this is an ISO 3166-1 alpha-2 code that has telephone numbers, in capitals, such as `GB`. */
 export const isPhoneCountry = (code: string): code is CountryCode => isSupportedCountry(code)
+
+const callingCodes = new Set<string>(getCountries().map((country) => getCountryCallingCode(country)))
+
+/** One to three digits, none of which begins another (E.164). */
+const callingCodeOf = (e164: string): string | undefined =>
+  [1, 2, 3].map((digits) => e164.slice(1, 1 + digits)).find((code) => callingCodes.has(code))
 
 const refuse = (detail: string) => new Problem('phone_not_allowed', { detail })
 
@@ -58,7 +70,7 @@ export function createPhoneNumbers(options: { allowedCountries: '*' | string[] }
 
     /** `+44 •••••••• 23`: the country calling code and the last two digits; always eight bullets, whatever the length. */
     mask: (e164: string): string => {
-      const code = parsePhoneNumberFromString(e164)?.countryCallingCode
+      const code = callingCodeOf(e164)
       return `${code ? `+${code} ` : ''}${bullets} ${e164.slice(-2)}`
     },
 

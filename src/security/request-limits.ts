@@ -2,7 +2,16 @@ import type { Clock } from '../system.ts'
 
 /** The limits of requests by name; their numbers are settings. */
 export type LimitName =
-  | ('loginMinute' | 'loginHour' | 'verifyMinute' | 'resendHour' | 'refreshMinute' | 'default')
+  | (
+      | 'loginMinute'
+      | 'loginHour'
+      | 'verifyMinute'
+      | 'resendHour'
+      | 'refreshMinute'
+      | 'mailMinute'
+      | 'mailHour'
+      | 'default'
+    )
   | ('clientMinute' | 'introspectMinute')
 
 /** A request that was counted, or refused by the limit that will be `spent` for the longest time, in whole seconds. */

@@ -13,6 +13,7 @@ export type Purpose =
   | 'totp'
   | 'recovery-code'
   | 'webauthn'
+  | 'webhook'
 
 /** A key with the id that is stored beside whatever was made with it. */
 export type Secret = { id: string; key: Buffer }

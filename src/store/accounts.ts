@@ -1,4 +1,4 @@
-import { auditRow, type Event } from '../events.ts'
+import { auditRow, type Event, type EventType } from '../events.ts'
 import type { Method } from '../methods.ts'
 import type { ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'
@@ -9,12 +9,14 @@ export type TwoFactor = 'required' | 'optional' | 'off'
 
 /**
  * A user with what can prove it. `epoch` goes up with every change that ends what was begun before it; `user_handle`: what
- * passkeys know the user by (base64url); `recovery_codes`: how many are left.
+ * passkeys know the user by (base64url); `recovery_codes`: how many are left; `email_codes_off`: the password was set by a
+ * mailed link, and nothing but the mailbox has been proven since.
  */
 export type FactorOwner = {
   id: string
   email: string
   email_confirmed: boolean
+  email_codes_off: boolean
   locale: string
   two_factor: TwoFactor
   epoch: number
@@ -23,17 +25,24 @@ export type FactorOwner = {
   recovery_codes: number
 }
 
-/** A user as the login sees it. */
-export type Account = FactorOwner & { password_hash: string; disabled: boolean }
+/**
+ * A user as the login sees it. Without a hash nobody can sign in by a password; `reset_required`: nor by the right one, until
+ * it is set anew; `imported`: the hash is another system's.
+ */
+export type Account = FactorOwner & {
+  password_hash: string | null
+  password_state: 'set' | 'none' | 'imported' | 'reset_required'
+  disabled: boolean
+}
 
 /**
- * A user to be stored. `phone`: E.164, and confirmed, which makes it a second factor; null without one. `locale`: the
- * language of mails.
+ * A user to be stored. `phone`: E.164, and confirmed, which makes it a second factor; null without one. Without a password one
+ * is set by a mailed link. `locale`: the language of mails.
  */
 export type NewUser = {
   email: string
   phone: string | null
-  passwordHash: string
+  passwordHash: string | null
   twoFactor: TwoFactor
   locale: string
 }
@@ -59,12 +68,16 @@ export type AccountChange = {
   notices?: boolean
 }
 
-type Changed = { outcome: 'changed'; id: string } | { outcome: 'unknown' | 'phone_taken' }
+/** `type`: of the event that was recorded. */
+type Changed = { outcome: 'changed'; id: string; type: EventType } | { outcome: 'unknown' | 'phone_taken' }
 
+/** `whom`, here and elsewhere: a user by the canonical e-mail, or by the id. */
 export function createAccounts(db: Database) {
   return {
     /** By its canonical e-mail. */
     findByEmail: async (email: string): Promise<Account | null> => await db.decide('find_account', email),
+
+    findById: async (id: string): Promise<Account | null> => await db.decide('find_account', id),
 
     create: async (
       { email, phone, passwordHash, twoFactor, locale }: NewUser,
@@ -74,24 +87,24 @@ export function createAccounts(db: Database) {
     },
 
     /** Changes an account and ends everything begun before the change. `identifiers`: the e-mail's keyed hashes. */
-    change: async (email: string, identifiers: Uint8Array[], change: AccountChange, event: Event): Promise<Changed> => {
-      return await db.decide('change_user', email, identifiers, JSON.stringify(change), auditRow(event))
+    change: async (whom: string, identifiers: Uint8Array[], change: AccountChange, event: Event): Promise<Changed> => {
+      return await db.decide('change_user', whom, identifiers, JSON.stringify(change), auditRow(event))
     },
 
     /** Takes away all factors and recovery codes, and ends everything begun before; the user's id, or null if there is none. */
     resetFactors: async (
-      email: string,
+      whom: string,
       identifiers: Uint8Array[],
       policy: ChallengePolicy,
       event: Event,
     ): Promise<string | null> => {
-      return await db.decide('reset_factors', email, identifiers, JSON.stringify(policy), auditRow(event))
+      return await db.decide('reset_factors', whom, identifiers, JSON.stringify(policy), auditRow(event))
     },
 
     /** One password hash of each kind that is there, with what all of a kind have in common. */
     hashSamples: async (): Promise<{ kind: string; hash: string }[]> => await db.decide('hash_samples'),
 
-    /** Replaces a hash made with old parameters; false if the password was changed in the meantime. */
+    /** Replaces a hash made with old parameters or by another system; false if the password was changed in the meantime. */
     rehash: async (id: string, oldHash: string, newHash: string): Promise<boolean> => {
       return await db.decide('rehash_password', id, oldHash, newHash)
     },
@@ -101,12 +114,12 @@ export function createAccounts(db: Database) {
      * or null if there is none.
      */
     unlock: async (
-      email: string,
+      whom: string,
       identifiers: Uint8Array[],
       { all }: { all: boolean },
       event: Event,
     ): Promise<string | null> => {
-      return await db.decide('unlock_user', email, identifiers, all, auditRow(event))
+      return await db.decide('unlock_user', whom, identifiers, all, auditRow(event))
     },
 
     /** Oldest first. */

@@ -5,7 +5,7 @@ import type { FactorOwner } from './accounts.ts'
 import type { Candidate, ChallengePolicy } from './candidates.ts'
 import type { Database } from './client.ts'
 import type { DeviceState, NewDevice } from './devices.ts'
-import type { FactorTraits, NewFactor, StoredFactor, Verdict } from './factors.ts'
+import type { JudgingTraits, NewFactor, StoredFactor, Verdict } from './factors.ts'
 import type { NewSession, SessionState } from './sessions.ts'
 
 /** What a challenge is for: a login, a session that asks for more, the first factor that is to come, a new factor. */
@@ -58,7 +58,7 @@ type Found = ChallengeState & { outcome: 'found'; known: boolean; setup: string 
  * What somebody answers with. `method`: as named, null for the challenge's; `codes`: the keyed hashes of the typed code by
  * method and key id, `recovery`: those of a recovery code. `verdict`: of the service, on a
  * proof that only it can judge; `new_factor`: that an enrolment proves by a code. `fresh_recovery`: to be stored where this confirms the first factor; `next_id`: of the
- * challenge that then waits for the first factor. `traits`: of each method, by which the answer is judged.
+ * challenge that then waits for the first factor. `traits`: of the methods that it may be an answer to.
  */
 export type Proof = {
   method: Method | null
@@ -66,7 +66,7 @@ export type Proof = {
   recovery: string[]
   verdict?: Verdict & { method: Method }
   new_factor?: NewFactor
-  traits: Record<Method, FactorTraits>
+  traits: Partial<Record<Method, JudgingTraits>>
   fresh_recovery: string[]
   next_id: string
 }

@@ -12,6 +12,20 @@ type Decision =
   | ('switch_method' | 'resend_code' | 'answer_challenge' | 'record_answer' | 'record_receipt' | 'texts_used')
   | ('begin_enrolment' | 'list_factors' | 'rename_factor' | 'remove_factor' | 'renew_recovery_codes')
   | ('find_passkey' | 'start_passkey_session' | 'raise_session' | 'fail_proof')
+  | (
+      | 'request_link'
+      | 'prepare_link'
+      | 'link_notice'
+      | 'read_link'
+      | 'set_password'
+      | 'change_password'
+      | 'reset_password'
+    )
+  | ('request_email_change' | 'confirm_email' | 'set_locale' | 'export_account' | 'begin_deletion' | 'secure_account')
+  | 'forget_account'
+  | ('create_client' | 'use_client' | 'rotate_client' | 'disable_client' | 'list_clients')
+  | ('search_users' | 'read_user' | 'add_user' | 'admin_change_user' | 'admin_remove_factor' | 'admin_reset_factors')
+  | ('admin_end_sessions' | 'admin_forget_devices')
   | ('claim_mail' | 'claim_due_mails' | 'record_mail' | 'purge_mails')
   | ('start_session' | 'read_session' | 'list_sessions' | 'rotate_session' | 'end_sessions')
   | ('list_devices' | 'change_device' | 'forget_device')
@@ -23,10 +37,14 @@ type Decision =
       | 'rehash_password'
       | 'unlock_user'
       | 'reset_factors'
+      | 'import_users'
+      | 'foresee_import'
       | 'list_users'
       | 'record_event'
       | 'purge'
     )
+  | ('read_events' | 'list_webhooks' | 'any_webhook_given_up' | 'create_webhook' | 'change_webhook' | 'delete_webhook')
+  | ('rotate_webhook' | 'redeliver_webhook' | 'make_deliveries' | 'claim_deliveries' | 'record_delivery')
   | ('list_signing_keys' | 'add_signing_key' | 'replace_signing_keys' | 'seal_signing_key' | 'forget_signing_keys')
 
 export type DatabaseOptions = {

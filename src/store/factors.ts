@@ -38,6 +38,9 @@ export type FactorTraits = {
   acr: 'aal1' | 'aal2'
 }
 
+/** Of these, what an answer is judged by. */
+export type JudgingTraits = Pick<FactorTraits, 'judged_by' | 'any_time' | 'may_trust' | 'tells' | 'amr' | 'acr'>
+
 /** A factor to be stored; `credential_id` in hex. */
 export type NewFactor = {
   id: string
@@ -64,15 +67,17 @@ export type Verdict =
       data?: object
       amr?: string[]
       new_factor?: NewFactor
-      notices?: EventType[]
+      /** What it is called when the counter is no higher than the one that is stored. */
+      if_back?: EventType
     }
 
-/** Who begins an enrolment: a session, or a login that waits for the first factor. */
-export type EnrolmentParent = { session: string; challenge: null } | { session: null; challenge: string }
+/** Who begins an enrolment: a session, with the account's epoch as it was found fresh, or a login that waits for the first factor. */
+export type EnrolmentParent = { session: string; epoch: number; challenge: null } | { session: null; challenge: string }
 
 /** `setup`: sealed, in hex. */
 type NewEnrolment = { id: string; setup: string }
 
+/** `stale`: the account has changed since the session was found fresh. */
 export type Enrolment = (ChallengeState & Due & { outcome: 'opened' }) | Refusal | { outcome: 'conflict' }
 
 export type FactorList = {
@@ -93,7 +98,9 @@ export type PasskeyOwner = {
 /** `start`: the token that it began with; `deviceHash`: of a device token that came along. */
 type PasskeyProof = { start: { jti: string; expires_at: number }; verdict: Verdict; deviceHash: Uint8Array | null }
 
-type PasskeyStarted = (SessionState & { outcome: 'started'; device: DeviceState }) | { outcome: 'used' | 'stale' }
+type PasskeyStarted =
+  | (SessionState & { outcome: 'started'; device: DeviceState; notices?: EventType[] })
+  | { outcome: 'used' | 'stale' }
 
 export function createFactors(db: Database) {
   return {
@@ -110,8 +117,8 @@ export function createFactors(db: Database) {
       return await db.decide('begin_enrolment', userId, ...made, auditRow(event))
     },
 
-    /** Oldest first. */
-    list: async (userId: string): Promise<FactorList> => await db.decide('list_factors', userId),
+    /** Oldest first; null if there is no such user. */
+    list: async (userId: string): Promise<FactorList | null> => await db.decide('list_factors', userId),
 
     /** The factor as it is then; null if the user has none with this id. */
     rename: async (userId: string, id: string, name: string): Promise<StoredFactor | null> => {
@@ -128,15 +135,15 @@ export function createFactors(db: Database) {
       return await db.decide('remove_factor', userId, sessionId, id, JSON.stringify(policy), auditRow(event))
     },
 
-    /** Puts new recovery codes (keyed hashes in hex) in place of all that are there, next to a factor only. */
+    /** New recovery codes (keyed hashes in hex) in place of all, next to a factor only. `stale`: the account has changed. */
     renewRecoveryCodes: async (
-      { id: sessionId, user_id: userId }: Pick<LiveSession, 'id' | 'user_id'>,
+      { id: sessionId, user_id: userId, epoch }: Pick<LiveSession, 'id' | 'user_id' | 'epoch'>,
       macs: string[],
       policy: ChallengePolicy,
       event: Event,
-    ): Promise<{ outcome: 'renewed' | 'conflict' | 'ended' }> => {
+    ): Promise<{ outcome: 'renewed' | 'conflict' | 'stale' | 'ended' }> => {
       const made = [JSON.stringify(macs), JSON.stringify(policy), auditRow(event)]
-      return await db.decide('renew_recovery_codes', userId, sessionId, ...made)
+      return await db.decide('renew_recovery_codes', userId, sessionId, epoch, ...made)
     },
 
     /** Whose passkey a credential is. */

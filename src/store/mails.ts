@@ -4,7 +4,7 @@ import type { Database } from './client.ts'
 export type ClaimedMail = {
   id: number
   user_id: string | null
-  kind: 'code' | 'notice'
+  kind: 'code' | 'notice' | 'link'
   topic: string
   /** The canonical address. */
   address: string
@@ -27,6 +27,10 @@ export type NoticeData = {
   method?: string | null
   name?: string | null
   remaining?: number | null
+  /** Of a changed e-mail: whether this mailbox is the old one or the new one. */
+  to?: 'old' | 'new' | null
+  /** Of a deletion: when the account will be erased, in seconds since 1970. */
+  erases_at?: number | null
 }
 
 /** What became of a try: accepted, refused for good, not taken this time, or without an answer. */

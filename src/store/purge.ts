@@ -4,7 +4,20 @@ import type { Database } from './client.ts'
 const batchSize = 1_000
 
 const kinds = [
-  ...(['throttles', 'challenges', 'starts', 'texts', 'mails', 'sessions', 'devices', 'changes'] as const),
+  ...([
+    'throttles',
+    'challenges',
+    'starts',
+    'texts',
+    'mails',
+    'sessions',
+    'devices',
+    'changes',
+    'links',
+    'accounts',
+    'forgotten',
+    'deliveries',
+  ] as const),
   ...(['events', 'unknown_logins'] as const),
 ] as const
 

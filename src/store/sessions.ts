@@ -11,6 +11,8 @@ export type NewSession = {
   amr: string[]
   acr: string
   remember: boolean
+  /** It began with a link from the mailbox. */
+  mailbox_proven: boolean
   user_agent: string | null
   address: string
   ttl: number
@@ -29,8 +31,8 @@ export type SessionState = {
 }
 
 /**
- * A session that has not ended, with what its owner may see of the account. `methods`: of the factors that are there;
- * `recovery_codes`: whether some are left; `phone`: of the one by text; `authenticated_at`: seconds since 1970; `age`: seconds since then.
+ * A session that has not ended, with what its owner may see of the account. `methods`: of the factors that are there, and
+ * `recovery_code` where some are left; `phone`: of the one by text; `authenticated_at`: seconds since 1970; `age`: seconds since then.
  */
 export type LiveSession = {
   id: string
@@ -42,8 +44,8 @@ export type LiveSession = {
   phone: string | null
   two_factor: TwoFactor
   methods: Method[]
-  recovery_codes: boolean
   remember: boolean
+  mailbox_proven: boolean
   epoch: number
   amr: string[]
   acr: string
@@ -64,7 +66,8 @@ export type SessionSummary = {
 export type LogoutScope = 'local' | 'others' | 'all'
 
 export type Rotation =
-  | ({ outcome: 'rotated' | 'within_grace' } & SessionState)
+  | ({ outcome: 'rotated' } & SessionState)
+  | ({ outcome: 'within_grace'; elsewhere: boolean } & SessionState)
   | { outcome: 'reused'; user_id: string }
   | { outcome: 'ended' }
 

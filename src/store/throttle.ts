@@ -21,9 +21,10 @@ export function createThrottle(db: Database) {
       email: string,
       identifiers: Uint8Array[],
       deviceHash: Uint8Array | null,
-      text: TextBudget,
+      { address, address_hour, address_day }: Pick<TextBudget, 'address' | 'address_hour' | 'address_day'>,
     ): Promise<LoginBegun> => {
-      return await db.decide('begin_login', email, identifiers, deviceHash, JSON.stringify(text))
+      const text = JSON.stringify({ address, address_hour, address_day })
+      return await db.decide('begin_login', email, identifiers, deviceHash, text)
     },
 
     /** The password was wrong: the charge stays. `userId`: null for a made-up e-mail. */

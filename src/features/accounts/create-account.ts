@@ -1,9 +1,9 @@
 import { Problem } from '../../errors.ts'
 import type { Event } from '../../events.ts'
 import { canonicalEmail } from '../../security/email.ts'
-import { assertGoodPassword } from '../../security/password-policy.ts'
 import type { Services } from '../../services.ts'
 import type { TwoFactor } from '../../store/accounts.ts'
+import { doneBy } from './whom.ts'
 
 export type NewAccount = { email: string; phone?: string; password: string; twoFactor?: TwoFactor }
 
@@ -24,17 +24,18 @@ export async function createAccount(
   {
     store,
     passwordHash,
+    passwordPolicy,
     phoneNumbers,
     events,
     config,
-  }: Pick<Services, 'store' | 'passwordHash' | 'phoneNumbers' | 'events' | 'config'>,
+  }: Pick<Services, 'store' | 'passwordHash' | 'passwordPolicy' | 'phoneNumbers' | 'events' | 'config'>,
   { password, twoFactor = config.twoFactor, ...given }: NewAccount,
 ): Promise<{ id: string; email: string; phone: string | null }> {
   const email = canonicalEmail(given.email)
   const phone = given.phone === undefined ? null : phoneNumbers.parse(given.phone)
-  await assertGoodPassword(password, { email, appName: config.sms.appName })
+  await passwordPolicy.assertGood(password, { email, twoFactor })
 
-  const event: Event = { type: 'user.created', outcome: 'created' }
+  const event: Event = { type: 'user.created', outcome: 'created', ...doneBy({}) }
   const user = { email, phone, passwordHash: await passwordHash.hash(password), twoFactor, locale: firstLocale }
   const created = await store.accounts.create(user, event)
   if (created.outcome !== 'created') throw new Problem('conflict', { detail: taken[created.outcome] })

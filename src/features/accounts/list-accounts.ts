@@ -1,6 +1,7 @@
 import { type Method, methodNames } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { AccountSummary } from '../../store/accounts.ts'
+import { isoTime } from '../iso-time.ts'
 
 type ListedAccount = Omit<AccountSummary, 'methods' | 'created_at'> & { methods: Method[]; created_at: string }
 
@@ -13,7 +14,7 @@ export async function listAccounts(
   const users = accounts.map(({ created_at, methods, ...account }) => ({
     ...account,
     methods: methodNames.filter((it) => methods.includes(it)),
-    created_at: new Date(created_at * 1_000).toISOString(),
+    created_at: isoTime(created_at),
   }))
   return { users }
 }

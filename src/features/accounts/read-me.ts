@@ -1,4 +1,4 @@
-import { type Method, usableMethods } from '../../methods.ts'
+import { usableMethods } from '../../methods.ts'
 import type { Services } from '../../services.ts'
 import type { LiveSession } from '../../store/sessions.ts'
 import type { Me } from './schemas.ts'
@@ -6,7 +6,6 @@ import type { Me } from './schemas.ts'
 /** The account behind a session, and how the session was authenticated. */
 export function readMe({ phoneNumbers, config }: Pick<Services, 'phoneNumbers' | 'config'>, session: LiveSession): Me {
   const { email, email_confirmed, locale, phone, two_factor, amr, acr } = session
-  const enrolled: Method[] = session.recovery_codes ? [...session.methods, 'recovery_code'] : session.methods
   return {
     id: session.user_id,
     email,
@@ -14,7 +13,7 @@ export function readMe({ phoneNumbers, config }: Pick<Services, 'phoneNumbers' |
     locale,
     phone: phone === null ? null : phoneNumbers.mask(phone),
     two_factor,
-    methods: usableMethods(enrolled, email_confirmed, config.methods),
+    methods: usableMethods(session.methods, email_confirmed, config.methods),
     amr,
     acr,
     auth_time: session.authenticated_at,

@@ -1,8 +1,8 @@
 import type { Event } from '../../events.ts'
-import { canonicalEmail } from '../../security/email.ts'
 import type { Services } from '../../services.ts'
 import { policyOf } from '../factors/index.ts'
 import { noSuchUser } from './no-such-user.ts'
+import { doneBy, findUser } from './whom.ts'
 
 /**
  * Takes away all second factors and recovery codes of a user who has lost them, and ends sessions, the trust in devices and
@@ -11,13 +11,13 @@ import { noSuchUser } from './no-such-user.ts'
  */
 export async function resetFactors(
   services: Pick<Services, 'store' | 'loginThrottle' | 'events' | 'challengeRules' | 'config'>,
-  text: string,
+  emailOfUser: string,
 ): Promise<{ id: string; email: string }> {
   const { store, loginThrottle, events } = services
-  const email = canonicalEmail(text)
-  const event: Event = { type: 'user.changed', outcome: 'factors reset' }
-  const id = await store.accounts.resetFactors(email, loginThrottle.identifyAll(email), policyOf(services), event)
-  if (id === null) throw noSuchUser()
+  const { id, email } = await findUser(services, { email: emailOfUser })
+  const event: Event = { type: 'factor.removed', outcome: 'all', ...doneBy({}) }
+  const reset = await store.accounts.resetFactors(id, loginThrottle.identifyAll(email), policyOf(services), event)
+  if (reset === null) throw noSuchUser('e-mail')
   events.announce({ ...event, userId: id })
   return { id, email }
 }

@@ -1,7 +1,7 @@
 import type { Event } from '../../events.ts'
-import { canonicalEmail } from '../../security/email.ts'
 import type { Services } from '../../services.ts'
 import { noSuchUser } from './no-such-user.ts'
+import { doneBy, findUser, type Whom } from './whom.ts'
 
 /**
  * Ends the lock after wrong passwords and the lock after wrong codes. The 24 hour and 30 day budgets of wrong codes
@@ -10,12 +10,12 @@ import { noSuchUser } from './no-such-user.ts'
  */
 export async function unlockAccount(
   { store, loginThrottle, events }: Pick<Services, 'store' | 'loginThrottle' | 'events'>,
-  { email: text, all }: { email: string; all: boolean },
+  { all, ...whom }: Whom & { all: boolean },
 ): Promise<{ id: string; email: string }> {
-  const email = canonicalEmail(text)
-  const event: Event = { type: 'user.unlocked', outcome: all ? 'all' : 'unlocked' }
-  const id = await store.accounts.unlock(email, loginThrottle.identifyAll(email), { all }, event)
-  if (id === null) throw noSuchUser()
+  const { id, email } = await findUser({ store }, whom)
+  const event: Event = { type: 'user.unlocked', outcome: all ? 'all' : 'unlocked', ...doneBy(whom) }
+  if ((await store.accounts.unlock(id, loginThrottle.identifyAll(email), { all }, event)) === null)
+    throw noSuchUser('id')
   events.announce({ ...event, userId: id })
   return { id, email }
 }

@@ -21,3 +21,15 @@ export function newDevice(
   }
   return { device, token }
 }
+
+/** Tells log and metrics what a finished login has changed about its device; the rows were written with it. */
+export function announceDevice(
+  { events }: Pick<Services, 'events'>,
+  about: { userId: string; caller: Caller },
+  fresh: NewDevice,
+  state: { made: boolean; trusted_until: number | null },
+): void {
+  const event = { ...about, outcome: 'by sign-in' }
+  if (state.made) events.announce({ ...event, type: 'device.added', detail: `device ${fresh.id}` })
+  if (fresh.trust && state.trusted_until !== null) events.announce({ ...event, type: 'device.trusted' })
+}

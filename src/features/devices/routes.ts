@@ -53,8 +53,7 @@ function forgetDeviceRoute(app: App, services: Services): void {
     tags: ['devices'],
     summary: 'Forget a device',
     description:
-      "Its sessions end, and its next login counts as a stranger's. Another than the own one wants a sign-in with a second " +
-      'factor in the last ten minutes.',
+      "Its sessions end, and its next login counts as a stranger's. Another than the own one wants a fresh sign-in.",
     params: DeviceParams,
     response: { 204: Type.Null({ description: 'Forgotten.' }) },
   }

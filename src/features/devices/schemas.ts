@@ -20,7 +20,9 @@ export const DeviceSchema = Type.Object({
 
 export const DeviceListSchema = Type.Object({ devices: Type.Array(DeviceSchema) })
 
-export const DeviceParams = Type.Object({ id: Type.String({ format: 'uuid', maxLength: 36, examples: [uuidExample] }) })
+export const DeviceParams = Type.Object({
+  id: Type.String({ format: 'uuid', maxLength: 36, description: 'Of `GET /devices`.', examples: [uuidExample] }),
+})
 
 export const DeviceBody = Type.Object(
   {

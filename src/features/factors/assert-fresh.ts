@@ -1,4 +1,5 @@
-import { type Assurance, assertAssured, freshSeconds } from '../../security/assurance.ts'
+import type { Problem } from '../../errors.ts'
+import { type Assurance, assertAssured, freshSeconds, notAssured } from '../../security/assurance.ts'
 import type { Services } from '../../services.ts'
 import type { LiveSession } from '../../store/sessions.ts'
 import { hasFactor } from './index.ts'
@@ -14,3 +15,9 @@ export function assertFresh(
   const wanted: Assurance = { acr: hasFactor(services, session.methods) ? 'aal2' : 'aal1', maxAgeSeconds: freshSeconds }
   assertAssured(session, wanted)
 }
+
+/**
+ * A session was found fresh, and then the account has changed: for all that is known by now it has a factor that the session
+ * has never shown.
+ */
+export const freshNoMore = (): Problem => notAssured({ acr: 'aal2', maxAgeSeconds: freshSeconds })

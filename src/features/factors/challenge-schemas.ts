@@ -160,7 +160,7 @@ const pendingToken = (description: string) => ({
   expires_in: Type.Integer({ description: 'Seconds.', examples: [600] }),
 })
 
-export const TwoFactorRequiredSchema = Type.Object(
+const TwoFactorRequiredSchema = Type.Object(
   {
     status: Type.Literal('2fa_required'),
     ...pendingToken('Proof of what came before; good for going on with this challenge only.'),
@@ -170,7 +170,7 @@ export const TwoFactorRequiredSchema = Type.Object(
   { $id: 'TwoFactorRequired' },
 )
 
-export const EnrolmentRequiredSchema = Type.Object(
+const EnrolmentRequiredSchema = Type.Object(
   {
     status: Type.Literal('2fa_enrolment_required'),
     ...pendingToken('Opens `POST /factors` and `GET /login/2fa`, and nothing else.'),
@@ -182,7 +182,7 @@ export const EnrolmentRequiredSchema = Type.Object(
   { $id: 'EnrolmentRequired' },
 )
 
-export const RecoveryCodesIssuedSchema = Type.Object(
+const RecoveryCodesIssuedSchema = Type.Object(
   {
     status: Type.Literal('recovery_codes'),
     recovery_codes: Type.Array(Type.String(), {

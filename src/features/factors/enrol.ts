@@ -8,6 +8,7 @@ import type { Opened } from '../../store/challenges.ts'
 import type { EnrolmentParent } from '../../store/factors.ts'
 import type { LiveSession } from '../../store/sessions.ts'
 import { announceSpend } from '../sms-codes/send-code.ts'
+import { freshNoMore } from './assert-fresh.ts'
 import { beginChallenge } from './begin-challenge.ts'
 import { candidateOf } from './candidates.ts'
 import type { RecoveryCodesIssued, TwoFactorRequired } from './challenge-schemas.ts'
@@ -35,8 +36,9 @@ type Begun = {
 
 /**
  * Begins to set up a factor. It counts from its own first proof on, at `POST /login/2fa`. For the first factor of an account
- * a session, which is fresh, has to show first that it reads the mailbox. Recovery codes are made at once. Throws
- * `invalid_request`, `invalid_token`, `conflict`, `rate_limited`, and what keeps a text from being sent.
+ * a session, which is fresh, has to show first that it reads the mailbox, unless it began with a link from there. Recovery
+ * codes are made at once. Throws `invalid_request`, `invalid_token`, `insufficient_user_authentication`, `conflict`,
+ * `rate_limited`, and what keeps a text from being sent.
  */
 export async function enrol(
   services: ChallengeServices,
@@ -59,11 +61,11 @@ export async function enrol(
   const { session } = enroller
   if (method === 'recovery_code') return renewRecoveryCodes(services, { session, caller })
   const owner = await ownerOf(services, session)
-  if (!hasFactor(services, session.methods) && mailboxMethods(services).length > 0) {
+  if (!hasFactor(services, session.methods) && !session.mailbox_proven && mailboxMethods(services).length > 0) {
     assertEnrollable(services, enrolment)
     return proveMailbox(services, owner, session, caller)
   }
-  const parent = { session: session.id, challenge: null }
+  const parent = { session: session.id, epoch: session.epoch, challenge: null }
   return begin(services, enrolment, { owner, parent, sessionId: session.id, rememberMe: false, returnTo: undefined })
 }
 
@@ -94,6 +96,7 @@ async function begin(services: ChallengeServices, enrolment: Enrolment, begun: B
   const challenge = { id: challengeId, setup: sealSetUp(services, owner.id, challengeId, setUp) }
   const event: Event = { type: 'factor.enrolment', outcome: 'begun', factor: method, userId: owner.id, caller }
   const opened = await store.factors.enrol(owner.id, parent, challenge, candidate, policyOf(services), event)
+  if (opened.outcome === 'stale') throw freshNoMore()
   if (opened.outcome === 'conflict') throw new Problem('conflict', { detail: 'No more of this kind can be set up.' })
   if (!('challenge_id' in opened)) {
     if (opened.outcome === 'too_many' || opened.outcome === 'invalid') throw problemOf(opened)

@@ -15,7 +15,7 @@ import type { FactorView } from './schemas.ts'
 export type FactorServices = Pick<
   Services,
   | ('config' | 'clock' | 'random' | 'store' | 'events' | 'background' | 'log')
-  | ('oneTimeCodes' | 'challengeRules' | 'phoneNumbers' | 'sms' | 'mail' | 'mailBell')
+  | ('oneTimeCodes' | 'challengeRules' | 'phoneNumbers' | 'sms' | 'mail' | 'mailBell' | 'mailLinks' | 'linkRules')
   | ('sealer' | 'passkeys' | 'recoveryCodes')
 >
 

@@ -1,11 +1,11 @@
+import { Problem } from '../../errors.ts'
 import type { Services } from '../../services.ts'
 import type { StoredFactor } from '../../store/factors.ts'
 import type { LiveSession } from '../../store/sessions.ts'
+import { isoTime } from '../iso-time.ts'
 import type { FactorServices } from './factor.ts'
 import { enrollable, factorOf, hasFactor } from './index.ts'
 import type { FactorList, FactorView } from './schemas.ts'
-
-const isoTime = (seconds: number): string => new Date(seconds * 1_000).toISOString()
 
 /** A factor as its owner sees it. */
 export function viewOf(services: FactorServices, factor: StoredFactor): FactorView {
@@ -17,12 +17,14 @@ export function viewOf(services: FactorServices, factor: StoredFactor): FactorVi
   }
 }
 
-/** What the user can finish a login with, and what more can be set up. */
+/** What the user can finish a login with, and what more can be set up. Throws `invalid_token`. */
 export async function listFactors(
   services: FactorServices & Pick<Services, 'store'>,
   session: LiveSession,
 ): Promise<FactorList> {
-  const { factors, recovery_codes: codes, user_handle } = await services.store.factors.list(session.user_id)
+  const list = await services.store.factors.list(session.user_id)
+  if (list === null) throw new Problem('invalid_token')
+  const { factors, recovery_codes: codes, user_handle } = list
   const views = factors.map((it) => viewOf(services, it))
   const recovery: FactorView[] = codes
     ? [

@@ -5,7 +5,7 @@ import type { ChallengeClaims } from '../../security/claims.ts'
 import type { Answered, Proof } from '../../store/challenges.ts'
 import type { NewFactor, Verdict } from '../../store/factors.ts'
 import type { Answer, Binding, FactorServices, SetUp } from './factor.ts'
-import { factorOf, factors, traits } from './index.ts'
+import { factorOf, factors, judgingTraits, traits } from './index.ts'
 import { readChallenge } from './read-challenge.ts'
 import { openSetUp } from './set-up.ts'
 
@@ -39,12 +39,16 @@ export function proofOf(
 ): Proof {
   const readBy = (judgedBy: string) =>
     factors.filter(({ method }) => traits[method].judged_by === judgedBy && byMethod[method] !== null)
+  // Without a name it is an answer to what the challenge goes on with, which is known only there.
+  const named = factors.filter(({ method }) =>
+    rest.method === null ? byMethod[method] !== null : method === rest.method,
+  )
   const newFactor = setUp !== null && traits[setUp.method].judged_by === 'code' && newFactorOf(setUp)
   return {
     ...rest,
     codes: Object.fromEntries(readBy('code').map(({ method }) => [method, byMethod[method]])),
     recovery: readBy('recovery').flatMap(({ method }) => byMethod[method] as string[]),
-    traits,
+    traits: Object.fromEntries(named.map(({ method }) => [method, judgingTraits[method]])),
     ...(newFactor && { new_factor: newFactor }),
   }
 }

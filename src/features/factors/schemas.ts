@@ -73,7 +73,7 @@ export const EnrolAnswerSchema = Type.Unsafe<EnrolAnswer>({
 })
 
 export const FactorParams = Type.Object({
-  id: Type.String({ format: 'uuid', maxLength: 36, examples: [uuidExample] }),
+  id: Type.String({ format: 'uuid', maxLength: 36, description: 'Of `GET /factors`.', examples: [uuidExample] }),
 })
 
 export const RenameBody = Type.Object(

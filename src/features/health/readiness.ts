@@ -8,28 +8,35 @@ export type Readiness = {
   database: 'ok' | 'not_migrated' | 'read_only' | 'unreachable'
   sms: 'ok' | 'unavailable'
   sms_budget: 'ok' | 'low' | 'exhausted' | 'unknown'
+  /** `disabled`: an endpoint was given up, and hears of nothing until somebody enables it. */
+  webhooks: 'ok' | 'disabled' | 'unknown'
 }
+
+type Found = Pick<Readiness, 'database' | 'sms_budget' | 'webhooks'>
 
 export type ReadinessParts = Pick<Services, 'store' | 'sms' | 'clock' | 'config'> & { isDraining: () => boolean }
 
 /** Looks whether logins can be served, at most once a second whoever asks. */
 export function createReadiness(parts: ReadinessParts): () => Promise<Readiness> {
   const { store, sms, clock, config, isDraining } = parts
-  let looked: { atMs: number; found: Promise<Pick<Readiness, 'database' | 'sms_budget'>> } | null = null
+  let looked: { atMs: number; found: Promise<Found> } | null = null
 
-  const look = async (): Promise<Pick<Readiness, 'database' | 'sms_budget'>> => {
+  const look = async (): Promise<Found> => {
     try {
-      if (!(await store.health.isMigrated())) return { database: 'not_migrated', sms_budget: 'unknown' }
-      if (!(await store.health.isWritable())) return { database: 'read_only', sms_budget: 'unknown' }
+      if (!(await store.health.isMigrated()))
+        return { database: 'not_migrated', sms_budget: 'unknown', webhooks: 'unknown' }
+      if (!(await store.health.isWritable()))
+        return { database: 'read_only', sms_budget: 'unknown', webhooks: 'unknown' }
       const used = await store.messages.used()
       const share = Math.max(
         used.hour / config.sms.globalHour,
         used.day / config.sms.globalDay,
         used.spent / config.sms.spendDay,
       )
-      return { database: 'ok', sms_budget: share >= 1 ? 'exhausted' : share >= 0.8 ? 'low' : 'ok' }
+      const webhooks = (await store.webhooks.anyGivenUp()) ? 'disabled' : 'ok'
+      return { database: 'ok', sms_budget: share >= 1 ? 'exhausted' : share >= 0.8 ? 'low' : 'ok', webhooks }
     } catch {
-      return { database: 'unreachable', sms_budget: 'unknown' }
+      return { database: 'unreachable', sms_budget: 'unknown', webhooks: 'unknown' }
     }
   }
 

@@ -7,7 +7,7 @@ import type { Services } from '../../services.ts'
  * another one is on its way.
  */
 export async function rotateKeys({ keyRing }: Pick<Services, 'keyRing'>): Promise<{ id: string; active_in: number }> {
-  const id = await keyRing.rotate(0)
+  const id = await keyRing.rotate(0, { byOperator: true })
   if (id === null) throw new Problem('conflict', { detail: 'A new key is on its way already.' })
   return { id, active_in: publishSeconds }
 }

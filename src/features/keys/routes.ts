@@ -4,6 +4,8 @@ import type { App } from '../app-type.ts'
 import { describeIssuer } from './describe-issuer.ts'
 import { JwksSchema, MetadataSchema } from './schemas.ts'
 
+const mayBeCached = `public, max-age=${jwksMaxAge}`
+
 /** What backends need to verify access tokens (RFC 7517, RFC 8414). */
 export function keyRoutes(app: App, services: Services): void {
   readJwksRoute(app, services)
@@ -22,7 +24,7 @@ function readJwksRoute(app: App, { keyRing }: Services): void {
     '/.well-known/jwks.json',
     { config: { access: 'public', limits: ['default'], problems: [] }, schema },
     async (_request, reply) => {
-      reply.header('Cache-Control', `public, max-age=${jwksMaxAge}`)
+      reply.header('Cache-Control', mayBeCached)
       return keyRing.jwks()
     },
   )
@@ -39,6 +41,9 @@ function readMetadataRoute(app: App, services: Services): void {
   app.get(
     '/.well-known/oauth-authorization-server',
     { config: { access: 'public', limits: ['default'], problems: [] }, schema },
-    async () => describeIssuer(services),
+    async (_request, reply) => {
+      reply.header('Cache-Control', mayBeCached)
+      return describeIssuer(services)
+    },
   )
 }

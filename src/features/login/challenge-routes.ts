@@ -65,7 +65,7 @@ function resendCodeRoute(app: App, services: Services): void {
     tags: ['login'],
     summary: 'Send the code again',
     description:
-      'Sends the same code once more, at most three times per login and method. Tries that were used stay used.',
+      'Sends the same code again: at most three times in all per login and method. Tries that were used stay used.',
     body: ResendBody,
     response: { 200: ChallengeAnswerSchema },
   }

@@ -6,7 +6,7 @@ import { problemOf } from '../../security/challenge.ts'
 import type { ChallengeClaims } from '../../security/claims.ts'
 import type { Services } from '../../services.ts'
 import type { Answered, Completed, Proof } from '../../store/challenges.ts'
-import { newDevice } from '../devices/new-device.ts'
+import { announceDevice, newDevice } from '../devices/new-device.ts'
 import { requireEnrolment } from '../factors/begin-challenge.ts'
 import type { EnrolmentRequired } from '../factors/challenge-schemas.ts'
 import type { Answer, FactorServices } from '../factors/factor.ts'
@@ -57,12 +57,13 @@ async function answer(services: FinishServices, pending: ChallengeClaims, step: 
     pending.sid === undefined
       ? newSession(services, { level: passwordLevel, remember: pending.remember_me === true, caller })
       : { id: pending.sid }
-  const event: Event = { type: 'login.succeeded', outcome: 'succeeded', userId: pending.sub, caller }
+  const event: Event = { type: 'session.started', outcome: 'succeeded', userId: pending.sub, caller }
   const ask = (proof: Proof) =>
     store.challenges.answer(pending, proof, policyOf(services), session, fresh.device, event)
   const answered = await judged(services, pending, readings, proof, ask)
   if (answered.outcome === 'completed') {
     announceSuccess(services, pending, answered, caller)
+    announceDevice(services, { userId: pending.sub, caller }, fresh.device, answered.device)
     const codes = answered.recovery_issued ? { recoveryCodes: recovery.codes } : {}
     const extras = { returnTo: pending.return_to, deviceToken: fresh.token, ...codes }
     return describeSession(services, answered, { ...extras, codesRemaining: answered.recovery_codes_remaining })
@@ -105,7 +106,7 @@ function announceSuccess(
   const { events } = services
   const { method, acr: outcome, recovery_codes_remaining: remaining, notice_text: notice } = answered
   const event = { factor: method, userId: pending.sub, caller }
-  events.announce({ ...event, type: 'login.succeeded', outcome })
+  events.announce({ ...event, type: pending.sid === undefined ? 'session.started' : 'session.raised', outcome })
   for (const type of answered.notices ?? []) events.announce({ ...event, type, outcome: 'accepted' })
   if (remaining !== undefined) events.announce({ ...event, type: 'recovery_code.used', outcome: `${remaining} left` })
   if (remaining !== undefined || pending.pur === 'enrol') services.mailBell.ring()

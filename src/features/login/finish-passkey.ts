@@ -2,7 +2,7 @@ import { Problem } from '../../errors.ts'
 import type { Event } from '../../events.ts'
 import type { PasskeyStartClaims } from '../../security/claims.ts'
 import type { Services } from '../../services.ts'
-import { newDevice } from '../devices/new-device.ts'
+import { announceDevice, newDevice } from '../devices/new-device.ts'
 import { policyOf } from '../factors/index.ts'
 import { judgeSignIn } from '../factors/passkey/index.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
@@ -21,11 +21,11 @@ export async function finishPasskey(
   pending: PasskeyStartClaims,
   step: SecondStep,
 ): Promise<Authenticated> {
-  const { store, events } = services
+  const { store, events, config } = services
   const { caller, trustDevice, deviceName } = step
   const proven = await judgeSignIn(services, Buffer.from(pending.jti, 'base64url'), step.credential)
   const failed: Event = { type: 'login.failed', outcome: 'invalid_credentials', factor: 'passkey', caller }
-  if (proven === null || proven.owner.disabled) {
+  if (proven === null || proven.owner.disabled || !config.methods.includes('passkey')) {
     events.announce({ ...failed, ...(proven && { userId: proven.owner.user_id }) })
     throw new Problem('invalid_credentials')
   }
@@ -33,7 +33,7 @@ export async function finishPasskey(
   const session = newSession(services, { level, remember: pending.remember_me === true, caller })
   const fresh = newDevice(services, { name: deviceName, trust: trustDevice, caller })
   const about = { factor: 'passkey', userId: owner.user_id, caller } as const
-  const event: Event = { type: 'login.succeeded', outcome: level.acr, ...about }
+  const event: Event = { type: 'session.started', outcome: level.acr, ...about }
   const start = { jti: pending.jti, expires_at: pending.exp }
   const rows = { session, device: fresh.device, policy: policyOf(services), event }
   const deviceHash = pending.device === undefined ? null : Buffer.from(pending.device, 'base64url')
@@ -41,6 +41,7 @@ export async function finishPasskey(
   if (started.outcome === 'used') throw new Problem('invalid_token')
   if (started.outcome !== 'started') throw new Problem('invalid_credentials')
   events.announce(event)
-  for (const type of verdict.notices ?? []) events.announce({ ...event, type, outcome: 'accepted' })
+  announceDevice(services, { userId: owner.user_id, caller }, fresh.device, started.device)
+  for (const type of started.notices ?? []) events.announce({ ...event, type, outcome: 'accepted' })
   return describeSession(services, started, { returnTo: pending.return_to, deviceToken: fresh.token })
 }

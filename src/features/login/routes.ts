@@ -20,7 +20,7 @@ import { startPasskey } from './start-passkey.ts'
 import { stepUp } from './step-up.ts'
 
 const startProblems: ProblemCode[] = [
-  ...(['invalid_credentials', 'login_locked', 'second_factor_locked'] as const),
+  ...(['invalid_credentials', 'password_reset_required', 'login_locked', 'second_factor_locked'] as const),
   ...sendProblems,
   'busy',
 ]
@@ -127,7 +127,7 @@ function stepUpRoute(app: App, services: Services): void {
       bodyLimit: 4_096,
       config: {
         access: 'access',
-        limits: ['loginMinute', 'loginHour'],
+        limits: ['default'],
         challenges: ({ method, setup }) => traits[method].steps_up && setup === undefined,
         problems: stepUpProblems,
       },

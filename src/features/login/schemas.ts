@@ -3,36 +3,12 @@ import { methodNames } from '../../methods.ts'
 import { type EnrolmentRequired, MethodSchema, type TwoFactorRequired } from '../factors/challenge-schemas.ts'
 import { CredentialSchema } from '../factors/passkey/credential.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
-
-const remember_me = Type.Optional(
-  Type.Boolean({ description: 'Keep the session for up to 30 days instead of 12 hours.' }),
-)
-
-const device_token = Type.Optional(
-  Type.String({
-    minLength: 1,
-    maxLength: 128,
-    description:
-      'Of a known device: limits of its own, and no second factor while it is trusted. Never in place of the password.',
-  }),
-)
-
-const return_to = Type.Optional(
-  Type.String({
-    maxLength: 512,
-    pattern: '^/(?![/\\\\])[^\\u0000-\\u001f\\u007f]*$',
-    description: 'A local path that comes back with the tokens.',
-  }),
-)
+import { byStatus, device_token, email, password, remember_me, return_to } from './fields.ts'
 
 export const LoginBody = Type.Object(
   {
-    email: Type.String({
-      minLength: 3,
-      maxLength: 320,
-      description: 'Trimmed, NFKC, lower-cased; then 3 to 254 characters.',
-    }),
-    password: Type.String({ minLength: 1, maxLength: 256, description: 'Taken exactly as sent.' }),
+    email,
+    password,
     remember_me,
     device_token,
     return_to,
@@ -48,24 +24,17 @@ export const PasskeyStartBody = Type.Object(
   { additionalProperties: false, examples: [{ return_to: '/orders/7' }] },
 )
 
-/** `oneOf` answers that are told apart by `status`, which generated clients switch on. */
-function byStatus<Answer>(names: Record<string, string>) {
-  return Type.Unsafe<Answer>({
-    oneOf: Object.values(names).map((name) => ({ $ref: `${name}#` })),
-    discriminator: {
-      propertyName: 'status',
-      mapping: Object.fromEntries(
-        Object.entries(names).map(([status, name]) => [status, `#/components/schemas/${name}`]),
-      ),
-    },
-  })
+/** How a login may go on, by `status`. */
+export const loginAnswers = {
+  '2fa_required': 'TwoFactorRequired',
+  authenticated: 'Authenticated',
+  '2fa_enrolment_required': 'EnrolmentRequired',
 }
-
 const twoFactor = { '2fa_required': 'TwoFactorRequired' }
 const authenticated = { authenticated: 'Authenticated' }
 const enrolment = { '2fa_enrolment_required': 'EnrolmentRequired' }
 
-export const LoginAnswerSchema = byStatus<LoginAnswer>({ ...twoFactor, ...authenticated, ...enrolment })
+export const LoginAnswerSchema = byStatus<LoginAnswer>(loginAnswers)
 
 export const FinishAnswerSchema = byStatus<Authenticated | EnrolmentRequired>({ ...authenticated, ...enrolment })
 

@@ -1,27 +1,16 @@
 import { Problem } from '../../errors.ts'
 import type { Caller } from '../../events.ts'
-import { factorMethods, type Method } from '../../methods.ts'
 import { widestNetworkOf } from '../../security/client-address.ts'
 import { canonicalEmail } from '../../security/email.ts'
 import type { BegunLogin } from '../../security/login-throttle.ts'
 import type { Place } from '../../security/password-hash.ts'
 import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
-import { beginChallenge, requireEnrolment } from '../factors/begin-challenge.ts'
-import { hasFactor, loginMethods, mailboxMethods } from '../factors/index.ts'
-import {
-  type Challenged,
-  type ChallengeServices,
-  type OpenedChallenge,
-  openChallenge,
-} from '../factors/open-challenge.ts'
-import type { Authenticated } from '../sessions/schemas.ts'
-import { type SessionServices, startPasswordSession } from '../sessions/start-session.ts'
+import { answerLogin, decideLogin, type LoginServices, type ProvenPassword } from './go-on.ts'
 import type { LoginAnswer } from './schemas.ts'
 
 /** What it takes to begin a login. */
-export type LoginServices = ChallengeServices &
-  SessionServices &
+export type FirstStepServices = LoginServices &
   Pick<Services, 'loginThrottle' | 'loginFloor' | 'passwordHash' | 'loginTurns' | 'clock'>
 
 export type LoginAttempt = {
@@ -37,26 +26,22 @@ export type LoginAttempt = {
 
 /**
  * The first step: e-mail and password. Until the password is proven every failure looks and costs the same, whether
- * the account exists or not. Throws `login_locked`, `rate_limited`, `invalid_credentials`, `busy`, and what openChallenge
- * and sendDue throw.
+ * the account exists or not. Throws `login_locked`, `rate_limited`, `invalid_credentials`, `password_reset_required`, `busy`,
+ * and what decideLogin and answerLogin throw.
  */
-export async function startLogin(services: LoginServices, attempt: LoginAttempt): Promise<LoginAnswer> {
+export async function startLogin(services: FirstStepServices, attempt: LoginAttempt): Promise<LoginAnswer> {
   const email = canonicalEmail(attempt.email)
   const deviceHash = services.deviceTokens.read(attempt.deviceToken)
   // One after another, from the charge to the answer of the decision: many right logins of one client at once all get in,
   // and many wrong ones still get five evaluations. Known devices have a line of their own, which strangers cannot fill.
   const line = deviceHash?.toString('base64url') ?? email
   const cameMs = services.clock.nowMs()
-  const login = await services
-    .loginTurns(line, () => provePassword(services, { ...attempt, email }, deviceHash))
+  const decided = await services
+    .loginTurns(line, async () =>
+      decideLogin(services, await provePassword(services, { ...attempt, email }, deviceHash)),
+    )
     .catch((error: unknown) => failedNoSooner(services, error, cameMs))
-  if ('session' in login) return login.session
-  const { user, challenge } = login
-  if (user.purpose === 'must_enrol') {
-    const { challenge_id: challengeId, expires_in: expiresIn } = challenge.opened
-    return requireEnrolment(services, user, { userId: user.owner.id, challengeId, expiresIn })
-  }
-  return beginChallenge(services, user, challenge)
+  return answerLogin(services, decided)
 }
 
 /** A wrong password is told when all of them are, whatever the hash took. Nobody stands in line behind this wait. */
@@ -69,13 +54,11 @@ async function failedNoSooner(
   throw error
 }
 
-type ProvenLogin = { session: Authenticated } | { user: Challenged; challenge: OpenedChallenge }
-
 async function provePassword(
-  services: LoginServices,
+  services: FirstStepServices,
   attempt: LoginAttempt,
   deviceHash: Buffer | null,
-): Promise<ProvenLogin> {
+): Promise<ProvenPassword> {
   const { loginThrottle, challengeRules, events } = services
   const { email, password, rememberMe, returnTo, caller } = attempt
   const begun = await loginThrottle.begin(email, deviceHash, challengeRules.textBudget(caller.address), () =>
@@ -91,38 +74,12 @@ async function provePassword(
     throw new Problem('invalid_credentials')
   }
   await attempt.onProven()
+  if (account.password_state === 'reset_required') {
+    await loginThrottle.giveBack(begun)
+    throw new Problem('password_reset_required')
+  }
   await renewHash(services, account, password, place)
-
-  const isAsked = hasFactor(services, methodsOf(account)) && account.two_factor !== 'off'
-  const isEnough = isAsked ? begun.isTrusted : !mustEnrol(account)
-  const proof = { ...begun, isTrusted: isAsked }
-  const session = isEnough
-    ? await startPasswordSession(services, { ...proof, account, rememberMe, returnTo, caller })
-    : null
-  if (session !== null) return { session }
-  const { known, deviceId, throttleKeys } = begun
-  const asked = isAsked
-    ? { purpose: 'login' as const, methods: loginMethods(services, account), provesMailbox: false }
-    : askedBeforeEnrolment(services)
-  const login = { known, deviceId, throttleKeys, rememberMe, returnTo, sessionId: undefined }
-  const user: Challenged = { owner: account, caller, ...login, ...asked }
-  return { user, challenge: await openChallenge(services, user) }
-}
-
-const methodsOf = ({ factors }: Account): Method[] => factors.map(({ method }) => method)
-
-/** Whether an account that has nothing to be asked for has to set it up first; also one whose factors are no longer listed. */
-const mustEnrol = (account: Account): boolean =>
-  account.two_factor === 'required' || (account.two_factor === 'optional' && methodsOf(account).some(isFactor))
-
-const isFactor = (method: Method): boolean => factorMethods.some((it) => it === method)
-
-/** Whoever has bought a password is not to bind their own phone: the mailbox is proven first, where there is mail. */
-function askedBeforeEnrolment(services: Pick<Services, 'config'>) {
-  const methods = mailboxMethods(services)
-  return methods.length > 0
-    ? { purpose: 'login' as const, methods, provesMailbox: true }
-    : { purpose: 'must_enrol' as const, methods, provesMailbox: false }
+  return { ...begun, account, rememberMe, returnTo, caller, mailboxProven: false }
 }
 
 /** The account, if the password is its own and it is not disabled. The same work without an account. Throws `busy`. */
@@ -143,8 +100,8 @@ async function verifyPassword(
 }
 
 /**
- * Replaces a hash made with old parameters, now that the password is at hand (ASVS 11.4.2). While the line for hashing
- * is full it stays for another login: this one has proven its password and is not turned away.
+ * Replaces a hash made with old parameters or by another system, now that the password is at hand (ASVS 11.4.2). While
+ * the line for hashing is full it stays for another login: this one has proven its password and is not turned away.
  */
 async function renewHash(
   { passwordHash, store }: Pick<Services, 'passwordHash' | 'store'>,
@@ -152,7 +109,8 @@ async function renewHash(
   password: string,
   place: Place,
 ): Promise<void> {
-  if (!passwordHash.isOutdated(account.password_hash)) return
+  const isImported = account.password_state === 'imported'
+  if (account.password_hash === null || !(isImported || passwordHash.isOutdated(account.password_hash))) return
   const renewed = await passwordHash.hash(password, place).catch((error: unknown) => {
     if (error instanceof Problem) return null
     throw error

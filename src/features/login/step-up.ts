@@ -2,7 +2,6 @@ import { invalidField, Problem } from '../../errors.ts'
 import type { Caller, Event } from '../../events.ts'
 import type { Method } from '../../methods.ts'
 import { passwordLevel } from '../../security/assurance.ts'
-import { widestNetworkOf } from '../../security/client-address.ts'
 import type { Services } from '../../services.ts'
 import type { LiveSession } from '../../store/sessions.ts'
 import { beginChallenge } from '../factors/begin-challenge.ts'
@@ -12,6 +11,7 @@ import { type ChallengeServices, openChallenge } from '../factors/open-challenge
 import { ownerOf } from '../factors/owner-of.ts'
 import type { Authenticated } from '../sessions/schemas.ts'
 import { describeSession, type SessionServices } from '../sessions/start-session.ts'
+import { assertPassword } from './assert-password.ts'
 
 export type StepUpServices = ChallengeServices & SessionServices & Pick<Services, 'passwordHash' | 'tryTurns'>
 
@@ -47,22 +47,12 @@ export async function stepUp(
 async function provePassword(
   services: StepUpServices,
   session: LiveSession,
-  { password, caller }: { password: string; caller: Caller },
+  given: { password: string; caller: Caller },
 ): Promise<Authenticated> {
-  const { store, events, passwordHash } = services
-  const account = await store.accounts.findByEmail(session.email)
-  if (account === null || account.id !== session.user_id) throw new Problem('invalid_token')
-  const place = { known: true, network: widestNetworkOf(caller.address) }
-  const about = { factor: 'password' as const, userId: session.user_id, caller }
-  if (!(await passwordHash.verify(account.password_hash, password, place))) {
-    const event: Event = { type: 'password.failed', outcome: 'wrong', ...about }
-    const { ended } = await store.sessions.failProof(session, event)
-    events.announce(event)
-    const detail = `session ${session.id}`
-    if (ended) events.announce({ type: 'session.ended', outcome: 'five failed proofs', ...about, detail })
-    throw new Problem('invalid_password')
-  }
-  const event: Event = { type: 'login.succeeded', outcome: passwordLevel.acr, ...about }
+  const { store, events } = services
+  const account = await assertPassword(services, session, given)
+  const about = { factor: 'password' as const, userId: account.id, caller: given.caller }
+  const event: Event = { type: 'session.raised', outcome: passwordLevel.acr, ...about }
   const raised = await store.sessions.raise(session, passwordLevel, policyOf(services), event)
   if (raised.outcome !== 'raised') throw new Problem('invalid_token')
   events.announce(event)

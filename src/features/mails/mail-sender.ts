@@ -1,3 +1,4 @@
+import { checkWords } from '../../mail/words/index.ts'
 import type { Services } from '../../services.ts'
 import { attempt, type MailServices } from './send-mail.ts'
 
@@ -23,10 +24,12 @@ export async function sendDueMails(services: MailServices): Promise<number> {
 
 /**
  * On every replica: looks into the outbox each few seconds, and at once when the bell is rung after a commit of this
- * process. A failure is logged and tried again. Returns what stops it, once the mails under way are done.
+ * process. A failure is logged and tried again. Returns what stops it, once the mails under way are done. Throws where a mail
+ * cannot be written in one of its languages.
  */
 export function startMailSender(services: MailServices & Pick<Services, 'mailBell'>): () => Promise<void> {
   const { log, mailBell } = services
+  checkWords()
   let running: Promise<void> | undefined
   let isAsked = false
   let isStopped = false

@@ -2,12 +2,16 @@ import type { Mail, MailResult } from '../../mail/index.ts'
 import type { Services } from '../../services.ts'
 import type { ClaimedMail, MailEnd, TryResult } from '../../store/mails.ts'
 import { compose } from './compose.ts'
+import { type MailedLink, makeLink } from './make-link.ts'
 
 /** What it takes to send a mail of the outbox. */
 export type MailServices = Pick<
   Services,
-  'oneTimeCodes' | 'mail' | 'store' | 'events' | 'background' | 'config' | 'log'
+  'oneTimeCodes' | 'mail' | 'store' | 'events' | 'background' | 'config' | 'log' | 'mailLinks' | 'linkRules'
 >
+
+/** The error of a mail that says nothing after all: its budgets are spent, or it was called off. Nothing has failed. */
+const withheld = 'not_to_be_sent'
 
 /** Milliseconds for a try: the first ends before a shutdown does, a later one before the 30 s that a mail is taken for. */
 const firstTryMs = 8_000
@@ -43,7 +47,7 @@ export async function attempt(services: MailServices, mail: ClaimedMail): Promis
   const end = await store.mails.record(mail, result, error).catch(() => 'not_recorded' as const)
   events.announce({
     type: 'mail.delivery',
-    outcome: end,
+    outcome: error === withheld ? 'withheld' : end,
     ...(mail.user_id !== null && { userId: mail.user_id }),
     detail: error === null ? mail.topic : `${mail.topic}: ${error}`,
   })
@@ -55,7 +59,10 @@ async function trySending(
   services: MailServices,
   claimed: ClaimedMail,
 ): Promise<{ result: TryResult; error: string | null }> {
-  const mail = write(services, claimed)
+  const link = await makeLink(services, claimed).catch(() => null)
+  if (link === null) return { result: 'later', error: 'no_link' }
+  if (link.topic === null) return { result: 'refused', error: withheld }
+  const mail = write(services, claimed, link)
   if (mail === null) return { result: 'later', error: 'cannot_be_written' }
   const timeoutMs = claimed.tries === 1 ? firstTryMs : laterTryMs
   const answer = await services.mail.send(mail, { timeoutMs })
@@ -63,9 +70,9 @@ async function trySending(
 }
 
 /** A mail that cannot be written keeps no other one back. */
-function write(services: MailServices, claimed: ClaimedMail): Mail | null {
+function write(services: MailServices, claimed: ClaimedMail, link: MailedLink): Mail | null {
   try {
-    return compose(services, claimed)
+    return compose(services, claimed, link)
   } catch (error) {
     services.log.error({ name: (error as Error).name, topic: claimed.topic }, 'a mail cannot be written')
     return null

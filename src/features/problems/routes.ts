@@ -14,7 +14,8 @@ function explainProblemRoute(app: App, services: Services): void {
     operationId: 'readProblem',
     tags: ['problems'],
     summary: 'What a problem code means',
-    description: 'Explains one problem code and what to do about it. A browser gets it as a page.',
+    description:
+      'Explains one problem code: why a client meets it, what to do about it, and what it looks like. A browser gets it as a page.',
     params: ProblemParams,
     response: { 200: ProblemPageSchema },
   }

@@ -1,4 +1,5 @@
 import type { Services } from '../../services.ts'
+import { isoTime } from '../iso-time.ts'
 import type { SessionList } from './schemas.ts'
 
 /** The live sessions of a user, the one used last first; `sessionId` is the one that asks. */
@@ -7,12 +8,11 @@ export async function listSessions(
   { userId, sessionId }: { userId: string; sessionId?: string },
 ): Promise<SessionList> {
   const sessions = await store.sessions.list(userId)
-  const time = (seconds: number): string => new Date(seconds * 1_000).toISOString()
   return {
     sessions: sessions.map((session) => ({
       ...session,
-      created_at: time(session.created_at),
-      last_used_at: time(session.last_used_at),
+      created_at: isoTime(session.created_at),
+      last_used_at: isoTime(session.last_used_at),
       current: session.id === sessionId,
     })),
   }

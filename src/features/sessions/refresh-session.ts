@@ -32,5 +32,9 @@ export async function refreshSession(
     events.announce({ ...theft, userId: rotation.user_id })
     throw new Problem('refresh_token_reused')
   }
+  if (rotation.outcome === 'within_grace' && rotation.elsewhere) {
+    const repeated = { type: 'refresh.repeated', outcome: 'from another address' } as const
+    events.announce({ ...theft, ...repeated, userId: rotation.user_id })
+  }
   return describeSession(services, rotation)
 }

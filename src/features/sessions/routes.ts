@@ -61,8 +61,8 @@ function logoutRoute(app: App, services: Services): void {
     tags: ['sessions'],
     summary: 'End sessions',
     description:
-      'Ends this session, the others, or all. Here their access tokens are refused at once. Others than this one want a sign-in ' +
-      'with a second factor in the last ten minutes.',
+      'Ends this session, the others, or all. Here their access tokens are refused at once. Others than this one want a fresh ' +
+      'sign-in.',
     body: LogoutBody,
     response: { 204: Type.Null({ description: 'Ended.' }) },
   }
@@ -100,8 +100,7 @@ function endSessionRoute(app: App, services: Services): void {
     operationId: 'endSession',
     tags: ['sessions'],
     summary: 'End one session',
-    description:
-      'Ends a session of the signed-in user. Another than this one wants a sign-in with a second factor in the last ten minutes.',
+    description: 'Ends a session of the signed-in user. Another than this one wants a fresh sign-in.',
     params: SessionParams,
     response: { 204: Type.Null({ description: 'Ended.' }) },
   }
@@ -164,7 +163,7 @@ function introspectTokenRoute(app: App, services: Services): void {
   }
   app.post(
     '/token/introspect',
-    { config: { access: 'client', limits: ['introspectMinute'], problems: ['invalid_credentials'] }, schema },
+    { config: { access: 'client', scope: 'introspect', limits: ['introspectMinute'], problems: [] }, schema },
     async (request) => introspectToken(services, request.body.token),
   )
 }

@@ -72,7 +72,7 @@ export const SessionListSchema = Type.Object({
 })
 
 export const SessionParams = Type.Object({
-  id: Type.String({ format: 'uuid', maxLength: 36, examples: [uuidExample] }),
+  id: Type.String({ format: 'uuid', maxLength: 36, description: 'Of `GET /sessions`.', examples: [uuidExample] }),
 })
 
 export const IntrospectBody = Type.Object(

@@ -6,8 +6,9 @@ import type { Services } from '../../services.ts'
 import type { Account } from '../../store/accounts.ts'
 import type { DeviceState } from '../../store/devices.ts'
 import type { NewSession, Proof, SessionState } from '../../store/sessions.ts'
-import { newDevice } from '../devices/new-device.ts'
+import { announceDevice, newDevice } from '../devices/new-device.ts'
 import { policyOf } from '../factors/index.ts'
+import { isoTime } from '../iso-time.ts'
 import type { Authenticated } from './schemas.ts'
 
 /** What it takes to start a session. */
@@ -28,12 +29,18 @@ export const sessionLife = {
 /** A session that is about to be stored. */
 export function newSession(
   { random }: Pick<Services, 'random'>,
-  { level, remember, caller }: { level: AuthenticationLevel; remember: boolean; caller: Caller },
+  {
+    level,
+    remember,
+    mailboxProven = false,
+    caller,
+  }: { level: AuthenticationLevel; remember: boolean; mailboxProven?: boolean; caller: Caller },
 ): NewSession {
   return {
     id: random.uuid(),
     ...level,
     remember,
+    mailbox_proven: mailboxProven,
     user_agent: caller.userAgent,
     address: caller.address,
     ...(remember ? sessionLife.remembered : sessionLife.normal),
@@ -63,7 +70,7 @@ export function describeSession(
     ...(returnTo !== undefined && { return_to: returnTo }),
     ...(device?.made &&
       deviceToken !== undefined && { device_token: deviceToken, device_expires_in: deviceLife.known }),
-    ...(device?.trusted_until != null && { trusted_until: new Date(device.trusted_until * 1_000).toISOString() }),
+    ...(device?.trusted_until != null && { trusted_until: isoTime(device.trusted_until) }),
     ...(recoveryCodes !== undefined && { recovery_codes: recoveryCodes }),
     ...(codesRemaining !== undefined && { recovery_codes_remaining: codesRemaining }),
   }
@@ -76,14 +83,20 @@ export function describeSession(
  */
 export async function startPasswordSession(
   services: SessionServices,
-  login: Proof & { account: Account; rememberMe: boolean; returnTo: string | undefined; caller: Caller },
+  login: Proof & {
+    account: Account
+    rememberMe: boolean
+    mailboxProven: boolean
+    returnTo: string | undefined
+    caller: Caller
+  },
 ): Promise<Authenticated | null> {
   const { store, events } = services
-  const { account, caller, deviceId } = login
-  const session = newSession(services, { level: passwordLevel, remember: login.rememberMe, caller })
+  const { account, caller, deviceId, mailboxProven } = login
+  const session = newSession(services, { level: passwordLevel, remember: login.rememberMe, mailboxProven, caller })
   const fresh = newDevice(services, { name: undefined, trust: false, caller })
   const event: Event = {
-    type: 'login.succeeded',
+    type: 'session.started',
     outcome: session.acr,
     factor: 'password',
     userId: account.id,
@@ -95,5 +108,6 @@ export async function startPasswordSession(
   if (started.outcome === 'untrusted') return null
   if (started.outcome !== 'started') throw problemOf({ outcome: 'stale' })
   events.announce(event)
+  announceDevice(services, { userId: account.id, caller }, fresh.device, started.device)
   return describeSession(services, started, { returnTo: login.returnTo, deviceToken: fresh.token })
 }

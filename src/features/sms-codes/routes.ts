@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { Problem } from '../../errors.ts'
@@ -5,6 +6,13 @@ import type { Services } from '../../services.ts'
 import type { App } from '../app-type.ts'
 import { assertSigned, recordReceipt } from './record-receipt.ts'
 import { ReceiptBody, ReceiptHeaders, signatureLength } from './schemas.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The fields of a receipt whose signature holds. */
+    receipt?: Record<string, string>
+  }
+}
 
 /** What the provider tells us of texts it has taken. With a provider other than Twilio, nothing: every call is refused. */
 export async function smsCodeRoutes(app: App, services: Services): Promise<void> {
@@ -14,20 +22,47 @@ export async function smsCodeRoutes(app: App, services: Services): Promise<void>
   })
 }
 
-/** Judges as soon as the bytes are there, before any rule for bodies: whatever a stranger sends gets the same 403. */
+/** Bytes that are read so that a signature can be judged, and those that a receipt may have; Twilio's are far smaller. */
+const most = { read: 16_384, taken: 8_192 }
+
+/**
+ * Reads and judges the bytes before any rule for bodies: whatever a stranger sends, and calls it, gets the same 403, also
+ * for what is too large to be read to its end: no signature can be judged over that.
+ */
 function refuseUnsigned(scope: App, services: Services): void {
   scope.removeAllContentTypeParsers()
-  const readSigned = async (request: FastifyRequest, text: string) => {
-    const fields = Object.fromEntries(new URLSearchParams(text))
-    assertSigned(services, { ...signedBy(request), fields })
-    return fields
-  }
-  scope.addContentTypeParser<string>('*', { parseAs: 'string', bodyLimit: 8_192 }, readSigned)
-  scope.addHook('onRequest', async (request) => {
+  scope.decorateRequest('receipt')
+  scope.addHook('onRequest', async (request, reply) => {
     if (!services.config.sms.twilio || signatureOf(request.headers) === '') throw new Problem('invalid_signature')
-    const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
-    // Without a body no parser runs.
-    if (length === '0' && coding === undefined) assertSigned(services, { ...signedBy(request), fields: {} })
+    const bytes = await readAtMost(request.raw, most.read)
+    if (bytes === null) {
+      reply.header('Connection', 'close')
+      throw new Problem('invalid_signature')
+    }
+    const fields = Object.fromEntries(new URLSearchParams(bytes.toString()))
+    assertSigned(services, { ...signedBy(request), fields })
+    if (bytes.length > most.taken) throw new Problem('payload_too_large')
+    request.receipt = fields
+  })
+  scope.addContentTypeParser('*', ({ receipt }, _payload, done) => done(null, receipt))
+}
+
+/** All that `stream` has; null if it breaks off, and as soon as that is more than `limit` bytes: no more are taken then. */
+function readAtMost(stream: Readable, limit: number): Promise<Buffer | null> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = []
+    let length = 0
+    const take = (chunk: Buffer): void => {
+      chunks.push(chunk)
+      length += chunk.length
+      if (length <= limit) return
+      stream.off('data', take)
+      stream.pause()
+      resolve(null)
+    }
+    stream.on('data', take)
+    stream.once('end', () => resolve(Buffer.concat(chunks)))
+    stream.once('error', () => resolve(null))
   })
 }
 

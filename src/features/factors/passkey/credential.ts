@@ -12,10 +12,10 @@ const frame = {
   rawId: base64Url(idLength, 'The same once more.'),
   type: Type.Literal('public-key'),
   authenticatorAttachment: Type.Optional(Type.Union([Type.String({ maxLength: 32 }), Type.Null()])),
-  clientExtensionResults: Type.Optional(Type.Object({})),
+  clientExtensionResults: Type.Optional(Type.Object({}, { additionalProperties: true })),
 }
 
-export const AuthenticationResponseSchema = Type.Object(
+const AuthenticationResponseSchema = Type.Object(
   {
     ...frame,
     response: Type.Object({
@@ -28,7 +28,7 @@ export const AuthenticationResponseSchema = Type.Object(
   { description: 'What `toJSON()` gives of the result of `navigator.credentials.get()`.' },
 )
 
-export const RegistrationResponseSchema = Type.Object(
+const RegistrationResponseSchema = Type.Object(
   {
     ...frame,
     response: Type.Object({

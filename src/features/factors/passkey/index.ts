@@ -43,10 +43,10 @@ async function judgeUse(
   const [credential] = passkeysOf([factor])
   const proven = credential && (await passkeys.verifyAssertion({ ...question, credential }))
   if (!proven) return null
-  const { counter, backedUp, amr, notices = [] } = proven
+  const { counter, backedUp, amr } = proven
   const data = { ...factor.data, backed_up: backedUp }
-  const told = notices.map((notice) => `passkey.${notice}` as const)
-  return { verdict: { right: true, factor_id: factor.id, counter, data, notices: told }, amr: [amr, 'mfa'] }
+  const verdict = { right: true, factor_id: factor.id, counter, data, if_back: 'passkey.counter_back' } as const
+  return { verdict, amr: [amr, 'mfa'] }
 }
 
 /** What a browser is asked for that signs in with nothing else: any passkey of this service, and who it is. */

@@ -27,8 +27,15 @@ const newFactor = ({ sealer }: FactorServices, userId: string, { id, name }: Set
   name,
   counter: step,
   at_most: 1,
-  data: { secret: sealer.seal('totp', secret, boundTo(userId, id)) },
+  data: { secret: sealSecret({ sealer }, { userId, id }, secret) },
 })
+
+/** The secret of an app, in base 32, as the factor `id` of that user keeps it. */
+export const sealSecret = (
+  { sealer }: Pick<FactorServices, 'sealer'>,
+  { userId, id }: { userId: string; id: string },
+  secret: string,
+): string => sealer.seal('totp', secret, boundTo(userId, id))
 
 /** An authenticator app (RFC 6238). A code works once: the step that it is of only rises. */
 export const totp: Factor = {
