@@ -79,7 +79,8 @@ async function stop(t: Test, service: ServiceProcess): Promise<void> {
 t.test('a newcomer: one command, three lines, signed in; and it is all there after a restart', async (t) => {
   const metricsPort = await freePort()
   const slowHashing = { ARGON2_CONCURRENCY: '1', ARGON2_TIME: '6', RATE_LOGIN_MINUTE: '100' }
-  const env = { DATA_DIR: join(folder, 'first'), METRICS_PORT: String(metricsPort), ...slowHashing }
+  const PUBLIC_URL = 'http://localhost:3000'
+  const env = { PUBLIC_URL, DATA_DIR: join(folder, 'first'), METRICS_PORT: String(metricsPort), ...slowHashing }
   // As bash runs them, taken from what the service printed.
   const follow = async (service: ServiceProcess): Promise<Record<string, unknown>> => {
     const printed = await service.until(() => /\n((?: {2}\S.*\n){3})/.exec(service.err())?.[1])
@@ -104,12 +105,16 @@ t.test('a newcomer: one command, three lines, signed in; and it is all there aft
     })
     t.match(await ask(address, '/health/ready'), { status: 200, body: { status: 'ready' } })
     t.equal((await ask(address, '/docs')).status, 200)
+    const [, page = ''] = /page, which .*:\n\n {2}(\S+)\n/.exec(service.err()) ?? []
+    t.equal(page, `${PUBLIC_URL}/`, 'and where the example page is')
+    t.match((await ask(address, '/')).body.text, /src="page\/page\.js"/)
+    t.match((await ask(address, '/page/page.js')).body.text, /\/login\/2fa/, 'which the build has made')
     keys = (await ask(address, '/.well-known/jwks.json')).body.keys
 
     t.equal((await ask(address, '/metrics')).status, 404, 'no figures in public')
     const metrics = await ask(`http://127.0.0.1:${metricsPort}`, '/metrics')
     t.equal(metrics.status, 200)
-    t.match(metrics.body.text, /doorstep_events_total\{type="login.succeeded",outcome="aal2"\} 1/)
+    t.match(metrics.body.text, /doorstep_events_total\{type="session.started",outcome="aal2"\} 1/)
     t.equal((await ask(`http://127.0.0.1:${metricsPort}`, '/me')).status, 404, 'and nothing else there')
     for (const line of service.lines()) t.type(line.msg, 'string', 'standard output is JSON lines')
     await stop(t, service)
@@ -376,6 +381,8 @@ t.test('in production, on a Postgres server and with Twilio', async (t) => {
     const address = await service.address()
     const warned = service.lines().find(({ msg }) => msg.includes('UV_THREADPOOL_SIZE'))
     t.match(warned, { level: 'warn', threads: 4, hashing: 4 }, 'more hashing than threads is told')
+    const silent = service.lines().filter(({ msg }) => msg.startsWith('no mail: '))
+    t.match(silent, [{ msg: /nobody registers, resets a password/ }, { msg: /binds one with the password alone/ }])
     const signInSlowly = async (): Promise<Reply> => {
       const first = await ask(address, '/login', { body: { email, password: rightPassword } })
       t.match(first, { status: 200, body: { status: '2fa_required' } })
@@ -390,7 +397,10 @@ t.test('in production, on a Postgres server and with Twilio', async (t) => {
     })
     t.match(stub.last(), { statusCallback: 'https://login.example.com/webhooks/twilio/status' })
     t.match(await ask(address, '/dev/sms'), { status: 404, body: { code: 'not_found' } })
-    t.notMatch(service.err(), /demo|curl|SMS to/, 'no demo user, no text on the screen')
+    for (const path of ['/', '/set-password', '/page/page.js']) {
+      t.match(await ask(address, path), { status: 404, body: { code: 'not_found' } }, path)
+    }
+    t.notMatch(service.err(), /demo|curl|SMS to|page/, 'no demo user, no text on the screen')
     t.equal(service.err().includes('canary'), false)
 
     // The database goes while it runs, and comes back: no restart is needed.
@@ -431,6 +441,7 @@ function production(database: TestDatabase, stub: TwilioStub): Record<string, st
     NODE_ENV: 'production',
     PUBLIC_URL: 'https://login.example.com',
     APP_URL: 'https://app.example.com',
+    REGISTRATION: 'closed',
     MAIL_PROVIDER: 'none',
     DATABASE_URL: database.url,
     SMS_PROVIDER: 'twilio',

@@ -17,7 +17,12 @@ import { type Answer, call, finish, freshPhone, login, resend, type TestUser, wr
 
 t.setTimeout(0)
 
-const doorstep = await startDoorstep(t, { env: { METHODS: 'passkey,totp,sms,email' } })
+const doorstep = await startDoorstep(t, {
+  env: {
+    METHODS: 'passkey,totp,sms,email',
+    ...{ RATE_MAIL_MINUTE: '100000', RATE_MAIL_HOUR: '100000', MAIL_GLOBAL_HOUR: '100000', MAIL_GLOBAL_DAY: '100000' },
+  },
+})
 const { sql, services } = doorstep
 
 /** Lives that are played: as many as MODEL_RUNS says; the same again with the seed and path that a failure prints. */
@@ -34,10 +39,13 @@ type Real = {
   pendings: { token: string; secret: string }[]
   sessions: { sid: string; access: string; refresh: string[] }[]
   devices: string[]
-  /** Of the authenticator app, and recovery codes: those that are left and those that were. */
-  secret: string
-  codes: string[]
-  spent: string[]
+  /** Mailboxes of the user, and the tokens of links that were mailed, in the order of the model's. */
+  emails: readonly [string, string, string]
+  links: string[]
+  /** Of each authenticator app, and each set of recovery codes those that are left, by the model's numbers; all that there were. */
+  secrets: Map<number, string>
+  codes: Map<number, string[]>
+  allCodes: string[]
 }
 
 const phones = [freshPhone(), freshPhone(), freshPhone()] as const
@@ -69,18 +77,23 @@ async function begin(account: rules.Account): Promise<{ model: Model; real: Real
       macs,
     ])
   if (account.mailbox) await sql('UPDATE users SET email_confirmed_at = now() WHERE id = $1', [user.id])
-  const lists = { pendings: [], sessions: [], devices: [], codes: account.recoveryCodes > 0 ? codes : [], spent: [] }
-  return { model: rules.newModel(account), real: { user, startedMs: performance.now(), waited: 0, secret, ...lists } }
+  const lists = { pendings: [], sessions: [], devices: [], links: [], allCodes: [...codes] }
+  const emails = [user.email, `second-${user.email}`, `third-${user.email}`] as const
+  const kept = { secrets: new Map([[0, secret]]), codes: new Map([[0, codes]]) }
+  return {
+    model: rules.newModel(account),
+    real: { user, emails, startedMs: performance.now(), waited: 0, ...kept, ...lists },
+  }
 }
 
 /** Keeps what an answer gives, as a client would. */
-function keep(real: Real, { status, body }: Answer): void {
+function keep(real: Real, model: Model, { status, body }: Answer): void {
   if (status !== 200) return
   if (body.pending_token) real.pendings.push({ token: body.pending_token, secret: body.challenge?.setup?.secret ?? '' })
   if (body.device_token) real.devices.push(body.device_token)
   if (body.recovery_codes) {
-    real.spent.push(...real.codes)
-    real.codes = body.recovery_codes
+    real.codes.set(model.ids.codes, [...body.recovery_codes])
+    real.allCodes.push(...body.recovery_codes)
   }
   if (body.status !== 'authenticated') return
   const sid = String(part(body.access_token, 1).sid)
@@ -119,7 +132,13 @@ async function stored({ user, sessions }: Real): Promise<object | undefined> {
          WHERE user_id = $1 AND kind = 'code' AND created_at > clock_timestamp() - interval '24 hours' ORDER BY 1) AS mails,
        ARRAY(SELECT concat_ws(' ', method, coalesce(phone, counter::text)) FROM factors WHERE user_id = $1 ORDER BY method) AS factors,
        (SELECT count(*)::integer FROM recovery_codes WHERE user_id = $1) AS recovery_codes,
-       (SELECT email_confirmed_at IS NOT NULL FROM users WHERE id = $1) AS mailbox`,
+       (SELECT email_confirmed_at IS NOT NULL FROM users WHERE id = $1) AS mailbox,
+       email, password_state AS password, disabled_at IS NOT NULL AS disabled, erases_at IS NOT NULL AS leaves,
+       email_codes_off AS mail_is_no_proof,
+       ARRAY(SELECT concat_ws(' ', kind, l.email, CASE WHEN ended_at IS NULL AND expires_at > clock_timestamp() THEN 'good' ELSE 'over' END)
+         FROM mail_links l WHERE user_id = $1 ORDER BY l.id) AS links,
+       ARRAY(SELECT kind FROM account_changes WHERE user_id = $1 ORDER BY id) AS changes
+     FROM users WHERE id = $1`,
     [user.id, sessions.map(({ sid }) => sid), services.loginThrottle.identifyAll(user.email)[0]],
   )
   return row
@@ -136,7 +155,8 @@ function told({ status, body }: Answer): string {
     body.recovery_codes && `, ${body.recovery_codes.length} recovery codes`,
     body.recovery_codes_remaining !== undefined && `, ${body.recovery_codes_remaining} recovery codes left`,
   ]
-  return `${status} ${body.code ?? body.status ?? ''}${left}${codes.filter(Boolean).join('')}`.trim()
+  const said = body.mailed === undefined ? '' : `: ${body.mailed}`
+  return `${status} ${body.code ?? body.status ?? ''}${said}${left}${codes.filter(Boolean).join('')}`.trim()
 }
 
 /** As told, without what says how the challenge stands: what a code that is sent is answered with. */
@@ -172,12 +192,15 @@ const step = (
       const played = await play(model, real)
       if (played !== null) {
         const { expected, answer } = played
-        keep(real, answer)
+        keep(real, model, answer)
         seen.set(expected, (seen.get(expected) ?? 0) + 1)
         if (told(answer) !== expected)
           throw new Error(`${name}: "${expected}" was expected, "${told(answer)}" was told`)
       }
-      const [wanted, found] = [JSON.stringify(rules.storedOf(model, phones)), JSON.stringify(await stored(real))]
+      const [wanted, found] = [
+        JSON.stringify(rules.storedOf(model, phones, real.emails)),
+        JSON.stringify(await stored(real)),
+      ]
       if (wanted !== found) throw new Error(`${name}: ${wanted} was expected, ${found} is stored`)
     }
   },
@@ -231,20 +254,28 @@ type Typed = (typeof typed)[number]
 type Code = { code: string; isRight: boolean; step: number }
 
 /** The code that somebody types who answers `pending` by `method`. */
-function codeBy(method: rules.Method, what: Typed, real: Real, at: number, isEnrolment: boolean): Code {
+function codeBy(
+  { ids, account }: Model,
+  method: rules.Method,
+  what: Typed,
+  real: Real,
+  at: number,
+  isEnrolment: boolean,
+): Code {
   const { token, secret: own } = pick(real.pendings, at)
+  const live = account.recoveryCodes > 0 ? (real.codes.get(ids.codes) ?? []) : []
   const madeUp = services.recoveryCodes.make(real.user.id).codes[0] ?? ''
   const never = { isRight: false, step: 0 }
   if (method === 'recovery_code') {
     if (what === 'misfit') return { code: '123456', ...never }
-    const [next] = real.codes
+    const [next] = live
     if (what === 'right' && next !== undefined) return { code: next, isRight: true, step: 0 }
-    return { code: (what === 'used' ? real.spent[0] : undefined) ?? madeUp, ...never }
+    return { code: (what === 'used' ? real.allCodes.find((it) => !live.includes(it)) : undefined) ?? madeUp, ...never }
   }
   if (what === 'misfit') return { code: madeUp, ...never }
   if (method === 'totp') {
     const step = stepNow() - (what === 'previous' ? 1 : what === 'old' ? 2 : 0)
-    const right = hotp(fromBase32(isEnrolment ? own : real.secret), step)
+    const right = hotp(fromBase32(isEnrolment ? own : (real.secrets.get(ids.totp) ?? secret)), step)
     if (what === 'right' || what === 'previous') return { code: right, isRight: true, step }
     return { code: what === 'old' ? right : wrongCode(right), ...never }
   }
@@ -261,15 +292,16 @@ const tryCode = (at: number, what: Typed, trust: boolean, times: number, named: 
       const pending = pick(model.pendings, at)
       const isEnrolment = pending.challenge.purpose === 'enrol'
       const method = named ?? pending.challenge.method ?? 'sms'
-      const { code, isRight, step } = codeBy(method, what, real, at, isEnrolment)
+      const { code, isRight, step } = codeBy(model, method, what, real, at, isEnrolment)
       const given = { method: named, isReadable: what !== 'misfit', isRight, step, trust }
       const { token, secret: own } = pick(real.pendings, at)
+      const codes = model.ids.codes
       const expected = rules.answer(model, pending, given)
       const answer = await finish(doorstep, token, code, {
         body: { trust_device: trust, ...(named !== null && { method: named }) },
       })
-      if (answer.status === 200 && isEnrolment && method === 'totp') real.secret = own
-      if (answer.status === 200 && method === 'recovery_code') real.spent.push(...real.codes.splice(0, 1))
+      if (answer.status === 200 && isEnrolment && method === 'totp') real.secrets.set(model.ids.totp, own)
+      if (answer.status === 200 && method === 'recovery_code') real.codes.get(codes)?.shift()
       return { expected, answer }
     },
     times,
@@ -396,8 +428,10 @@ const report = (at: number, word: 'refused' | 'unsure' | 'lost'): Step =>
 const event = { type: 'user.changed', outcome: 'test' } as const
 const identifiers = ({ email }: TestUser): Buffer[] => services.loginThrottle.identifyAll(email)
 
-const changePassword = step('change the password', always, async (model, { user }) => {
-  user.password = passwords.find((password) => password !== user.password) ?? ''
+const another = (user: TestUser): string => passwords.find((password) => password !== user.password) ?? ''
+
+const operatorsPassword = step('an operator sets the password', always, async (model, { user }) => {
+  user.password = another(user)
   const changed = { password_hash: hashes.get(user.password) ?? '' }
   await services.store.accounts.change(user.email, identifiers(user), changed, event)
   rules.change(model, { password: true })
@@ -435,9 +469,171 @@ const disable = (disabled: boolean): Step =>
     },
   )
 
+/** The mail with a link that was asked for last is sent: what it says, its token kept. */
+async function sendLink({ links }: Real): Promise<string> {
+  const [mail] = await sql<{ id: string }>(`SELECT id FROM mails WHERE kind = 'link' ORDER BY mails.id DESC LIMIT 1`)
+  const { token, hash } = services.mailLinks.make()
+  const { topic, link } = await services.store.links.prepare(Number(mail?.id), hash, services.linkRules.policy)
+  if (link) links.push(token)
+  return String(topic)
+}
+/** An answer, with what is mailed after it. */
+const withMail = async (real: Real, answer: Answer, mails: number): Promise<Answer> =>
+  answer.status === mails ? { ...answer, body: { ...answer.body, mailed: await sendLink(real) } } : answer
+
+const networks = ['192.0.2.9', '198.51.100.9'] as const
+
+const askForLink = (topic: 'forgot' | 'register', network: number, device: number | null): Step =>
+  step(
+    topic === 'forgot' ? 'ask for a new password' : 'ask for an account',
+    device === null ? always : hasDevice,
+    async (model, real) => {
+      const shown = device === null ? null : pick(model.devices, device)
+      const body = { email: real.user.email, ...(device !== null && { device_token: pick(real.devices, device) }) }
+      const path = topic === 'forgot' ? '/password/forgot' : '/register'
+      const answer = await call(doorstep, path, { body, from: networks[network] ?? '' })
+      return { answer: await withMail(real, answer, 202), expected: rules.askForLink(model, topic, network, shown) }
+    },
+  )
+
+/** The newest link of a kind, or one `at` places before it. */
+function linkOf(model: Model, real: Real, kind: rules.LinkKind, at: number): { link: rules.Link; token: string } {
+  const link = pick(
+    model.links.filter((one) => one.kind === kind),
+    at,
+  )
+  return { link, token: real.links[model.links.indexOf(link)] ?? '' }
+}
+const hasLink =
+  (kind: rules.LinkKind) =>
+  ({ links }: Model) =>
+    links.some((one) => one.kind === kind)
+
+const setPassword = (at: number, remember: boolean, place: number, device: number | null): Step =>
+  step(
+    `set the password by a link at ${places[place]}${device === null ? '' : ' from a device'}`,
+    (model) => hasLink('set_password')(model) && (device === null || hasDevice(model)),
+    async (model, real) => {
+      const { link, token } = linkOf(model, real, 'set_password', at)
+      const shown = device === null ? null : pick(model.devices, device)
+      const password = another(real.user)
+      const body = {
+        token,
+        password,
+        remember_me: remember,
+        ...(device !== null && { device_token: pick(real.devices, device) }),
+      }
+      const expected = rules.setPassword(model, link, { place, device: shown }, remember)
+      const answer = await call(doorstep, '/password/set', { body, from: places[place] ?? '' })
+      if (answer.status === 200) real.user.password = password
+      return { expected, answer }
+    },
+  )
+
+const changePassword = (at: number, isRight: boolean): Step =>
+  step(isRight ? 'change the password' : 'change the password, knowing none', hasSession, async (model, real) => {
+    const password = another(real.user)
+    const body = { current_password: isRight ? real.user.password : wrong, password }
+    const token = pick(real.sessions, at).access
+    const expected = rules.changePassword(model, pick(model.sessions, at), isRight)
+    const answer = await call(doorstep, '/me/password', { method: 'PUT', token, body })
+    if (answer.status === 200) real.user.password = password
+    return { expected, answer }
+  })
+
+const resetPassword = (force: boolean): Step =>
+  step(`an operator resets the password${force ? ' by force' : ''}`, always, async (model, real) => {
+    await services.store.passwords.reset(real.user.email, { force }, policyOf(services), event)
+    const answer = { status: 200, body: { mailed: await sendLink(real) }, headers: {} }
+    return { expected: `200 : ${rules.resetPassword(model, force)}`, answer }
+  })
+
+const askForEmail = (at: number, email: number): Step =>
+  step(`ask for mailbox ${email}`, hasSession, async (model, real) => {
+    const sent = { method: 'PUT' as const, token: pick(real.sessions, at).access, body: { email: real.emails[email] } }
+    const expected = rules.askForEmail(model, pick(model.sessions, at), email)
+    return { expected, answer: await withMail(real, await call(doorstep, '/me/email', sent), 202) }
+  })
+
+const confirmEmail = (at: number, which: number): Step =>
+  step(
+    'confirm a mailbox',
+    (model) => hasSession(model) && hasLink('confirm_email')(model),
+    async (model, real) => {
+      const { link, token } = linkOf(model, real, 'confirm_email', which)
+      const sent = { token: pick(real.sessions, at).access, body: { token } }
+      const expected = rules.confirmEmail(model, pick(model.sessions, at), link)
+      const answer = await call(doorstep, '/me/email/confirm', sent)
+      real.user.email = real.emails[model.email] ?? ''
+      return { expected, answer }
+    },
+  )
+
+const leaveForGood = (at: number): Step =>
+  step('delete the account', hasSession, async (model, real) => ({
+    answer: await call(doorstep, '/me', { method: 'DELETE', token: pick(real.sessions, at).access }),
+    expected: rules.leaveForGood(model, pick(model.sessions, at)),
+  }))
+
+/** Of the notices whose link can take something back, the newest is mailed. */
+const mailNotice = step(
+  'a notice is mailed',
+  ({ notices, now }) => (notices.at(-1)?.at ?? Number.NEGATIVE_INFINITY) > now - 3_600,
+  async (model, real) => {
+    const [notice] = await sql<{ id: string }>(
+      `SELECT id FROM mails WHERE user_id = $1 AND kind = 'notice' AND topic = ANY ($2) AND data->>'to' IS DISTINCT FROM 'new'
+       ORDER BY mails.id DESC LIMIT 1`,
+      [real.user.id, notices],
+    )
+    const { token, hash } = services.mailLinks.make()
+    const isLinked = await services.store.links.ofNotice(Number(notice?.id), hash)
+    if (isLinked) real.links.push(token)
+    const answer = { status: 200, body: { mailed: isLinked }, headers: {} }
+    return { answer, expected: `200 : ${rules.mailNotice(model)}` }
+  },
+)
+const notices = [
+  ...['password.set', 'password.changed', 'email.change_asked', 'email.changed', 'deletion.begun', 'factors.reset'],
+  ...['factor.added', 'factor.replaced', 'factor.removed', 'recovery_codes.renewed'],
+]
+
+const secure = (at: number): Step =>
+  step('that was not me', hasLink('not_me'), async (model, real) => {
+    const { link, token } = linkOf(model, real, 'not_me', at)
+    const expected = rules.secure(model, link)
+    const answer = await withMail(real, await call(doorstep, '/account/secure', { body: { token } }), 200)
+    real.user.email = real.emails[model.email] ?? ''
+    return { expected, answer }
+  })
+
+/** What age() leaves where it is, of the links, changes and other mailboxes of a user. */
+const ageLinks = (real: Real, seconds: number) =>
+  sql(
+    `WITH age AS (SELECT $1::integer * interval '1 second' AS by),
+       links AS (UPDATE mail_links SET created_at = created_at - by, expires_at = expires_at - by, ended_at = ended_at - by,
+         data = data || CASE WHEN data ? 'since' THEN jsonb_build_object('since', (data->>'since')::numeric - $1) ELSE '{}' END
+         FROM age WHERE user_id = $2),
+       changes AS (UPDATE account_changes SET at = at - by, was = CASE
+         WHEN kind = 'recovery_codes' THEN (SELECT jsonb_agg(code || jsonb_build_object('created_at', (code->>'created_at')::timestamptz - by))
+           FROM jsonb_array_elements(was) code)
+         WHEN was->>'method' = 'totp' THEN was || jsonb_build_object('counter', (was->>'counter')::bigint - $1 / 30)
+         ELSE was END FROM age WHERE user_id = $2),
+       codes AS (UPDATE recovery_codes SET created_at = created_at - by FROM age WHERE user_id = $2),
+       throttles AS (UPDATE login_throttles SET counted_from = counted_from - by, locked_until = locked_until - by FROM age
+         WHERE identifier = ANY ($3::bytea[]))
+     UPDATE users SET erases_at = erases_at - by FROM age WHERE id = $2`,
+    [
+      ...[seconds, real.user.id],
+      real.emails
+        .filter((email) => email !== real.user.email)
+        .flatMap((email) => services.loginThrottle.identifyAll(email)),
+    ],
+  )
+
 const wait = (seconds: number): Step =>
   step(`wait ${seconds} s`, always, async (model, real) => {
     await age(doorstep, real.user, seconds)
+    await ageLinks(real, seconds)
     // Its steps are the service's time, not the database's: those that were used go back instead.
     await sql("UPDATE factors SET counter = counter - $1 WHERE user_id = $2 AND method = 'totp'", [
       Math.floor(seconds / 30),
@@ -576,6 +772,70 @@ const firstFactors = fc
       tryCode(0, 'right', true, 1),
     ),
   )
+/** Somebody who reads the mailbox sets the password, and goes on as in a login. */
+const byMailbox = fc
+  .tuple(
+    fc.constantFrom('forgot' as const, 'forgot' as const, 'register' as const),
+    fc.nat({ max: 1 }),
+    flag,
+    flag,
+    place,
+    fc.array(method, { maxLength: 2 }),
+  )
+  .map(([topic, network, fromDevice, again, at, to]) =>
+    inTurn(
+      'set the password by a link',
+      wait(62),
+      askForLink(topic, network, fromDevice ? 0 : null),
+      setPassword(0, false, at, fromDevice ? 0 : null),
+      lookAtChallenge(0),
+      ...to.map((it) => goOnWith(0, it)),
+      ...[tryCode(0, 'right', true, 1), ...(again ? [setPassword(0, true, at, null)] : [])],
+    ),
+  )
+/** Somebody has mail after mail sent to the mailbox. */
+const bombs = fc
+  .tuple(fc.integer({ min: 3, max: 12 }), fc.constantFrom(31, 62, 1_000, 4_000), fc.nat({ max: 2 }))
+  .map(([count, pause, networks]) =>
+    inTurn(
+      'one mail after the other',
+      ...Array.from({ length: count }, (_, n) => [
+        ...[wait(pause), askForLink('forgot', networks === 2 ? n % 2 : networks, null)],
+      ]).flat(),
+    ),
+  )
+/** Whoever has just signed in changes the account, as its owner or a thief; the owner, who reads the notice, takes it back. */
+const thefts = fc
+  .tuple(
+    ...([place, flag, fc.nat({ max: 2 })] as const),
+    fc.array(fc.constantFrom('password', 'email', 'leave', 'totp', 'phone', 'codes', 'drop', 'operator'), {
+      minLength: 1,
+      maxLength: 4,
+    }),
+    fc.nat({ max: 4 }),
+    fc.constantFrom(0, 62, 4_000, 600_000),
+  )
+  .map(([at, asksFirst, email, acts, told, late]) => {
+    const moves: Record<(typeof acts)[number], Step[]> = {
+      password: [changePassword(0, true)],
+      email: [askForEmail(0, email), confirmEmail(0, 0)],
+      leave: [leaveForGood(0)],
+      totp: [setUp(0, 'session', null), tryCode(0, 'right', false, 1)],
+      phone: [wait(62), setUp(0, 'session', email), tryCode(0, 'right', false, 1)],
+      codes: [renewCodes(0)],
+      drop: [dropFactor(0, email === 0 ? 'totp' : 'sms')],
+      operator: [email === 0 ? changePhone(1) : email === 1 ? resetFactors : disable(false)],
+    }
+    const done = acts.flatMap((act, n) => [...moves[act], ...(n === told ? [mailNotice] : [])])
+    return inTurn(
+      'sign in, change the account, and take it back',
+      signIn(false, true, at, false),
+      ...(asksFirst ? [changePassword(0, false)] : []),
+      ...done,
+      ...[mailNotice, wait(late), secure(told > acts.length ? 1 : 0), setPassword(0, false, at, null)],
+      ...[tryCode(0, 'right', false, 1), knock(true, false, at, null, 1)],
+    )
+  })
 const beginnings = fc.record({
   twoFactor: fc.constantFrom('required' as const, 'required' as const, 'optional' as const, 'off' as const),
   phone: fc.constantFrom(0, 0, 0, null),
@@ -613,7 +873,18 @@ const steps = [
   back.map((at) => raise(at, null, true)),
   fc.tuple(back, fc.option(method), flag).map((given) => raise(...given)),
   back.map(look),
-  fc.constantFrom(changePassword, changePhone(0), changePhone(1), unlock(false), unlock(true), resetFactors),
+  fc.constantFrom(operatorsPassword, changePhone(0), changePhone(1), unlock(false), unlock(true), resetFactors),
+  ...[byMailbox, byMailbox, thefts, thefts, bombs],
+  fc
+    .tuple(fc.constantFrom('forgot' as const, 'register' as const), fc.nat({ max: 1 }), fc.option(back))
+    .map((given) => askForLink(...given)),
+  fc.tuple(back, flag, place, fc.option(back)).map((given) => setPassword(...given)),
+  fc.tuple(back, flag).map((given) => changePassword(...given)),
+  fc.tuple(back, fc.nat({ max: 2 })).map((given) => askForEmail(...given)),
+  fc.tuple(back, back).map((given) => confirmEmail(...given)),
+  fc.constantFrom(mailNotice, mailNotice, resetPassword(true), resetPassword(false)),
+  back.map(secure),
+  back.map(leaveForGood),
   fc.constant(disable(true)),
   ...[1, 2, 3].map(() => fc.constant(disable(false))),
 ]
@@ -640,6 +911,8 @@ t.test(`${runs} lives of a user go as the model of the contract says`, async (t)
       '409 last_factor',
       '400 invalid_request',
     ],
+    ...['202 mail_sent: forgot', '202 mail_sent: null', '202 mail_sent: confirm_email', '200 secured: secured', '202'],
+    ...['403 password_reset_required', '410 link_expired'],
     ...['200 authenticated, 10 recovery codes', '200 authenticated, 9 recovery codes left', '422 invalid_password'],
   ]
   const common = [

@@ -7,9 +7,12 @@ import { parse } from 'yaml'
 import { Problem, problemCatalogue } from '../src/errors.ts'
 import { age as ageRows } from './helpers/age.ts'
 import { createAuthenticator } from './helpers/authenticator.ts'
+import { makeBackend } from './helpers/clients.ts'
 import { startDoorstep } from './helpers/doorstep.ts'
+import { createOwner, sessionOf } from './helpers/equipped.ts'
 import { createBareUser, mailedCode, totpCode } from './helpers/factors.ts'
 import { part } from './helpers/forge.ts'
+import { mailedToken } from './helpers/links.ts'
 import { registeredRoutes } from './helpers/registered-routes.ts'
 import { type Answer, codeFor, createUser, freshPhone, login, type TestUser, wrongCode } from './helpers/story.ts'
 import { setWrongCodes } from './helpers/wrong-codes.ts'
@@ -25,11 +28,12 @@ type Operation = {
   description?: string
   security?: Record<string, string[]>[]
   requestBody?: { required: boolean; content: Record<string, Media> }
-  parameters?: { example?: unknown; schema: Schema }[]
-  responses: Record<string, { description: string; content?: Record<string, Media> }>
+  parameters?: { name: string; example?: unknown; schema: Schema }[]
+  responses: Record<string, { description: string; content?: Record<string, Media>; headers?: Record<string, object> }>
 }
 type Document = {
   openapi: string
+  info: { version: string }
   tags: { name: string }[]
   servers: { url: string }[]
   paths: Record<string, Record<string, Operation>>
@@ -93,12 +97,15 @@ t.test('every operation says what it is, with an example of everything that goes
         `${name}: examples of the body`,
       )
     }
-    t.ok(operation.responses['200'] ?? operation.responses['204'], `${name}: what success looks like`)
+    t.ok(
+      ['200', '201', '202', '204'].some((status) => status in operation.responses),
+      `${name}: what success looks like`,
+    )
     for (const [status, { description, content }] of Object.entries(operation.responses)) {
       t.ok(description.length > 3)
       t.equal(content === undefined, status === '204', `${name} ${status}: nothing, or what`)
       for (const [type, media] of Object.entries(content ?? {})) {
-        t.equal(type.startsWith('application/problem'), status !== '200' && type !== 'application/json')
+        t.equal(type.startsWith('application/problem'), !status.startsWith('2') && type !== 'application/json')
         const examples = examplesIn(media)
         t.ok(
           examples.length > 0 && examples.every((it) => fits(media.schema, it)),
@@ -109,12 +116,68 @@ t.test('every operation says what it is, with an example of everything that goes
   }
 })
 
+/** The names of the fields that a call takes, in its body or in its path and query. */
+function namesTaken({ requestBody, parameters = [] }: Operation): string[] {
+  const bodies = Object.values(requestBody?.content ?? {}).map(({ schema }) => whole(schema) as Schema)
+  const fields = bodies.flatMap((body) => [body, ...((body.anyOf ?? []) as Schema[])])
+  return [...fields.flatMap(({ properties }) => Object.keys(properties ?? {})), ...parameters.map(({ name }) => name)]
+}
+
+t.test('the example of a problem is one that this very call can answer with', async (t) => {
+  for (const { name, operation } of operations) {
+    for (const [status, { content, headers = {} }] of Object.entries(operation.responses)) {
+      const problems = Object.entries(content?.['application/problem+json']?.examples ?? {})
+      for (const [code, { value }] of problems) {
+        const body = value as Record<string, unknown>
+        t.match(
+          body,
+          { code, status: Number(status), title: problemCatalogue[code as 'busy'].title },
+          `${name} ${code}`,
+        )
+        t.equal('retry_after' in body, 'Retry-After' in headers, `${name} ${code}: as the header says`)
+        if (code === 'invalid_request') {
+          const [{ pointer }] = body.errors as [{ pointer: string }]
+          // A receipt is a form whose fields are the provider's.
+          const taken = name === 'POST /webhooks/twilio/status' ? [''] : namesTaken(operation)
+          t.ok(taken.includes(pointer.slice(1)), `${name}: ${pointer} is a field of it`)
+        }
+      }
+      t.equal(status === '401', 'WWW-Authenticate' in headers, `${name} ${status}: what is asked for`)
+    }
+  }
+})
+
 /** What asks for an access token. */
 const signedIn = [
   ...['GET /me', 'POST /login/step-up', 'POST /logout', 'GET /sessions', 'DELETE /sessions/{id}'],
   ...['GET /devices', 'PATCH /devices/{id}', 'DELETE /devices/{id}'],
   ...['GET /factors', 'PATCH /factors/{id}', 'DELETE /factors/{id}'],
+  ...['PUT /me/password', 'PUT /me/email', 'POST /me/email/confirm', 'PATCH /me', 'GET /me/export', 'DELETE /me'],
 ]
+
+/** What asks for a client, and what it must be allowed. */
+const ofBackends = {
+  'POST /admin/users/search': 'users:read',
+  'POST /admin/users': 'users:write',
+  'GET /admin/users/{id}': 'users:read',
+  'PATCH /admin/users/{id}': 'users:write',
+  'DELETE /admin/users/{id}': 'users:delete',
+  'POST /admin/users/{id}/password-reset': 'users:security',
+  'POST /admin/users/{id}/unlock': 'users:security',
+  'DELETE /admin/users/{id}/factors': 'users:security',
+  'DELETE /admin/users/{id}/factors/{part}': 'users:security',
+  'DELETE /admin/users/{id}/sessions': 'users:security',
+  'DELETE /admin/users/{id}/sessions/{part}': 'users:security',
+  'DELETE /admin/users/{id}/devices': 'users:security',
+  'DELETE /admin/users/{id}/devices/{part}': 'users:security',
+  'GET /admin/events': 'events:read',
+  'GET /admin/webhooks': 'webhooks:write',
+  'POST /admin/webhooks': 'webhooks:write',
+  'PATCH /admin/webhooks/{id}': 'webhooks:write',
+  'DELETE /admin/webhooks/{id}': 'webhooks:write',
+  'POST /admin/webhooks/{id}/rotate-secret': 'webhooks:write',
+  'POST /admin/webhooks/{id}/redeliver': 'webhooks:write',
+}
 
 t.test('every route is in the document, and who may call it', async (t) => {
   t.match(document.components.securitySchemes, {
@@ -123,12 +186,15 @@ t.test('every route is in the document, and who may call it', async (t) => {
     client: { type: 'http', scheme: 'basic' },
   })
   t.equal(Object.keys(document.components.securitySchemes).length, 3)
-  const undocumented = ['/openapi.json', '/docs']
+  const undocumented = ['/openapi.json', '/docs', '/page/']
+  // What a developer opens in a browser.
+  const pages = ['/', '/set-password', '/confirm-email', '/not-me']
   const served: string[] = []
   for (const { method, url } of registeredRoutes(app)) {
     const path = url.replace(/:(\w+)/g, '{$1}')
     // What comes along with others: HEAD wherever there is GET, and the answer to preflights.
     if (method === 'HEAD' || url === '*' || undocumented.some((prefix) => path.startsWith(prefix))) continue
+    if (pages.includes(path)) continue
     const { statusCode } = await app.inject({ method: method as 'GET', url: url.replace(':code', 'busy') })
     if (statusCode !== 405) served.push(`${method} ${path}`)
   }
@@ -144,7 +210,8 @@ t.test('every route is in the document, and who may call it', async (t) => {
     'POST /login/2fa/method': [{ pending: [] }],
     'POST /factors': [{ pending: [] }, { access: [] }],
     ...Object.fromEntries(signedIn.map((name) => [name, [{ access: [] }]])),
-    'POST /token/introspect': [{ client: [] }],
+    'POST /token/introspect': [{ client: ['introspect'] }],
+    ...Object.fromEntries(Object.entries(ofBackends).map(([name, scope]) => [name, [{ client: [scope] }]])),
   })
 })
 
@@ -526,6 +593,142 @@ t.test('each operation lists exactly the problems that it can be brought to answ
   await send('POST /logout', { token: leaving.access_token, body: { scope: 'others' } })
   await send('POST /logout', { token: leaving.access_token })
 
+  // By links in mails.
+  const spoil = async (name: string, more: { token?: string } = {}) => {
+    await send(name, { ...more, body: { unknown: 1 } })
+    await send(name, { ...more, text: '{' })
+    await send(name, { ...more, text: ' '.repeat(20_000) })
+    await send(name, { ...more, text: '{}', type: 'text/plain' })
+  }
+  const byLink = ['POST /password/set', 'POST /account/secure']
+  for (const name of ['POST /register', 'POST /password/forgot', ...byLink]) await spoil(name)
+  const grace = { email: 'grace@example.com', password: 'a long sentence of her own' }
+  for (const name of ['POST /register', 'POST /password/forgot'])
+    await unmailed(() => send(name, { body: { email: grace.email } }))
+  await send('POST /register', { body: { email: grace.email, locale: 'de' } })
+  const link = await mailedToken(doorstep, grace.email)
+  await send('POST /password/forgot', { body: { email: grace.email } })
+  for (const name of byLink) await send(name, { body: { token: 'x', ...(name === byLink[0] && { password: 'x' }) } })
+  const { hash } = services.passwordHash
+  services.passwordHash.hash = async () => {
+    throw new Problem('busy', { retryAfter: 1 })
+  }
+  const chosenPassword = { body: { token: link, password: grace.password } }
+  await send('POST /password/set', chosenPassword)
+  services.passwordHash.hash = hash
+  const registered = await send('POST /password/set', chosenPassword)
+  const herApp = await send('POST /factors', { token: registered.pending_token, body: { method: 'totp' } })
+  const { access_token: hers } = await send('POST /login/2fa', {
+    ...{ token: herApp.pending_token, body: { code: totpCode(herApp.challenge.setup.secret) } },
+  })
+  const [herId] = (await sql('SELECT id FROM users WHERE email = $1', [grace.email])).map(({ id }) => id)
+
+  // What users do with their account.
+  for (const name of ['PUT /me/password', 'PUT /me/email', 'POST /me/email/confirm', 'PATCH /me'])
+    await spoil(name, { token: hers })
+  await send('PATCH /me', { token: hers, body: { locale: 'de' } })
+  for (const n of [1, 2, 3, 4]) await send('PUT /me/email', { token: hers, body: { email: `grace${n}@example.org` } })
+  await send('POST /me/email/confirm', { token: hers, body: { token: link } })
+  const confirming = await mailedToken(doorstep, 'grace3@example.org', 'confirm-email')
+  await send('POST /me/email/confirm', { token: hers, body: { token: confirming } })
+  await send('GET /me/export', { token: hers })
+  const change = { token: hers, body: { current_password: grace.password, password: 'another sentence of hers' } }
+  await send('PUT /me/password', { token: hers, body: { ...change.body, current_password: 'wrong' } })
+  services.passwordHash.verify = async () => {
+    throw new Problem('busy', { retryAfter: 1 })
+  }
+  await send('PUT /me/password', change)
+  services.passwordHash.verify = verify
+  services.passwordHash.hash = async (...given) => {
+    await sql("UPDATE users SET password_hash = password_hash || '$' WHERE id = $1", [herId])
+    return hash(...given)
+  }
+  await send('PUT /me/password', change)
+  services.passwordHash.hash = hash
+  await sql(
+    "UPDATE users SET password_hash = rtrim(password_hash, '$'), password_state = 'reset_required' WHERE id = $1",
+    [herId],
+  )
+  await send('PUT /me/password', change)
+  await send('POST /login', { body: { ...grace, email: 'grace3@example.org' } })
+  await sql("UPDATE users SET password_state = 'set' WHERE id = $1", [herId])
+  const { access_token: newest } = await send('PUT /me/password', change)
+  const leaver = { id: String(herId), ...grace, phone: '' }
+  await ageRows(doorstep, leaver, 601)
+  for (const name of ['PUT /me/password', 'PUT /me/email'])
+    await send(name, { token: newest, body: name.endsWith('email') ? { email: grace.email } : change.body })
+  for (const name of ['GET /me/export', 'DELETE /me']) await send(name, { token: newest })
+  await freshen(newest)
+  await send('DELETE /me', { token: newest })
+  const notMe = await mailedToken(doorstep, 'grace3@example.org', 'not-me')
+  await send('POST /account/secure', { body: { token: notMe } })
+
+  // By backends.
+  const { id: clientId, secret } = await makeBackend(doorstep)
+  const able = { basic: `${clientId}:${secret}` }
+  const unable = await makeBackend(doorstep, { scopes: ['users:contact'] })
+  const known = await createOwner(doorstep)
+  const there = await createUser(doorstep)
+  const bodied = ['POST /admin/users/search', 'POST /admin/users', 'PATCH /admin/users/{id}']
+  bodied.push('POST /admin/users/{id}/password-reset', 'POST /admin/users/{id}/unlock')
+  bodied.push('POST /admin/webhooks', 'PATCH /admin/webhooks/{id}')
+  bodied.push('POST /admin/webhooks/{id}/rotate-secret', 'POST /admin/webhooks/{id}/redeliver')
+  const at = (name: string, id: string, part = nobody) => ({
+    path: name
+      .replace(/^[A-Z]+ /, '')
+      .replace('{id}', id)
+      .replace('{part}', part),
+  })
+  for (const name of [...Object.keys(ofBackends), 'POST /token/introspect']) {
+    const form = name === 'POST /token/introspect' ? { text: 'token=x', type: formType } : {}
+    await send(name, { ...at(name, nobody), ...form, basic: 'dsc_x:dss_x' })
+    await send(name, { ...at(name, nobody), ...form, basic: `${unable.id}:${unable.secret}` })
+  }
+  for (const name of Object.keys(ofBackends).filter((it) => it.includes('{id}'))) {
+    const body = bodied.includes(name)
+      ? { body: name.endsWith('redeliver') ? { after: 'evt_0000000000000000001' } : {} }
+      : {}
+    await send(name, { ...able, ...at(name, 'x'), ...body })
+    await send(name, { ...able, ...at(name, nobody), ...body })
+  }
+  for (const name of bodied) {
+    await send(name, { ...able, ...at(name, known.id), body: { unknown: 1 } })
+    await send(name, { ...able, ...at(name, known.id), text: ' '.repeat(20_000) })
+    await send(name, { ...able, ...at(name, known.id), text: '{}', type: 'text/plain' })
+  }
+  await send('POST /admin/users', { ...able, body: { email: known.email } })
+  await send('POST /admin/users', {
+    ...able,
+    body: { email: 'new@example.com', phone: '+442079460000', phone_confirmed: true },
+  })
+  await send('POST /admin/users', { ...able, body: { email: 'new@example.com', external_id: 'customer-1' } })
+  await send('POST /admin/users/search', { ...able, body: { limit: 1 } })
+  const patch = 'PATCH /admin/users/{id}'
+  await send(patch, { ...able, ...at(patch, known.id), body: { email: there.email } })
+  await send(patch, { ...able, ...at(patch, known.id), body: { external_id: 'customer-2' } })
+  await send('POST /login', { body: form(known) })
+  await sessionOf(doorstep, known)
+  const whole = await send('GET /admin/users/{id}', { ...able, ...at('GET /admin/users/{id}', known.id) })
+  for (const thing of ['sessions', 'devices', 'factors']) {
+    const one = `DELETE /admin/users/{id}/${thing}/{part}`
+    await send(one, { ...able, ...at(one, known.id, whole[thing][0].id) })
+    await send(one.replace('/{part}', ''), { ...able, ...at(one.replace('/{part}', ''), known.id) })
+  }
+  for (const call of ['password-reset', 'unlock']) {
+    const name = `POST /admin/users/{id}/${call}`
+    await send(name, { ...able, ...at(name, known.id), body: {} })
+  }
+  await send('DELETE /admin/users/{id}', { ...able, ...at('DELETE /admin/users/{id}', known.id) })
+  const endpoint = { url: 'https://hooks.example.com/', events: ['user.*'] }
+  await send('GET /admin/events', { ...able, path: '/admin/events?limit=0' })
+  await send('GET /admin/webhooks', able)
+  const webhook = await send('POST /admin/webhooks', { ...able, body: endpoint })
+  for (let n = 0; n < 10; n += 1) await send('POST /admin/webhooks', { ...able, body: endpoint })
+  const ofWebhook = (name: string, body: object) => send(name, { ...able, ...at(name, String(webhook.id)), body })
+  await ofWebhook('PATCH /admin/webhooks/{id}', { status: 'disabled' })
+  await ofWebhook('POST /admin/webhooks/{id}/redeliver', { after: 'evt_8000000000000000000' })
+  await ofWebhook('POST /admin/webhooks/{id}/rotate-secret', {})
+
   // Receipts. A signature can hold only with Twilio.
   const authToken = 'not-a-real-token'
   const { app: withTwilio } = await startDoorstep(t, {
@@ -609,8 +812,12 @@ t.test('what is served, what is committed and what the code says are the same', 
   const file = new URL('../openapi.yaml', import.meta.url)
   const committed = existsSync(file) ? parse(readFileSync(file, 'utf8')) : document
   t.strictSame(committed, document, 'openapi.yaml: run `npm run openapi`')
-  const { statusCode, body } = await app.inject('/docs/')
+  const { statusCode, body, headers } = await app.inject('/docs/')
   t.equal(statusCode, 200)
   t.match(body, /swagger-ui/)
+  t.notMatch(body, /<script>|<style|\sstyle=|\son\w+=/, 'nothing of the page stands in it')
+  const policy = String(headers['content-security-policy'])
+  t.match(policy, /^default-src 'none';script-src 'self';style-src 'self';.*frame-ancestors 'none'$/)
+  t.notMatch(policy, /unsafe|\*|https:/, 'so that nothing else can run')
   t.match((await login(doorstep, await createUser(doorstep, { twoFactor: 'off' }))).body, { status: 'authenticated' })
 })

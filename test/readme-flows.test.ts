@@ -4,6 +4,7 @@ import { chromium } from 'playwright-core'
 import t from 'tap'
 import { settings } from '../src/config.ts'
 import { createDemoUser } from '../src/features/accounts/demo-user.ts'
+import { startMailSender } from '../src/features/mails/mail-sender.ts'
 import { runHere } from './helpers/cli.ts'
 import { startDoorstep, testKeys } from './helpers/doorstep.ts'
 import { freePort } from './helpers/service-process.ts'
@@ -75,6 +76,7 @@ t.test('every way to sign in, line by line', async (t) => {
   // Nobody waits for an authenticator app here: its codes work again instead.
   const parts = script.split(/^sleep 30$/m)
   t.equal(parts.length, 2, 'one wait')
+  t.teardown(startMailSender(services))
   const { code, out, err } = await inBash(parts, () => doorstep.sql('UPDATE factors SET counter = 0'))
   t.strictSame(out.trimEnd().split('\n'), expected, 'what README says')
   t.match({ code, err }, { code: 0, err: '' }, 'and nothing else')

@@ -5,12 +5,14 @@ import { loadConfig, settings } from '../src/config.ts'
 import { problemCatalogue } from '../src/errors.ts'
 import { eventCatalogue } from '../src/events.ts'
 import { traits } from '../src/features/factors/index.ts'
+import { sessionLife } from '../src/features/sessions/start-session.ts'
 import { methodNames } from '../src/methods.ts'
 import { createMetrics } from '../src/metrics.ts'
 import { fromBase32 } from '../src/security/base32.ts'
 import { maxAttempts } from '../src/security/challenge.ts'
 import { networksOf } from '../src/security/client-address.ts'
 import { deviceLife } from '../src/security/device-token.ts'
+import { createLinkRules } from '../src/security/link-rules.ts'
 import { textBudget } from '../src/security/sms-budget.ts'
 import { hotp, matchingStep, totpLength } from '../src/security/totp.ts'
 import { runHere } from './helpers/cli.ts'
@@ -30,10 +32,12 @@ t.test('the table of settings is what the code reads', async (t) => {
 })
 
 t.test('the limits that are published are those of the code', async (t) => {
-  const { sms, mail, rate, argon2, enrolmentsDay } = loadConfig({ ...testKeys })
+  const config = loadConfig({ ...testKeys })
+  const { sms, mail, rate, argon2, enrolmentsDay } = config
   const timesIn = (address: string) => networksOf(address).map(({ key, times }) => [key.replace(/.*\//, '/'), times])
   const [[, wide] = []] = timesIn('192.0.2.1').slice(1)
   const [[, wider] = [], [, widest] = []] = timesIn('2001:db8::/64').slice(1)
+  const days = (seconds: number): number => seconds / 86_400
   const published = [
     `| answers, per challenge | ${maxAttempts}, over all its methods |`,
     `per class: per user and per phone | 1 per ${sms.cooldown} s, ${sms.perUserHour} per h, ${sms.perUserDay} per day |`,
@@ -49,7 +53,13 @@ t.test('the limits that are published are those of the code', async (t) => {
     `known for\n${deviceLife.known / 86_400} days after its last use`,
     `trusted: for ${deviceLife.trusted / 86_400}\ndays`,
     `\`/login\` ${rate.loginMinute} per min and ${rate.loginHour} per h; \`/login/2fa\` ${rate.verifyMinute} per min; ` +
-      `resend ${rate.resendHour} per h; refresh ${rate.refreshMinute} per min; the rest ${rate.defaultMinute} per min`,
+      `resend ${rate.resendHour} per h; refresh ${rate.refreshMinute} per min; ` +
+      `mails asked for ${rate.mailMinute} per min and ${rate.mailHour} per h; the rest ${rate.defaultMinute} per min`,
+    `\`remember_me\`: ${days(sessionLife.remembered.idle_ttl)} days after the last refresh, ${days(sessionLife.remembered.ttl)} days in all. ` +
+      `Without it ${sessionLife.normal.ttl / 3_600} hours.`,
+    `per address and class | 1 per ${mail.cooldown} s, ${mail.perAddressHour} per h, ${mail.perAddressDay} per day, ` +
+      `of which one network (/24, /48) at most ${createLinkRules(config).policy.network_day} a day |`,
+    `| the same, of the service | ${mail.globalHour} per h and ${mail.globalDay.toLocaleString('en')} per day, at most half`,
   ]
   for (const line of published) t.ok(readme.includes(line), line)
 })
@@ -76,7 +86,7 @@ t.test('the endpoints that are listed exist, and all are listed', async (t) => {
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   )
   const table = readme.split('## Endpoints')[1]?.split('##')[0] ?? ''
-  const listed = [...table.matchAll(/`((?:GET|POST|PATCH|DELETE) [^`]+)`/g)].map(([, call]) => call)
+  const listed = [...table.matchAll(/`((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`/g)].map(([, call]) => call)
   // These describe the others.
   const others = ['GET /openapi.json', 'GET /docs']
   t.strictSame(listed.sort(), [...operations, ...others].sort())

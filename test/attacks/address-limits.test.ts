@@ -3,7 +3,9 @@ import { networkInterfaces } from 'node:os'
 import t from 'tap'
 import { loadConfig } from '../../src/config.ts'
 import { age } from '../helpers/age.ts'
+import { enter } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
+import { createBareUser } from '../helpers/factors.ts'
 import {
   countedFor,
   emailKey,
@@ -12,10 +14,12 @@ import {
   guess,
   lockOut,
   passTime,
+  wrongPassword,
 } from '../helpers/password-guesses.ts'
 import { pathOf, type RegisteredRoute, registeredRoutes } from '../helpers/registered-routes.ts'
 import { stopClock } from '../helpers/stopped-clock.ts'
 import { type Answer, call, createUser, freshPhone, login, resend } from '../helpers/story.ts'
+import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 
 t.setTimeout(300_000)
 
@@ -25,6 +29,8 @@ const rateSettings = {
   verifyMinute: 'RATE_VERIFY_MINUTE',
   resendHour: 'RATE_RESEND_HOUR',
   refreshMinute: 'RATE_REFRESH_MINUTE',
+  mailMinute: 'RATE_MAIL_MINUTE',
+  mailHour: 'RATE_MAIL_HOUR',
   default: 'RATE_DEFAULT_MINUTE',
 }
 /** An empty setting counts as unset: the limits as an operator gets them who sets none. */
@@ -112,13 +118,43 @@ t.test('a password sprayed over many accounts from one address stops at the limi
   t.equal(evaluated, 10)
 })
 
+t.test('who proves a password while signed in uses up no logins of the address, and has five guesses', async (t) => {
+  const doorstep = await startDoorstep(t, { env: { LOG_LEVEL: 'silent' } })
+  const guesses: Record<string, (token: string, from: string) => Promise<Answer>> = {
+    'a step-up': (token, from) => call(doorstep, '/login/step-up', { token, from, body: { password: wrongPassword } }),
+    'a change': (token, from) =>
+      call(doorstep, '/me/password', {
+        ...{ method: 'PUT', token, from },
+        body: { current_password: wrongPassword, password: 'a long sentence that only one person knows' },
+      }),
+  }
+  for (const [name, send] of Object.entries(guesses)) {
+    await repeat(t, 1, async () => {
+      const from = freshAddress()
+      const { access } = await enter(doorstep, await createBareUser(doorstep, 'off'))
+      const answers = await together(50, () => send(access, from))
+      for (let n = 0; n < 100; n += 1) answers.push(await send(access, from))
+      t.match(
+        await guess(doorstep, ghostEmail(), from),
+        { status: 401 },
+        `${name}: somebody else's login is not touched`,
+      )
+      if (isOverloaded(answers)) return false
+      t.same(tally(answers), { '401 invalid_token': 145, '422 invalid_password': 5 }, name)
+      return true
+    })
+  }
+})
+
 t.test('every route has the limits that were reviewed for it, and they run (SEC-22)', async (t) => {
   const reviewed: Record<string, string[]> = {
-    loginMinute: ['POST /login', 'POST /login/step-up'],
-    loginHour: ['POST /login', 'POST /login/step-up'],
+    loginMinute: ['POST /login'],
+    loginHour: ['POST /login'],
     verifyMinute: ['POST /login/2fa'],
     resendHour: ['POST /login/2fa/resend'],
     refreshMinute: ['POST /token/refresh'],
+    mailMinute: ['POST /password/forgot', 'POST /register'],
+    mailHour: ['POST /password/forgot', 'POST /register'],
   }
   const special = Object.values(reviewed).flat()
   const nameOf = ({ method, url }: RegisteredRoute): string => `${method} ${url}`

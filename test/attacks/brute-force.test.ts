@@ -214,7 +214,7 @@ t.test('a thief who has the password cannot guess the code', async (t) => {
            WHEN (NEW.type = ANY ('{${types.join(',')}}')) EXECUTE FUNCTION refuse_rows()`)
     const allow = () => sql('DROP TRIGGER refuse ON audit_events')
 
-    await refuse(['code.failed', 'login.succeeded'])
+    await refuse(['code.failed', 'session.started'])
     const answers = [await finish(one, token, wrong), await finish(one, token, code)]
     await allow()
     const [ofWrong, ofRight] = answers.map(({ status, body: { instance, ...body } }) => ({ status, body }))

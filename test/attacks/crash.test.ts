@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +9,7 @@ import { age } from '../helpers/age.ts'
 import { enter, refresh } from '../helpers/credentials.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
+import { mailedToken, mailsTo } from '../helpers/links.ts'
 import { codeOf, loader } from '../helpers/program.ts'
 import { reconcile, sessionIdOf } from '../helpers/reconcile.ts'
 import { runService } from '../helpers/service-process.ts'
@@ -31,7 +33,7 @@ import {
 t.setTimeout(180_000)
 
 /** What stands at a point: who, and what that client held when the service died. */
-type Left = { user: TestUser; pending: string; code: string; refresh: string; access: string }
+type Left = { user: TestUser; pending: string; code: string; refresh: string; access: string; link: string }
 type Sent = { path: string; body: object; token?: string }
 /** `by`: what the failpoint knows its request by; `request`: what walks into it. */
 type Case = { by: (left: Left) => string; request: (left: Left) => Sent; twoFactor?: 'off' }
@@ -43,6 +45,13 @@ const passwordOf = ({ user }: Left, password = user.password): Sent => ({
 const codeOfLogin = ({ pending, code }: Left): Sent => ({ path: '/login/2fa', body: { code }, token: pending })
 const byUser = ({ user }: Left): string => user.id
 const byPhone = ({ user }: Left): string => user.phone
+const byLink = ({ link }: Left): string => createHash('sha256').update(link).digest('hex')
+const newPassword = 'a password that a link sets'
+const newPasswordOf = ({ link }: Left): Sent => ({
+  path: '/password/set',
+  body: { token: link, password: newPassword },
+})
+const takenBackBy = ({ link }: Left): Sent => ({ path: '/account/secure', body: { token: link } })
 const wrongly = (left: Left): Left => ({ ...left, code: wrongCode(left.code) })
 
 const cases = {
@@ -70,12 +79,19 @@ const cases = {
     request: ({ access }) => ({ path: '/logout', body: {}, token: access }),
     twoFactor: 'off',
   },
+  'link not used': { by: byLink, request: newPasswordOf },
+  'password set committed': { by: byLink, request: newPasswordOf },
+  'nothing taken back': { by: byLink, request: takenBackBy, twoFactor: 'off' },
+  'all taken back': { by: byLink, request: takenBackBy, twoFactor: 'off' },
 } as const satisfies Record<string, Case>
 type Name = keyof typeof cases
 const names = Object.keys(cases) as Name[]
 /** These have begun a login, and hold its code; these are signed in. */
 const begun: Name[] = ['resend committed', 'code not judged', 'wrong code committed', 'login committed']
 const signedIn: Name[] = ['step-up committed', 'refresh committed', 'logout committed']
+/** These have a link that sets the password; these, whose password was set by one, have that of the notice about it. */
+const linked: Name[] = ['link not used', 'password set committed']
+const told: Name[] = ['nothing taken back', 'all taken back']
 
 const folder = mkdtempSync(join(tmpdir(), 'doorstep-crash-'))
 const repository = fileURLToPath(new URL('../../', import.meta.url))
@@ -130,7 +146,7 @@ t.test('a service that is killed in the middle of logins', async (t) => {
     for (const name of names) {
       const { twoFactor }: Case = cases[name]
       const user = await createUser(doorstep, twoFactor && { twoFactor })
-      left[name] = { user, pending: '', code: '', refresh: '', access: '' }
+      left[name] = { user, pending: '', code: '', refresh: '', access: '', link: '' }
       if (begun.includes(name)) {
         const { body } = await again(doorstep, user)
         Object.assign(left[name], { pending: body.pending_token, code: codeFor(doorstep, user.phone) })
@@ -139,6 +155,17 @@ t.test('a service that is killed in the middle of logins', async (t) => {
       if (signedIn.includes(name)) {
         Object.assign(left[name], await enter(doorstep, user))
         await age(doorstep, user, 61)
+      }
+      if (linked.includes(name) || told.includes(name)) {
+        await call(doorstep, '/password/forgot', { body: { email: user.email } })
+        left[name].link = await mailedToken(doorstep, user.email)
+      }
+      if (told.includes(name)) {
+        const { status } = await call(doorstep, '/password/set', newPasswordOf(left[name]))
+        t.equal(status, 200)
+        user.password = newPassword
+        Object.assign(left[name], await enter(doorstep, user))
+        left[name].link = await mailedToken(doorstep, user.email, 'not-me')
       }
       if (name === 'step-up committed') {
         const { body } = await call(doorstep, '/login/step-up', { token: left[name].access, body: {} })
@@ -189,7 +216,7 @@ t.test('a service that is killed in the middle of logins', async (t) => {
     const from = { 'x-forwarded-for': networkOf(n) }
     const first = await post(address, { path: '/login', body: { email: user.email, password: user.password } }, from)
     const code = await textTo(address, user.phone)
-    texts.push({ to: user.phone, body: `#${code}` })
+    if (code !== '') texts.push({ to: user.phone, body: `#${code}` })
     const second = await post(address, { path: '/login/2fa', body: { code }, token: first.body.pending_token ?? '' })
     seen.push({ ...second, headers: {} })
   })
@@ -197,8 +224,10 @@ t.test('a service that is killed in the middle of logins', async (t) => {
   service.kill('SIGKILL')
   t.match(await service.exit, { signal: 'SIGKILL' })
   // A provider that says nothing for 3 s keeps no reply waiting, and that reply grants nothing.
-  const told = (await Promise.all(dying)).filter((what) => !/^(text sent|answer recorded): answered 200$/.test(what))
-  t.same(new Set(told), new Set(['no answer']), 'nobody was told anything, or given a token')
+  const answered = (await Promise.all(dying)).filter(
+    (what) => !/^(text sent|answer recorded): answered 200$/.test(what),
+  )
+  t.same(new Set(answered), new Set(['no answer']), 'nobody was told anything, or given a token')
   await Promise.allSettled(others)
   t.comment(`${seen.length} of ${crowd.length} others had their answer`)
 
@@ -313,7 +342,7 @@ t.test('a service that is killed in the middle of logins', async (t) => {
       t.match(await booksOf('session committed'), {
         sessions: 1,
         failures: 0,
-        events: ['user.created', 'login.succeeded'],
+        events: ['user.created', 'session.started'],
       })
       t.match(await again(doorstep, user), { status: 200, body: { status: 'authenticated' } })
       t.match(await booksOf('session committed'), { sessions: 2 })
@@ -333,6 +362,47 @@ t.test('a service that is killed in the middle of logins', async (t) => {
       t.match(await booksOf('logout committed'), { sessions: 1, live: 0 })
       t.equal((await call(doorstep, '/me', { token: access })).status, 401)
       t.equal((await refresh(doorstep, token)).status, 401)
+    })
+
+    await t.test('link not used: nothing of it is there, and it is good once', async (t) => {
+      const { user, link } = left['link not used']
+      t.match(await booksOf('link not used'), { sessions: 0, challenges: 0, events: ['user.created'] })
+      t.equal((await again(doorstep, user)).status, 200, 'by the old password')
+      t.equal((await call(doorstep, '/password/set', newPasswordOf(left['link not used']))).status, 200)
+      t.match(await call(doorstep, '/password/set', { body: { token: link, password: 'another long one' } }), {
+        ...{ status: 410, body: { code: 'link_expired' } },
+      })
+      t.equal((await again(doorstep, user)).status, 401)
+    })
+
+    await t.test('password set committed: all of it is there, and no token of anything', async (t) => {
+      const { user } = left['password set committed']
+      const events = ['user.created', 'password.changed']
+      t.match(await booksOf('password set committed'), { sessions: 0, challenges: 0, devices: 0, texts: 0, events })
+      t.equal((await call(doorstep, '/password/set', newPasswordOf(left['password set committed']))).status, 410)
+      t.equal((await again(doorstep, user)).status, 401, 'by the old password')
+      const signedIn = await signIn(doorstep, { ...user, password: newPassword })
+      t.equal(signedIn.status, 200, 'and the new one asks for the second factor')
+      const notices = (await mailsTo(doorstep, user.email)).filter(({ text }) => text.includes('/not-me#token='))
+      t.equal(notices.length, 1, 'its owner is told')
+    })
+
+    await t.test('nothing taken back: the session lives until it is', async (t) => {
+      const { access } = left['nothing taken back']
+      t.equal((await call(doorstep, '/me', { token: access })).status, 200)
+      t.equal((await call(doorstep, '/account/secure', takenBackBy(left['nothing taken back']))).status, 200)
+      t.equal((await call(doorstep, '/me', { token: access })).status, 401)
+    })
+
+    await t.test('all taken back: nothing is signed in, and the mail goes out that sets the password', async (t) => {
+      const { user, access } = left['all taken back']
+      t.match(await booksOf('all taken back'), { live: 0, devices: 0 })
+      t.equal((await call(doorstep, '/me', { token: access })).status, 401)
+      t.equal((await call(doorstep, '/account/secure', takenBackBy(left['all taken back']))).status, 410)
+      t.match(await again(doorstep, user), { status: 403, body: { code: 'password_reset_required' } })
+      const link = await mailedToken(doorstep, user.email)
+      const set = await call(doorstep, '/password/set', newPasswordOf({ ...left['all taken back'], link }))
+      t.match(set, { status: 200, body: { status: 'authenticated' } })
     })
 
     await t.test('the others: the books agree', async (t) => {

@@ -369,6 +369,89 @@ t.test('what was read before a factor changed decides nothing after it', async (
   t.match(raised, invalid, 'a step-up by password')
 })
 
+t.test('a call that was found fresh before the first factor came binds nothing, and gets no codes', async (t) => {
+  const user = await createBareUser(one, 'optional')
+  await sql('UPDATE users SET email_confirmed_at = now() WHERE id = $1', [user.id])
+  const thiefs = tokensOf(await login(one, user, thief))
+  const guarded = await services.store.sessions.findLive(thiefs.sid, user.id)
+  const mine = await enter(one, user)
+  const asked = await enrol(one, mine.access, { method: 'totp' })
+  const proven = await prove(one, asked, { code: sentCode(one, asked.body.pending_token, 'email') })
+  const { answer } = await enrolTotp(one, proven.body.pending_token)
+
+  // What the guard of his calls saw a moment before that.
+  const { findLive } = services.store.sessions
+  t.teardown(() => Object.assign(services.store.sessions, { findLive }))
+  const before = async () => guarded && { ...guarded, mailbox_proven: true }
+  Object.assign(services.store.sessions, { findLive: before })
+  t.match(await enrol(one, thiefs.access, { method: 'recovery_code' }), stale)
+  t.match(await enrol(one, thiefs.access, { method: 'passkey' }), stale)
+  Object.assign(services.store.sessions, { findLive })
+  t.same(await factorsOf(user), ['totp'])
+  const code = answer.body.recovery_codes[0]
+  t.equal(
+    (await prove(one, await login(one, user, thief), { method: 'recovery_code', code })).status,
+    200,
+    'hers count',
+  )
+})
+
+t.test('what a session has begun ends with it: no code is sent, switched to or answered any more', async (t) => {
+  const owner = await createOwner(one, ['totp', 'sms'])
+  const { access } = await sessionOf(one, owner)
+  const stepUp = await call(one, '/login/step-up', { token: access, body: { method: 'sms' } })
+  const added = await enrol(one, access, { method: 'sms', phone: freshPhone() })
+  t.same([stepUp.status, added.status], [200, 200])
+  const bare = await createBareUser(one, 'optional')
+  const { access: weak } = await enter(one, bare)
+  const asked = await enrol(one, weak, { method: 'totp' })
+  const proven = await prove(one, asked, { code: sentCode(one, asked.body.pending_token, 'email') })
+  const child = await enrol(one, proven.body.pending_token, { method: 'sms', phone: freshPhone() })
+  t.equal(child.status, 200)
+  for (const token of [access, weak]) t.equal((await call(one, '/logout', { token, body: {} })).status, 204)
+
+  await age(one, owner, 61)
+  await age(one, bare, 61)
+  const texts = await sql('SELECT count(*) FROM sms_messages')
+  for (const begun of [stepUp, added, child]) {
+    const token = begun.body.pending_token
+    t.match(await call(two, '/login/2fa', { token }), invalid)
+    t.match(await call(two, '/login/2fa/resend', { token, body: {} }), invalid)
+    t.match(await call(two, '/login/2fa/method', { token, body: { method: 'totp' } }), invalid)
+    t.match(await prove(two, begun, { code: '123456' }), invalid)
+  }
+  const phone = freshPhone()
+  t.match(await enrol(two, proven.body.pending_token, { method: 'sms', phone }), invalid)
+  t.same(await sql('SELECT count(*) FROM sms_messages'), texts)
+})
+
+t.test('a mailbox that a session has proven by code is proven for as long as that lasts, for it alone', async (t) => {
+  const user = await createBareUser(one, 'optional')
+  const [mine, other] = [await enter(one, user), tokensOf(await login(one, user, thief))]
+  const asked = await enrol(one, mine.access, { method: 'totp' })
+  await prove(one, asked, { code: sentCode(one, asked.body.pending_token, 'email') })
+  const again = await enrol(one, mine.access, { method: 'totp' })
+  t.match(again, { status: 200, body: { challenge: { method: 'totp', setup: {} } } })
+  await age(one, user, 61)
+  t.match((await enrol(one, other.access, { method: 'totp' })).body, { methods: ['email'] })
+  t.equal((await prove(one, again, { code: totpCode(again.body.challenge.setup.secret) })).status, 200)
+})
+
+t.test('a method that METHODS lists no longer proves nothing, where another is asked for', async (t) => {
+  const owner = await createOwner(one, ['totp', 'sms', 'passkey'])
+  const begun = await login(changed, owner)
+  t.match(begun.body, { methods: ['totp', 'recovery_code'] })
+  const listsPhones = await startDoorstep(t, { database, env: { METHODS: 'sms' } })
+  const login2 = await loginBy(listsPhones, owner, 'sms', { from: '203.0.113.70' })
+  t.match(login2.body, { methods: ['sms', 'recovery_code'] })
+  t.match(await prove(listsPhones, login2, { method: 'totp', code: totpCode(owner.secret) }), unheard)
+  t.match(await call(listsPhones, '/login/passkey', { body: {} }), unheard)
+  const alone = await call(one, '/login/passkey', { body: {} })
+  const credential = owner.device.assert(alone.body.challenge.public_key)
+  t.match(await prove(listsPhones, alone, { credential }), { status: 401, body: { code: 'invalid_credentials' } })
+  t.equal((await prove(one, alone, { credential })).status, 200, 'where they are listed it does')
+})
+
 t.test('a session changes factors while it is fresh, and as strong as the account can be', async (t) => {
   const mailing = await startDoorstep(t, { database, env: { METHODS: 'passkey,totp,sms,email' } })
   /** How a session came about, and whether it is fresh when it is new. */

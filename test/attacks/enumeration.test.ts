@@ -308,6 +308,10 @@ t.test('a pending token opens no route but those of the second step (SEC-03)', a
     ...['POST /login', 'GET /health/live', 'GET /health/ready', 'GET /.well-known/jwks.json', 'GET /problems/:code'],
     ...['GET /openapi.json', 'GET /dev/sms', 'POST /token/refresh', 'GET /.well-known/oauth-authorization-server'],
     ...['GET /dev/mail', 'POST /webhooks/twilio/status', 'POST /login/passkey'],
+    ...['POST /register', 'POST /password/forgot', 'POST /password/set', 'POST /account/secure'],
+    // The example page of development, and what it is made of.
+    ...['GET /', 'GET /set-password', 'GET /confirm-email', 'GET /not-me'],
+    ...['GET /page/page.js', 'GET /page/page.css', 'GET /page/logo.svg'],
   ]
   const isOpen = (name: string): boolean => open.includes(name) || /^GET \/docs(\/|$)/.test(name)
   const routes = allRoutes(app).filter(({ url }) => url !== '*')
@@ -345,7 +349,8 @@ t.test('a pending token opens no route but those of the second step (SEC-03)', a
     } else {
       closed.push(name)
       // Backends show HTTP Basic credentials instead of a token.
-      const code = name === 'POST /token/introspect' ? 'invalid_credentials' : 'invalid_token'
+      const code =
+        name === 'POST /token/introspect' || route.url.startsWith('/admin/') ? 'invalid_credentials' : 'invalid_token'
       const refused = { status: 401, code: isHead ? undefined : code }
       t.match(bare, refused, `${route.method} ${route.url} without a token`)
       t.match(withToken, refused, `${route.method} ${route.url} with the token`)

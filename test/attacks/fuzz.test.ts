@@ -291,7 +291,7 @@ t.test('no method, path, header and body together is answered with a 5xx or with
   const seen = new Map<number, number>()
   const method = fc.oneof({ weight: 4, arbitrary: fc.constantFrom('GET', 'POST') }, fc.constantFrom(...methods))
   const operations = Object.entries(app.swagger().paths ?? {}).flatMap(([path, item]) =>
-    Object.keys(item ?? {}).map((name): [string, string] => [name.toUpperCase(), path.replace(/{\w+}/, 'example')]),
+    Object.keys(item ?? {}).map((name): [string, string] => [name.toUpperCase(), path.replace(/{\w+}/g, 'example')]),
   )
   const property = fc.asyncProperty(
     fc.oneof(fc.constantFrom(...operations), fc.tuple(method, url)),
@@ -309,7 +309,11 @@ t.test('no method, path, header and body together is answered with a 5xx or with
       if (fault !== undefined) throw new Error(`${fault}: ${reply.statusCode} ${reply.body.slice(0, 300)}`)
     },
   )
-  await fc.assert(property, bounds)
+  // Each status once for certain, however few tries the machine has time for.
+  const plain = ['GET /health/live', 'POST /login', 'GET /me', 'GET /nothing', 'DELETE /login'].map(
+    (it): [[string, string], Record<string, string>, undefined] => [it.split(' ') as [string, string], {}, undefined],
+  )
+  await fc.assert(property, { ...bounds, examples: plain })
   t.comment(Object.fromEntries([...seen].sort()))
   for (const status of [200, 400, 401, 404, 405]) t.ok((seen.get(status) ?? 0) > 0, `${status} was among the answers`)
 })

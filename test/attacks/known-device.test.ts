@@ -332,6 +332,10 @@ t.test('a thief with a stolen device has 20 guesses in 30 days, however patient 
       now += wait
     }
     t.equal(own, 20, `one in ${pause} s: no success ends the row, and no hour does`)
+    const removed = await sql(`SELECT outcome FROM audit_events WHERE type = 'device.removed' AND user_id = $1`, [
+      ada.id,
+    ])
+    t.same(removed, [{ outcome: 'twenty failures' }])
   }
 })
 

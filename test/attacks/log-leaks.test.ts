@@ -165,10 +165,16 @@ t.test('what happens is told: the events of every story, in the log and in the a
   let accessToken = ''
   const [succeeded] = await tells('the right code', async () => {
     accessToken = (await finish(doorstep, token, codeTo(ada))).body.access_token
-  }, [['login.succeeded', 'aal2']])
+  }, [
+    ['session.started', 'aal2'],
+    ['device.added', 'by sign-in'],
+  ])
   t.match(succeeded, { userId: ada.id, factor: 'sms' })
   await tells('a replay', () => finish(doorstep, token, codeTo(ada)), [['code.refused', 'invalid']], ['code.refused'])
-  await tells('no second factor', () => login(doorstep, off), [['login.succeeded', 'aal1']])
+  await tells('no second factor', () => login(doorstep, off), [
+    ['session.started', 'aal1'],
+    ['device.added', 'by sign-in'],
+  ])
 
   const bobs: string = (await login(doorstep, bob)).body.pending_token
   await tells(
@@ -730,9 +736,9 @@ t.test('nor does anything that makes a factor, from its first page to its end', 
 t.test('nobody writes lines of their own into the log', async (t) => {
   const mark = logs.length
   const forged = [
-    '\r\n{"level":"fatal","event":"login.succeeded","msg":"forged"}',
+    '\r\n{"level":"fatal","event":"session.started","msg":"forged"}',
     '\u001b[2J\u001b[31mred',
-    '","event":"login.succeeded","x":"',
+    '","event":"session.started","x":"',
     '\u2028forged\u2029',
     '\u0000forged',
   ]
@@ -773,7 +779,7 @@ t.test('nobody writes lines of their own into the log', async (t) => {
     if (line.msg === 'answered')
       t.match(requestId, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
   }
-  const succeeded = chunks.filter((chunk) => JSON.parse(chunk).event === 'login.succeeded')
+  const succeeded = chunks.filter((chunk) => JSON.parse(chunk).event === 'session.started')
   t.equal(succeeded.length, 1, 'the one that happened')
 })
 
@@ -862,7 +868,7 @@ t.test('nothing of it is printed by the running program either', async (t) => {
         new URL(database.url).pathname.slice(1) === 'postgres' ? database.url : new URL(database.url).pathname.slice(1),
     },
   ]
-  t.match(service.out(), /"listening"[\s\S]*login\.succeeded[\s\S]*"stopped"/)
+  t.match(service.out(), /"listening"[\s\S]*session\.started[\s\S]*"stopped"/)
   t.strictSame(canariesIn(service.out(), canaries), [], 'standard output')
   t.strictSame(canariesIn(service.err(), canaries), [], 'standard error')
   t.ok(service.lines().length > 10, 'every line is JSON')

@@ -3,11 +3,12 @@ import { performance } from 'node:perf_hooks'
 import t, { type Test } from 'tap'
 import { changeAccount } from '../../src/features/accounts/change-account.ts'
 import { unlockAccount } from '../../src/features/accounts/unlock-account.ts'
-import { becomeKnown, codeOf } from '../helpers/credentials.ts'
+import { becomeKnown, codeOf, type Signed } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { passTime } from '../helpers/pass-time.ts'
 import { countedFor, freshAddress, guess } from '../helpers/password-guesses.ts'
-import { type Answer, createUser, finish, freshPhone, login, type TestUser, wrongCode } from '../helpers/story.ts'
+import { resetLink } from '../helpers/planted-links.ts'
+import { type Answer, call, createUser, finish, freshPhone, login, type TestUser, wrongCode } from '../helpers/story.ts'
 import { tally } from '../helpers/together.ts'
 
 // Somebody wants an owner to be kept out of the own account, by making its limits hit the owner.
@@ -148,8 +149,8 @@ const locks: Record<string, { code: string; impose(user: TestUser, device: strin
   },
 }
 
-/** What an operator can do, and which locks are over after it. */
-const remedies: Record<string, { lifts: string[]; apply(user: TestUser): Promise<unknown> }> = {
+/** What an operator or the owner can do, with an earlier session of his, and which locks are over after it. */
+const remedies: Record<string, { lifts: string[]; apply(user: TestUser, session: Signed): Promise<unknown> }> = {
   'set-password': {
     lifts: Object.keys(locks),
     apply: async (user) => {
@@ -169,6 +170,25 @@ const remedies: Record<string, { lifts: string[]; apply(user: TestUser): Promise
     apply: ({ email }) => unlockAccount(services, { email, all: false }),
   },
   'unlock --all': { lifts: Object.keys(locks), apply: ({ email }) => unlockAccount(services, { email, all: true }) },
+  'a password set by link': {
+    lifts: ['wrong passwords'],
+    apply: async (user) => {
+      const password = 'a password that a mailbox has set'
+      const token = await resetLink(doorstep, user)
+      const set = await call(doorstep, '/password/set', { body: { token, password }, from: home })
+      if (set.status !== 200) throw new Error(`set: ${set.status} ${set.body.code}`)
+      user.password = password
+    },
+  },
+  'a password changed by a fresh aal2 session': {
+    lifts: Object.keys(locks),
+    apply: async (user, { access }) => {
+      const body = { current_password: user.password, password: 'a password that its owner has changed' }
+      const changed = await call(doorstep, '/me/password', { method: 'PUT', token: access, body })
+      if (changed.status !== 200) throw new Error(`changed: ${changed.status} ${changed.body.code}`)
+      user.password = body.password
+    },
+  },
   revoke: { lifts: [], apply: ({ email }) => changeAccount(services, { email, edit: {}, outcome: 'test' }) },
 }
 
@@ -178,13 +198,14 @@ for (const [lock, { code, impose }] of Object.entries(locks)) {
       for (const isKnown of [true, false]) {
         const name = `${remedy}, ${isKnown ? 'known' : 'stranger'}`
         const user = await createUser(doorstep)
-        const { device } = await becomeKnown(doorstep, user)
+        const session = await becomeKnown(doorstep, user)
+        const { device } = session
         const mine = isKnown ? device : undefined
         await impose(user, mine)
         t.match(await enter(user, mine), { status: 429, body: { code } }, `${name}: locked`)
         const other = await enter(user, isKnown ? undefined : device)
         t.match(other, { status: 200, body: { access_token: /^eyJ/ } }, `${name}: the other class is not`)
-        await apply(user)
+        await apply(user, session)
         const answer = await enter(user, mine)
         if (lifts.includes(lock)) t.match(answer, { status: 200, body: { access_token: /^eyJ/ } }, `${name}: gets in`)
         else t.match(answer, { status: 429, body: { code } }, `${name}: is locked still`)
@@ -197,11 +218,12 @@ t.test('by both classes at once: the commands that empty counters empty those of
   for (const [remedy, { lifts, apply }] of Object.entries(remedies)) {
     if (lifts.length < Object.keys(locks).length) continue
     const user = await createUser(doorstep)
-    const { device } = await becomeKnown(doorstep, user)
+    const session = await becomeKnown(doorstep, user)
+    const { device } = session
     for (const mine of [device, undefined]) {
       for (const name of ['wrong codes of a day', 'texts', 'wrong passwords']) await locks[name]?.impose(user, mine)
     }
-    await apply(user)
+    await apply(user, session)
     for (const mine of [device, undefined]) t.match(await enter(user, mine), { body: { access_token: /^eyJ/ } }, remedy)
   }
 })

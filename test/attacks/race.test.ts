@@ -49,7 +49,7 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
   const liveSessionsOf = (user: TestUser) => count('sessions WHERE user_id = $1 AND ended_at IS NULL', user)
   const liveChallengesOf = (user: TestUser) =>
     count('challenges WHERE user_id = $1 AND consumed_at IS NULL AND superseded_at IS NULL', user)
-  const successesOf = (user: TestUser) => count(`audit_events WHERE user_id = $1 AND type = 'login.succeeded'`, user)
+  const successesOf = (user: TestUser) => count(`audit_events WHERE user_id = $1 AND type = 'session.started'`, user)
 
   const begin = async (): Promise<{ user: TestUser; token: string; code: string }> => {
     const user = await createUser(one)
@@ -119,7 +119,7 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
       t.same(countOf(await outcomes(50, answer(player))), { completed: 1, invalid: 49 })
       const [made] = await sql(
         `SELECT (SELECT count(*)::integer FROM sessions WHERE user_id = $1 AND acr = 'aal2') AS sessions,
-           (SELECT count(*)::integer FROM audit_events WHERE user_id = $1 AND type = 'login.succeeded') AS events,
+           (SELECT count(*)::integer FROM audit_events WHERE user_id = $1 AND type = 'session.started') AS events,
            (SELECT count(*)::integer FROM devices WHERE user_id = $1) AS devices`,
         [player.id],
       )

@@ -96,6 +96,22 @@ t.test('a thief with a spent token, later than 30 seconds, ends the session; soo
   t.strictSame(await theftsOf(start.sid), [{ user_id: user.id, outcome: 'session ended' }], 'one audit row')
 })
 
+t.test('a refresh that is repeated from another address gets the same successor, and is recorded', async (t) => {
+  const user = await createUser(doorstep, { twoFactor: 'off' })
+  const { refresh: token, sid } = await enter(doorstep, user)
+  const from = (address: string) => call(second, '/token/refresh', { body: { refresh_token: token }, from: address })
+  const repeats = () =>
+    sql(`SELECT outcome, address, user_id FROM audit_events WHERE type = 'refresh.repeated' AND detail = $1`, [
+      `session ${sid}`,
+    ])
+  const first = await from('198.51.100.1')
+  t.equal((await from('198.51.100.1')).body.refresh_token, first.body.refresh_token, 'a second tab')
+  t.same(await repeats(), [])
+  t.equal((await from('203.0.113.9')).body.refresh_token, first.body.refresh_token)
+  t.same(await repeats(), [{ outcome: 'from another address', address: '203.0.113.9', user_id: user.id }])
+  t.ok(second.logs.some((line) => line.includes('"event":"refresh.repeated"')))
+})
+
 t.test('a thief whose token is two generations old is found out even within 30 seconds', async (t) => {
   const user = await createUser(doorstep, { twoFactor: 'off' })
   const start = await enter(doorstep, user)

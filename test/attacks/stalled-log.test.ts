@@ -41,11 +41,15 @@ async function start(t: Test, outputs: { out?: number; err?: number }) {
       () => false,
     )
   let answered = 0
-  for (let waited = 0; waited < 300 && answered === 0; waited += 1) {
-    if (await isUp()) answered += 1
-    else await sleep(200)
+  let hasEnded = false
+  void service.exit.then(() => {
+    hasEnded = true
+  })
+  while (!(await isUp())) {
+    if (hasEnded) throw new Error(`it ended: ${service.err()}`)
+    await sleep(200)
   }
-  t.equal(answered, 1, 'it starts')
+  answered += 1
 
   return {
     service,

@@ -17,6 +17,13 @@ import { type Answer, call, codeFor, createUser, finish, login, signIn } from '.
  * Methods that a route does not have (405) are left out.
  */
 const publicRoutes = [
+  'GET /',
+  'GET /confirm-email',
+  'GET /not-me',
+  'GET /set-password',
+  'GET /page/logo.svg',
+  'GET /page/page.css',
+  'GET /page/page.js',
   'GET /.well-known/jwks.json',
   'GET /.well-known/oauth-authorization-server',
   'GET /dev/mail',
@@ -27,13 +34,20 @@ const publicRoutes = [
   'GET /docs/json',
   'GET /docs/static/index.html',
   'GET /docs/static/swagger-initializer.js',
+  'GET /docs/static/theme/doorstep.css',
+  'GET /docs/static/theme/doorstep.js',
+  'GET /docs/static/theme/mark.svg',
   'GET /docs/yaml',
   'GET /health/live',
   'GET /health/ready',
   'GET /openapi.json',
   'GET /problems/:code',
+  'POST /account/secure',
   'POST /login',
   'POST /login/passkey',
+  'POST /password/forgot',
+  'POST /password/set',
+  'POST /register',
   'POST /token/refresh',
   'POST /webhooks/twilio/status',
 ]
@@ -41,7 +55,8 @@ const pendingRoutes = ['GET /login/2fa', 'POST /login/2fa', 'POST /login/2fa/met
 const accessRoutes = [
   ...['DELETE /devices/:id', 'DELETE /factors/:id', 'DELETE /sessions/:id'],
   ...['GET /devices', 'GET /factors', 'GET /me', 'GET /sessions', 'PATCH /devices/:id', 'PATCH /factors/:id'],
-  ...['POST /factors', 'POST /login/step-up', 'POST /logout'],
+  ...['DELETE /me', 'GET /me/export', 'PATCH /me', 'PUT /me/email', 'PUT /me/password'],
+  ...['POST /factors', 'POST /login/step-up', 'POST /logout', 'POST /me/email/confirm'],
 ]
 
 t.setTimeout(120_000)
@@ -125,9 +140,10 @@ t.test(
       }
       return open.sort()
     }
-    // A new session for each route, which has just shown a second factor: one of them ends it.
+    // A new session for each route, which has just shown a second factor: one of them ends it, one the account.
     const carol = await createUser(doorstep, { twoFactor: 'off' })
     const access = async (): Promise<string> => {
+      await sql('UPDATE users SET disabled_at = NULL, erases_at = NULL WHERE id = $1', [carol.id])
       const { access_token: token } = (await login(doorstep, carol)).body
       await sql(`UPDATE sessions SET acr = 'aal2' WHERE id = $1`, [part(token, 1).sid])
       return token

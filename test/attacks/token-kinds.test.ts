@@ -1,8 +1,10 @@
 import t from 'tap'
+import { makeBackend } from '../helpers/clients.ts'
 import { codeOf, enter, refresh, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { createBareUser, enrol, proveMailbox, totpCode } from '../helpers/factors.ts'
 import { forge, hmac, part } from '../helpers/forge.ts'
+import { mailedToken } from '../helpers/links.ts'
 import { allRoutes, pathOf, withHead } from '../helpers/registered-routes.ts'
 import { type Answer, call, createUser, login, type TestUser } from '../helpers/story.ts'
 
@@ -24,11 +26,25 @@ const diagonal = {
   'access token': [
     ...['DELETE /devices/:id', 'DELETE /factors/:id', 'DELETE /sessions/:id'],
     ...['GET /devices', 'GET /factors', 'GET /me', 'GET /sessions', 'PATCH /devices/:id', 'PATCH /factors/:id'],
-    ...['POST /factors', 'POST /login/step-up', 'POST /logout'],
+    ...['DELETE /me', 'GET /me/export', 'PATCH /me', 'PUT /me/email', 'PUT /me/password'],
+    ...['POST /factors', 'POST /login/step-up', 'POST /logout', 'POST /me/email/confirm'],
   ],
   'refresh token': [],
   'device token': [],
+  'link of a mail': [],
   'client id and secret': ['POST /token/introspect'],
+  'id and secret of a backend': [
+    ...['POST /token/introspect', 'POST /admin/users', 'POST /admin/users/search'],
+    ...['GET /admin/users/:id', 'PATCH /admin/users/:id', 'DELETE /admin/users/:id'],
+    ...['POST /admin/users/:id/password-reset', 'POST /admin/users/:id/unlock'],
+    ...['factors', 'sessions', 'devices'].flatMap((it) => [
+      `DELETE /admin/users/:id/${it}`,
+      `DELETE /admin/users/:id/${it}/:part`,
+    ]),
+    ...['GET /admin/events', 'GET /admin/webhooks', 'POST /admin/webhooks'],
+    ...['PATCH /admin/webhooks/:id', 'DELETE /admin/webhooks/:id'],
+    ...['POST /admin/webhooks/:id/redeliver', 'POST /admin/webhooks/:id/rotate-secret'],
+  ],
   'client id and secret as a bearer token': [],
   'access token as Basic': [],
 } satisfies Record<string, string[]>
@@ -46,6 +62,9 @@ const stepUpBegun = await call(doorstep, '/login/step-up', { token: trusted.acce
 const enrolBegun = await enrol(doorstep, trusted.access, { method: 'totp' })
 const mailboxProven = await proveMailbox(doorstep, newcomer)
 const firstBegun = await enrol(doorstep, mailboxProven.body.pending_token, { method: 'totp' })
+await call(doorstep, '/password/forgot', { body: { email: ada.email } })
+const link = await mailedToken(doorstep, ada.email)
+const backend = await makeBackend(doorstep)
 const passkeyBegun = await call(doorstep, '/login/passkey', { body: {} })
 const pendingOf = ({ status, body }: Answer): string => {
   if (body.pending_token === undefined) throw new Error(`nothing was begun: ${status} ${body.code}`)
@@ -65,14 +84,16 @@ const headers: Record<Kind, () => Promise<string> | string> = {
   'access token': async () => `Bearer ${await enterFresh(plain)}`,
   'refresh token': () => `Bearer ${trusted.refresh}`,
   'device token': () => `Bearer ${trusted.device}`,
+  'link of a mail': () => `Bearer ${link}`,
   'client id and secret': () => `Basic ${Buffer.from(client).toString('base64')}`,
+  'id and secret of a backend': () => backend.basic,
   'client id and secret as a bearer token': () => `Bearer ${Buffer.from(client).toString('base64')}`,
-  'access token as Basic': async () =>
-    `Basic ${Buffer.from(`billing:${(await enter(doorstep, plain)).access}`).toString('base64')}`,
+  'access token as Basic': async () => `Basic ${Buffer.from(`billing:${await enterFresh(plain)}`).toString('base64')}`,
 }
 
-/** Signs in; the access token is that of a session which has just shown a second factor. */
+/** Signs in, also after the account was left; the access token is that of a session which has just shown a second factor. */
 async function enterFresh(user: TestUser): Promise<string> {
+  await sql('UPDATE users SET disabled_at = NULL, erases_at = NULL WHERE id = $1', [user.id])
   const { access, sid } = await enter(doorstep, user)
   await sql(`UPDATE sessions SET acr = 'aal2' WHERE id = $1`, [sid])
   return access
@@ -88,7 +109,8 @@ async function passes(route: { method: string; url: string }, authorization?: st
     headers: { ...(authorization !== undefined && { authorization }) },
   })
   if (statusCode >= 500) throw new Error(`${route.method} ${route.url}: ${statusCode}`)
-  return statusCode !== 401
+  // 403: a client that may not.
+  return statusCode !== 401 && statusCode !== 403
 }
 
 /** The routes that let nobody pass without a credential. */

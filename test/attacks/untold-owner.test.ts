@@ -9,6 +9,7 @@ import { plantDevice, tokensOf } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { allMethods, createOwner, loginBy, type Owner, rightAnswer, sentCode } from '../helpers/equipped.ts'
 import { createBareUser, enrol, enrolTotp, forgetSteps, prove, totpCode } from '../helpers/factors.ts'
+import { mailedToken } from '../helpers/links.ts'
 import { freshAddress } from '../helpers/password-guesses.ts'
 import { type Answer, call, codeFor, freshPhone, login, type TestUser, textsTo, wrongCode } from '../helpers/story.ts'
 import { countOf, together } from '../helpers/together.ts'
@@ -26,6 +27,7 @@ const silent = await startDoorstep(t, {
 })
 const { sql } = doorstep
 const day = 86_400
+const freshPassword = 'a long sentence that only she knows'
 
 /** What the owner is told, in order. */
 const told = async ({ id }: Pick<TestUser, 'id'>): Promise<string[]> =>
@@ -66,6 +68,8 @@ type Deed = {
   owner?: (at: Doorstep) => Promise<Owner>
   /** Of what was added: it goes again, so that the next one replaces nothing. */
   adds?: Method
+  /** It cannot be done a second time as it is. */
+  once?: boolean
   /** Where there is no mail it cannot be done at all. */
   byMail?: boolean
   /** Does it, or (`fails`) everything of it but the last. */
@@ -221,13 +225,71 @@ const deeds: Record<string, Deed> = {
     daily: true,
     act: (_t, at, owner, fails) => failing('totp')(at, owner, fails ? 2 : 3),
   },
+  'a password set by link': {
+    topic: 'password.set',
+    once: true,
+    byMail: true,
+    act: async (t, at, owner, fails) => {
+      await call(at, '/password/forgot', { body: { email: owner.email } })
+      const token = await mailedToken(at, owner.email)
+      const { status } = await call(at, '/password/set', {
+        body: { token, password: fails ? 'password1' : freshPassword },
+      })
+      t.equal(status, fails ? 400 : 200)
+    },
+  },
+  'a password changed': {
+    topic: 'password.changed',
+    act: async (t, at, owner, fails) => {
+      const body = { current_password: fails ? 'another one' : owner.password, password: `${owner.password}!` }
+      const { status } = await call(at, '/me/password', { method: 'PUT', token: await quietly(at, owner), body })
+      t.equal(status, fails ? 422 : 200)
+      if (!fails) owner.password = body.password
+    },
+  },
+  'another e-mail asked for': {
+    topic: 'email.change_asked',
+    byMail: true,
+    act: async (t, at, owner, fails) => {
+      const body = { email: fails ? 'nowhere' : `other-${owner.email}` }
+      const { status } = await call(at, '/me/email', { method: 'PUT', token: await quietly(at, owner), body })
+      t.equal(status, fails ? 400 : 202)
+    },
+  },
+  'a user who leaves': {
+    topic: 'deletion.begun',
+    once: true,
+    act: async (t, at, owner, fails) => {
+      const token = await quietly(at, owner)
+      if (fails) await call(at, '/logout', { token, body: {} })
+      t.equal((await call(at, '/me', { method: 'DELETE', token })).status, fails ? 401 : 202)
+    },
+  },
+  'an operator sets a password': {
+    topic: 'password.reset',
+    act: (t, at, owner, fails) => {
+      const edit = { password: fails ? 'password1' : freshPassword }
+      const changed = changeAccount(at.services, { email: owner.email, edit, outcome: 'password changed' })
+      return fails ? t.rejects(changed) : changed
+    },
+  },
+  'an operator sets a phone': {
+    topic: 'phone.set',
+    act: (t, at, owner, fails) => {
+      const edit = { phone: fails ? '+1' : freshPhone() }
+      const changed = changeAccount(at.services, { email: owner.email, edit, outcome: 'phone changed' })
+      return fails ? t.rejects(changed) : changed
+    },
+  },
   'an operator resets the factors': {
     topic: 'factors.reset',
+    once: true,
     act: (t, at, owner, fails) =>
       fails ? t.rejects(resetFactors(at.services, 'nobody@example.com')) : resetFactors(at.services, owner.email),
   },
   'an operator disables the account': {
     topic: 'account.disabled',
+    once: true,
     act: (_t, at, owner, fails) =>
       changeAccount(at.services, {
         email: owner.email,
@@ -237,8 +299,6 @@ const deeds: Record<string, Deed> = {
   },
 }
 
-/** Of what an operator does to an account, nothing can be done a second time as it is. */
-const isOfOperator = (topic: string): boolean => topic === 'account.disabled' || topic === 'factors.reset'
 /** What is told of how the deed is done, beside the deed itself. */
 const isAside = (topic: string, aside: string): boolean => aside !== topic && aside === 'recovery_code.used'
 
@@ -247,11 +307,14 @@ const newsOf = async (owner: Owner, topic: string): Promise<string[]> =>
 
 /** The notices that went out. */
 const mailsTo = ({ email }: Owner) =>
-  (doorstep.services.mailbox?.sent() ?? []).filter(({ to, text }) => to === email && !/^\d{6}$/m.test(text))
+  (doorstep.services.mailbox?.sent() ?? []).filter(
+    ({ to, text }) => to === email && !/^\d{6}$|\/set-password#/m.test(text),
+  )
 
-for (const [name, { topic, daily = false, adds, byMail = false, owner: make = createOwner, act }] of Object.entries(
-  deeds,
-)) {
+for (const [
+  name,
+  { topic, daily = false, adds, once = false, byMail = false, owner: make = createOwner, act },
+] of Object.entries(deeds)) {
   t.test(`${name}: the owner is told ${daily ? 'once a day' : 'each time, once'}, and of no failure`, async (t) => {
     const careful = await make(doorstep)
     await act(t, doorstep, careful, true)
@@ -267,7 +330,7 @@ for (const [name, { topic, daily = false, adds, byMail = false, owner: make = cr
       await act(t, doorstep, owner, false)
       return newsOf(owner, topic)
     }
-    if (!isOfOperator(topic)) t.same(await again(2), daily ? [topic] : [topic, topic], 'a second time')
+    if (!once) t.same(await again(2), daily ? [topic] : [topic, topic], 'a second time')
     if (daily) t.same(await again(day), [topic, topic], 'a day later')
 
     const count = (await told(owner)).length
@@ -293,6 +356,26 @@ t.test('the first factor is told, and with it no device', async (t) => {
   const proven = await prove(doorstep, begun, { code: sentCode(doorstep, begun.body.pending_token, 'email') })
   await enrolTotp(doorstep, proven.body.pending_token)
   t.same(await told(user), ['factor.added'])
+})
+
+t.test('a sign-in is news where every device was forgotten, and where the log goes back no further', async (t) => {
+  const owner = await createOwner(doorstep, ['totp'])
+  const signIn = async () => {
+    await forgetSteps(doorstep, owner)
+    const begun = await loginBy(doorstep, owner, 'totp')
+    t.equal((await prove(doorstep, begun, rightAnswer(doorstep, owner, 'totp', begun.body))).status, 200)
+  }
+  await signIn()
+  t.same(await told(owner), [], 'but not the first one of a new account')
+  await sql('DELETE FROM devices WHERE user_id = $1', [owner.id])
+  await signIn()
+  t.same(await told(owner), ['device.new'])
+
+  await sql(`UPDATE users SET created_at = created_at - interval '400 days' WHERE id = $1`, [owner.id])
+  await sql(`DELETE FROM mails WHERE user_id = $1`, [owner.id])
+  for (const table of ['devices', 'audit_events']) await sql(`DELETE FROM ${table} WHERE user_id = $1`, [owner.id])
+  await signIn()
+  t.same(await told(owner), ['device.new'])
 })
 
 t.test('the old number is told by text that it was replaced, once, and no new one is', async (t) => {

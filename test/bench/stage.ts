@@ -86,6 +86,7 @@ function productionEnvironment(twilio: { url: string; accountSid: string; authTo
     PORT: '0',
     PUBLIC_URL: 'https://login.example.com',
     APP_URL: 'https://app.example.com',
+    REGISTRATION: 'closed',
     MAIL_PROVIDER: 'none',
     SECRET_KEYS: generateSecretKeys(systemRandom),
     TRUST_PROXY: '127.0.0.1',

@@ -90,7 +90,7 @@ export async function createSupply({ url, config, count }: { url: string; config
     const { owner, address } = nextUser()
     const caller = callerAt(address)
     const session = newSession(services, { level: passwordLevel, remember: true, caller })
-    const event = { type: 'login.succeeded', outcome: session.acr, userId: owner.id, caller } as const
+    const event = { type: 'session.started', outcome: session.acr, userId: owner.id, caller } as const
     const proof = { throttleKeys: [Buffer.from(owner.id)], deviceId: null, isTrusted: false }
     const { device } = newDevice({ random: systemRandom, deviceTokens }, { name: undefined, trust: false, caller })
     const policy = policyOf(services)
@@ -189,7 +189,18 @@ export async function createSupply({ url, config, count }: { url: string; config
 
     /** Forgets every login of these users that was begun or done, so that every user can begin another one. */
     clear: async (): Promise<void> => {
-      const tables = ['challenges', 'sms_messages', 'factor_guards', 'devices', 'sessions', 'audit_events']
+      const tables = [
+        ...[
+          'challenges',
+          'sms_messages',
+          'mails',
+          'mail_links',
+          'factor_guards',
+          'devices',
+          'sessions',
+          'audit_events',
+        ],
+      ]
       if (isGrown) {
         const ids = [...groups.values()].flat().map(({ owner }) => owner.id)
         for (const table of tables) await sql.query(`DELETE FROM ${table} WHERE user_id = ANY ($1)`, [ids])
@@ -201,7 +212,7 @@ export async function createSupply({ url, config, count }: { url: string; config
       if (groups.has('totp')) await sql.query(`UPDATE factors SET counter = 0 WHERE method = 'totp'`)
     },
 
-    /** Makes the database one that has been used for long: so many other users, texts of the last day, and counters. */
+    /** Makes the database one that has been used for long: so many other users, each with what it has left there. */
     grow: async (rows: number): Promise<void> => {
       isGrown = true
       for (const statement of growth) await sql.query(statement.replaceAll('$1', String(rows)))
@@ -223,11 +234,30 @@ const growth = [
      INSERT INTO users (email, password_hash) SELECT 'grown-' || n || '@example.com', 'none' FROM generate_series(1, $1) AS n
      RETURNING id)
    INSERT INTO factors (id, user_id, method, phone) SELECT id, id, 'sms', '+1999' || row_number() OVER () FROM grown`,
+  `INSERT INTO devices (id, user_id, token_hash, last_used_at, expires_at)
+   SELECT id, id, uuid_send(id), now(), now() + interval '90 days' FROM users WHERE email LIKE 'grown-%'`,
+  `INSERT INTO sessions (id, user_id, device_id, amr, acr, authenticated_at, last_used_at, idle_until, expires_at)
+   SELECT id, id, id, '{pwd,sms,mfa}', 'aal2', now(), now(), now() + interval '12 hours', now() + interval '12 hours'
+   FROM users WHERE email LIKE 'grown-%'`,
+  `INSERT INTO mails (user_id, kind, topic, address, locale, created_at, next_try_at, state, delivery)
+   SELECT id, 'notice', 'device.new', email, 'en', now() - random() * interval '167 hours', now() - interval '168 hours',
+     'open', 'sent' FROM users WHERE email LIKE 'grown-%'`,
+  `INSERT INTO mail_links (token_hash, kind, email, user_id, created_at, expires_at)
+   SELECT uuid_send(id), 'not_me', email, id, now(), now() + interval '168 hours' FROM users WHERE email LIKE 'grown-%'`,
   `INSERT INTO login_throttles (identifier, failures, counted_from)
    SELECT int8send(n), 1, now() - random() * interval '40 hours' FROM generate_series(1, $1) AS n`,
   `INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at, state, delivery)
    SELECT gen_random_uuid(), gen_random_uuid(), false, '+1999' || n, '+1999' || n / 10000, '198.51.100.' || n % 256,
      now() - n * interval '24 hours' / $1, 'finished', 'delivered' FROM generate_series($1, 1, -1) AS n`,
+  // Of the logins of a day, those of the last hour and a bit, which are not purged yet.
+  `WITH begun AS (
+     INSERT INTO challenges (id, user_id, purpose, client, known, method, begun, ends_at, consumed_at)
+     SELECT challenge_id, user_id, 'login', address, known, 'sms', '{sms}', reserved_at + interval '10 minutes', reserved_at
+     FROM sms_messages WHERE phone LIKE '+1999%' AND reserved_at > now() - interval '70 minutes'
+     RETURNING id)
+   INSERT INTO challenge_codes (challenge_id, method, channel, code_mac, key_id, message_id, last_sent_at, expires_at)
+   SELECT m.challenge_id, 'sms', 'sms', uuid_send(m.challenge_id), 'k', m.id, m.reserved_at, m.reserved_at + interval '5 minutes'
+   FROM begun JOIN sms_messages m ON m.challenge_id = begun.id`,
   'VACUUM ANALYZE',
 ]
 

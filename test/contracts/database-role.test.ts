@@ -24,6 +24,7 @@ import {
   totpCode,
 } from '../helpers/factors.ts'
 import { call, codeFor, createUser, finish, login, resend, signIn, type TestUser, wrongCode } from '../helpers/story.ts'
+import { wholeLife } from '../helpers/whole-life.ts'
 
 // Whoever has stolen the service's connection to the database has its role. He gains what that role may do: with the
 // owner's he would make functions, drop tables, and delete the events that tell what he did (SEC-77, ASVS 13.2.2).
@@ -164,6 +165,7 @@ async function useAll(t: Test, doorstep: Doorstep, owner: pg.Client): Promise<vo
   t.equal((await call(doorstep, '/health/ready')).status, 200)
 
   await useFactors(doorstep, t)
+  await leave(doorstep, t, owner)
   const { accounts, purge } = services.store
   const event = { type: 'user.changed', outcome: 'test' } as const
   const identifiers = services.loginThrottle.identifyAll(user.email)
@@ -224,6 +226,27 @@ async function useFactors(doorstep: Doorstep, t: Test): Promise<void> {
   )
 }
 
+/** A whole life by the service's role, to its end in each of the ways there are. */
+async function leave(doorstep: Doorstep, t: Test, owner: pg.Client): Promise<void> {
+  const { services } = doorstep
+  const there = async (id: string): Promise<number> =>
+    (await owner.query('SELECT FROM users WHERE id = $1', [id])).rowCount ?? 0
+  const eventsOf = async (id: string): Promise<number> =>
+    (await owner.query('SELECT FROM audit_events WHERE user_id = $1', [id])).rowCount ?? 0
+  const [ada, bob] = [await wholeLife(t, doorstep), await wholeLife(t, doorstep)]
+  t.equal(await services.store.passwords.reset(bob.user.email, { force: true }, policyOf(services), asked), bob.user.id)
+  t.equal((await call(doorstep, '/me', { method: 'DELETE', token: ada.token })).status, 202)
+  await services.store.purge.expired({ eventDays: 400, notices: true })
+  t.equal(await there(ada.user.id), 1, 'not before its time')
+  await owner.query(`UPDATE users SET erases_at = now() - interval '1 minute' WHERE id = $1`, [ada.user.id])
+  t.match(await services.store.purge.expired({ eventDays: 400, notices: true }), { accounts: 1 })
+  t.equal(await there(ada.user.id), 0)
+  t.equal(await eventsOf(ada.user.id), 0, 'and no event tells whose it was')
+  t.equal(await services.store.selfService.forget(bob.user.id, { ...asked, type: 'user.deleted' }), true)
+  t.equal(await there(bob.user.id), 0)
+}
+const asked = { type: 'user.changed', outcome: 'test' } as const
+
 async function overreach(t: Test, { sql }: Doorstep, owner: pg.Client): Promise<void> {
   const { rows } = await owner.query<{ name: string }>(
     `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
@@ -240,8 +263,9 @@ async function overreach(t: Test, { sql }: Doorstep, owner: pg.Client): Promise<
     ]),
     ...['audit_events', 'users', 'text_totals', '_prisma_migrations'].map((table) => `DELETE FROM ${table}`),
     `UPDATE audit_events SET type = 'nothing'`,
-    'SELECT * FROM audit_events',
-    'SELECT address FROM audit_events',
+    `INSERT INTO forgotten_users (event_id, user_id) VALUES (1, gen_random_uuid())`,
+    'DELETE FROM audit_events WHERE user_id IS NULL',
+    `UPDATE audit_events SET address = NULL`,
     `UPDATE recovery_codes SET mac = '\\x00'`,
     `INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('x', 'x', 'x')`,
     `UPDATE _prisma_migrations SET checksum = 'x'`,
@@ -289,9 +313,20 @@ async function hideTraces(t: Test, { sql }: Doorstep, owner: pg.Client): Promise
   t.match(await sql('SELECT count(*)::integer AS rows FROM pg_temp.audit_events'), [{ rows: 1 }])
   await t.rejects(sql(`SET ROLE ${names.owner}`), { code: '42501' })
   t.equal(await count(), before)
+  const erasing = [
+    'SELECT erase_accounts(10)',
+    `SELECT forget_account(gen_random_uuid(), '{"type": "x", "outcome": "x"}')`,
+  ]
+  for (const statement of erasing) await t.rejects(sql(statement), { code: '42501' }, statement)
+  await sql('DROP TABLE pg_temp.audit_events')
+  await sql('CREATE DOMAIN pg_temp.uuid AS text')
+  for (const statement of erasing) await t.rejects(sql(statement), { code: '42501' }, 'nor a type')
+  await sql('DROP DOMAIN pg_temp.uuid')
+  for (const statement of erasing) await t.resolves(sql(statement), 'without them they erase')
 
   const { rows } = await owner.query(
-    `SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace`,
+    `SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace ORDER BY proname`,
   )
-  t.same(rows, [{ proname: 'purge_events' }], 'no other function lends the rights of its owner')
+  const lending = ['erase_accounts', 'forget_account', 'purge_events'].map((proname) => ({ proname }))
+  t.same(rows, lending, 'no other function lends the rights of its owner')
 }

@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
+import { build } from 'esbuild'
 import openapiTypescript from 'openapi-typescript'
+import { generate } from 'openapi-typescript-codegen'
 import t from 'tap'
+import { listen } from '../helpers/client.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { createBareUser, enrolSms, enrolTotp, mailedCode, proveMailbox, totpCode } from '../helpers/factors.ts'
 import { codeFor, type TestUser } from '../helpers/story.ts'
@@ -133,6 +135,96 @@ export function createPerson(baseUrl: string, person: Person) {
 }
 `
 
+/** The same of another generator: a class for each tag, a function for each call. */
+const generatedSource = `
+import { AccountService, ApiError, FactorsService, LoginService, OpenAPI, SessionsService } from './generated'
+import type { Authenticated, EnrolmentRequired, Problem, TwoFactorRequired } from './generated'
+import type { Person } from './client.ts'
+
+type Challenge = TwoFactorRequired['challenge']
+
+function ask(challenge: Challenge, person: Person): string {
+  switch (challenge.method) {
+    case 'sms':
+      return person.textTo(challenge.destination)
+    case 'email':
+      return person.mailTo(challenge.destination)
+    case 'totp':
+      return person.app(challenge.setup?.secret)
+    case 'passkey':
+      throw new Error(challenge.public_key?.rpId ?? challenge.setup?.public_key.rp.id)
+    case 'recovery_code':
+      throw new Error(\`\${challenge.attempts_remaining} left\`)
+    default: {
+      const nothing: never = challenge
+      return nothing
+    }
+  }
+}
+
+export function createPerson(baseUrl: string, person: Person) {
+  OpenAPI.BASE = baseUrl
+
+  async function finish({ pending_token, challenge }: TwoFactorRequired): Promise<Authenticated | EnrolmentRequired> {
+    OpenAPI.TOKEN = pending_token
+    return LoginService.finishLogin({ requestBody: { code: ask(challenge, person), device_name: 'A client' } })
+  }
+
+  async function enrol({ pending_token }: EnrolmentRequired): Promise<Authenticated> {
+    OpenAPI.TOKEN = pending_token
+    const begun = await FactorsService.enrolFactor({ requestBody: { method: 'totp', name: 'App' } })
+    if (begun.status === 'recovery_codes') throw new Error(begun.recovery_codes.join())
+    const answer = await finish(begun)
+    if (answer.status !== 'authenticated') throw new Error(answer.methods.join())
+    return answer
+  }
+
+  async function signIn(email: string, password: string): Promise<Authenticated> {
+    OpenAPI.TOKEN = undefined
+    const answer = await LoginService.startLogin({ requestBody: { email, password } })
+    switch (answer.status) {
+      case 'authenticated':
+        return answer
+      case '2fa_enrolment_required':
+        return enrol(answer)
+      case '2fa_required': {
+        const finished = await finish(answer)
+        return finished.status === 'authenticated' ? finished : enrol(finished)
+      }
+      default: {
+        const nothing: never = answer
+        return nothing
+      }
+    }
+  }
+
+  /** What a signed-in person does: looks, renames a factor, has new tokens, and leaves. */
+  async function stay({ access_token, refresh_token }: Authenticated) {
+    OpenAPI.TOKEN = access_token
+    const [me, { factors }] = [await AccountService.readMe(), await FactorsService.listFactors()]
+    const renamed = await FactorsService.renameFactor({ id: factors[0]?.id ?? '', requestBody: { name: 'Anew' } })
+    const { access_token: next } = await SessionsService.refreshSession({ requestBody: { refresh_token } })
+    OpenAPI.TOKEN = next
+    await SessionsService.logout({ requestBody: { scope: 'local' } })
+    return { email: me.email, methods: factors.map((it) => it.method), name: renamed.name }
+  }
+
+  async function fail(email: string, password: string): Promise<{ code: Problem['code']; status: number }> {
+    OpenAPI.TOKEN = undefined
+    try {
+      await LoginService.startLogin({ requestBody: { email, password } })
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      const { code }: Problem = error.body
+      return { code, status: error.status }
+    }
+    throw new Error('it did not fail')
+  }
+
+  return { signIn, stay, fail }
+}
+`
+
 /** Every switch of the compiler that finds more. */
 const strictest = {
   ...{ target: 'es2023', module: 'nodenext', lib: ['es2023', 'dom'], types: [], outDir: 'built' },
@@ -149,7 +241,12 @@ type Client = {
   factors(session: Session): Promise<{ methods: string[]; name: string | null; handle: string }>
   fail(email: string, password: string): Promise<{ code: string; left: number }>
 }
-type CreatePerson = (baseUrl: string, person: Record<'textTo' | 'mailTo' | 'app', (it: string) => string>) => Client
+type Person = Record<'textTo' | 'mailTo' | 'app', (it: string) => string>
+type CreatePerson = (baseUrl: string, person: Person) => Client
+type Generated = Pick<Client, 'signIn'> & {
+  stay(session: Session): Promise<{ email: string; methods: string[]; name: string | null }>
+  fail(email: string, password: string): Promise<{ code: string; status: number }>
+}
 
 // In the project, where packages are found as a user's own are.
 const folder = mkdtempSync(fileURLToPath(new URL('../../node_modules/.foreign-', import.meta.url)))
@@ -171,14 +268,14 @@ async function compiled(): Promise<CreatePerson> {
   return (await import(pathToFileURL(join(folder, 'built', 'client.js')).href)).createPerson
 }
 
+const doorstep = await startDoorstep(t)
+const baseUrl = await listen(doorstep)
+
 t.test('a client of the generated types compiles in the strictest mode, and walks through a login', async (t) => {
   const createPerson = await compiled()
-  const doorstep = await startDoorstep(t)
-  await doorstep.app.listen({ host: '127.0.0.1', port: 0 })
-  const { port } = doorstep.app.server.address() as AddressInfo
   const shown: string[] = []
   const clientOf = ({ email }: TestUser, { phone = '', secret = '' } = {}): Client =>
-    createPerson(`http://127.0.0.1:${port}`, {
+    createPerson(baseUrl, {
       textTo: (destination) => {
         shown.push(destination)
         return codeFor(doorstep, phone)
@@ -216,4 +313,38 @@ t.test('an answer that is not told apart does not compile', async (t) => {
   writeFileSync(join(folder, 'client.ts'), careless)
   const said = await compile().catch((error) => error)
   t.match(said.stdout, /error TS2322: Type '.*' is not assignable to type 'never'/s)
+})
+
+/** The files of another generator, compiled with a client of them, and made one: they name no file as Node wants it. */
+async function generated(): Promise<(baseUrl: string, person: Person) => Generated> {
+  const input = fileURLToPath(new URL('../../openapi.yaml', import.meta.url))
+  const output = join(folder, 'generated')
+  await generate({ input, output, httpClient: 'fetch', useOptions: true, useUnionTypes: true })
+  writeFileSync(join(folder, 'client.ts'), source)
+  writeFileSync(join(folder, 'second.ts'), generatedSource)
+  const compilerOptions = { ...strictest, module: 'esnext', moduleResolution: 'bundler', rootDir: '.' }
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['second.ts', 'generated'] }))
+  await compile().catch(({ stdout }: { stdout: string }) => {
+    throw new Error(stdout)
+  })
+  const outfile = join(folder, 'built', 'second.mjs')
+  await build({ entryPoints: [join(folder, 'built', 'second.js')], outfile, bundle: true, format: 'esm' })
+  return (await import(pathToFileURL(outfile).href)).createPerson
+}
+
+t.test('so does a client that another generator has written whole', async (t) => {
+  const createPerson = await generated()
+  const user = await createBareUser(doorstep)
+  const person = createPerson(baseUrl, {
+    textTo: () => '',
+    mailTo: () => mailedCode(doorstep, user.email),
+    app: (secret) => totpCode(secret),
+  })
+  const session = await person.signIn(user.email, user.password)
+  t.match(session, { status: 'authenticated', recovery_codes: { length: 10 } })
+  const methods = ['totp', 'recovery_code']
+  t.match(await person.stay(session), { email: user.email, methods, name: 'Anew' })
+  const over = await person.stay(session).catch((error: unknown) => error)
+  t.match(over, { status: 401, body: { code: 'invalid_token' } }, 'it has left')
+  t.same(await person.fail(user.email, 'no'), { code: 'invalid_credentials', status: 401 })
 })

@@ -63,7 +63,7 @@ t.test('HEAD wherever there is GET: the same headers, no body (RFC 9110 9.3.2)',
   const none = await doorstep.app.inject({ method: 'HEAD', url: '/login' })
   t.equal(none.statusCode, 405)
   t.equal(none.headers.allow, 'POST')
-  const wrong = await doorstep.app.inject({ method: 'PUT', url: '/me' })
+  const wrong = await doorstep.app.inject({ method: 'PUT', url: '/sessions' })
   t.equal(wrong.headers.allow, 'GET, HEAD')
   t.equal((await raw(['HEAD /health/live HTTP/1.1'])).status, 200, 'over the wire')
   t.equal((await doorstep.app.inject({ method: 'HEAD', url: '/me' })).statusCode, 401, 'guarded as GET is')

@@ -3,7 +3,8 @@ import { createConsoleMailbox } from '../../src/mail/console.ts'
 import { type Mail, type MailResult, type MailSender, noMail } from '../../src/mail/index.ts'
 import { createSmtpSender, type SmtpOptions } from '../../src/mail/smtp.ts'
 import { systemClock } from '../../src/system.ts'
-import { makeCertificate, readMail, type SmtpMode, startDripping, startSmtpStub } from '../helpers/smtp-stub.ts'
+import { serverCertificate } from '../helpers/certificate.ts'
+import { readMail, type SmtpMode, startDripping, startSmtpStub } from '../helpers/smtp-stub.ts'
 
 const mail: Mail = {
   messageId: '0123456789abcdef@example.com',
@@ -14,7 +15,7 @@ const mail: Mail = {
 }
 const soon = { timeoutMs: 5_000 }
 
-const certificate = makeCertificate()
+const certificate = serverCertificate('localhost')
 
 type Logged = { level: string; fields: Record<string, unknown>; text: string }
 
@@ -166,7 +167,10 @@ t.test('whoever shows a certificate of their own, or of another host, gets no ma
       { ...strict, at: (url: string) => url.replace('localhost', '127.0.0.1') },
       { ...certificate, host: '127.0.0.1' },
     ],
-    [{ ...strict, at: (url: string) => `${url}?tls.rejectUnauthorized=false&requireTLS=false` }, makeCertificate()],
+    [
+      { ...strict, at: (url: string) => `${url}?tls.rejectUnauthorized=false&requireTLS=false` },
+      serverCertificate('localhost'),
+    ],
   ] as const) {
     for (const secure of [false, true]) {
       const { sender, stub } = await setup(t, { ...given, secure }, options)

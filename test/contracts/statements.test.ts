@@ -4,140 +4,47 @@ import { createDecisions, type Player } from '../helpers/decisions.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { thorough } from '../helpers/effort.ts'
 import { type Outcome, openSessions, ordersOf, type Script } from '../helpers/interleave.ts'
+import {
+  be,
+  beOneOf,
+  createStage,
+  first,
+  type Judge,
+  nameOf,
+  namesOf,
+  type Scenario,
+  type Tooth,
+} from '../helpers/stage.ts'
 
 // The decisions of a login, played against each other in every order in which the transactions of two or three sessions
 // can run them. Then without each of the guards that only an order needs: some order must show it.
 
 t.setTimeout(600_000)
 
-/** What the statements did, for a scenario to judge: the first thing that is wrong, or null. */
-type Judge = (outcomes: Outcome[]) => string | null | Promise<string | null>
-type Scenario = { name: string; scripts: () => Promise<{ scripts: Script[]; wrong: Judge }> }
-type State = Record<string, number | string | boolean | null>
-
 const doorstep = await startDoorstep(t, { env: { SMS_SPEND_DAY: '1000000' } })
 const { sql, database } = doorstep
 const sessions = await openSessions(database, 3)
 t.teardown(() => sessions.close())
 const decisions = createDecisions(doorstep)
+const { run, stateOf, states, ordersFor, broken, scenario, without } = createStage(doorstep, decisions, sessions)
 const { join, begin, fail, open, start, answer, resend, rotate, end, change, unlock } = decisions
 const { forgetDevice, endTrust, delivered, erase } = decisions
 const { answerByApp, answerByRecoveryCode, switchToApp, enrol, confirm, removeFactor } = decisions
-const { renewRecoveryCodes, resetFactors } = decisions
+const { enrolPhone, renewRecoveryCodes, resetFactors } = decisions
+const { setPassword, changePassword, resetPassword, requestEmail, confirmEmail, setLocale } = decisions
+const { leave, secure, exportAll, forget, prepare, linkNotice } = decisions
 
-const run = async ({ sql: text, values }: Script): Promise<Record<string, unknown>> =>
-  Object.values((await sql(text, values))[0] ?? {})[0] as Record<string, unknown>
-
-const nameOf = (outcome: Outcome | undefined): string => {
-  if (outcome === undefined) return 'nothing'
-  if ('failed' in outcome) return `failed ${outcome.failed}`
-  const { value } = outcome
-  return typeof value === 'object' && value !== null && 'outcome' in value ? String(value.outcome) : 'done'
-}
 /** The known device that a login was told to come from. */
 const deviceOf = (outcome: Outcome | undefined): unknown =>
   outcome && 'value' in outcome ? (outcome.value as { device?: unknown } | null)?.device : undefined
-const namesOf = (outcomes: Outcome[]): string[] => outcomes.map(nameOf)
-
-/** The outcomes are these, whoever has which. */
-const be =
-  (...expected: string[]): Judge =>
-  (outcomes) => {
-    const found = namesOf(outcomes).sort().join()
-    return found === [...expected].sort().join() ? null : found
-  }
-/** The outcomes, in the order of the scripts, are one of these lists. */
-const beOneOf =
-  (...expected: string[]): Judge =>
-  (outcomes) =>
-    expected.includes(namesOf(outcomes).join()) ? null : namesOf(outcomes).join()
-const first =
-  (...judges: Judge[]): Judge =>
-  async (outcomes) => {
-    for (const judge of judges) {
-      const wrong = await judge(outcomes)
-      if (wrong !== null) return wrong
-    }
-    return null
-  }
-
-const stateOf = async (player: Player): Promise<State> => {
-  const [row] = await sql<State>(
-    `SELECT
-       (SELECT attempts FROM challenges WHERE id = $2) AS attempts, (SELECT attempts FROM challenges WHERE id = $3) AS "stepUpAttempts",
-       (SELECT sends FROM challenge_codes WHERE challenge_id = $2) AS sends,
-       (SELECT delivery FROM sms_messages WHERE id = (SELECT message_id FROM challenge_codes WHERE challenge_id = $2)) AS delivery,
-       (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND consumed_at IS NOT NULL) AS consumed,
-       (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND consumed_at IS NULL AND superseded_at IS NULL) AS live,
-       (SELECT coalesce(max(n), 0)::integer FROM (SELECT count(*) AS n FROM challenges WHERE user_id = $1 AND purpose = 'login'
-          AND consumed_at IS NULL AND superseded_at IS NULL GROUP BY known) by_class) AS crowd,
-       (SELECT count(*)::integer FROM sessions WHERE user_id = $1) AS sessions,
-       (SELECT count(*)::integer FROM sessions WHERE user_id = $1 AND ended_at IS NULL) AS "liveSessions",
-       (SELECT count(*)::integer FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND device_id = $5) AS "ofDevice",
-       (SELECT generation FROM sessions WHERE id = $4) AS generation, (SELECT ended_at IS NOT NULL FROM sessions WHERE id = $4) AS ended,
-       (SELECT acr FROM sessions WHERE id = $4) AS acr, (SELECT authenticated_at > ended_at FROM sessions WHERE id = $4) AS "raisedAfter",
-       (SELECT rotated_at > ended_at FROM sessions WHERE id = $4) AS "turnedAfter",
-       (SELECT count(*)::integer FROM sms_messages WHERE user_id = $1) AS texts,
-       (SELECT count(*)::integer FROM sms_messages WHERE phone = $8) AS "phoneTexts",
-       (SELECT count(*)::integer FROM sms_messages WHERE user_id = $1 AND challenge_id = $2 AND state = 'open') AS "openTexts",
-       (SELECT coalesce(sum(cardinality(failed_at)), 0)::integer FROM factor_guards WHERE user_id = $1) AS failed,
-       (SELECT failures FROM login_throttles WHERE identifier = $6) AS "passwordsOfStrangers",
-       (SELECT failures FROM login_throttles WHERE identifier = $9) AS "passwordsOfSecondKey",
-       (SELECT failures FROM login_throttles WHERE identifier = $7) AS "passwordsOfDevice",
-       (SELECT failures FROM devices WHERE id = $5) AS "inARow",
-       (SELECT count(*)::integer FROM devices WHERE user_id = $1) AS devices,
-       (SELECT count(*)::integer FROM devices WHERE user_id = $1 AND trusted_until > now()) AS trusted,
-       (SELECT count(*)::integer FROM factors WHERE user_id = $1) AS factors,
-       (SELECT count(*)::integer FROM factors WHERE user_id = $1 AND method = 'totp') AS apps,
-       (SELECT count(*)::integer FROM recovery_codes WHERE user_id = $1) AS "recoveryCodes",
-       (SELECT count(*)::integer FROM challenges WHERE user_id = $1 AND purpose = 'enrol' AND consumed_at IS NULL
-          AND superseded_at IS NULL) AS enrolments,
-       (SELECT count(*)::integer FROM users WHERE id = $1) AS users`,
-    [
-      ...[player.id, player.challenge, player.stepUp, player.session, player.device],
-      ...[player.identifiers[0], player.deviceHash, player.phone, player.identifiers[1]],
-    ],
-  )
-  return row ?? {}
-}
-const states =
-  (player: Player, expected: State): Judge =>
-  async () => {
-    const found = await stateOf(player)
-    const differs = Object.entries(expected).filter(([name, value]) => found[name] !== value)
-    return differs.length === 0 ? null : differs.map(([name]) => `${name} ${found[name]}`).join()
-  }
+/** What a statement came to, where it says nothing by a name. */
+const answerOf = (outcome: Outcome | undefined): unknown => (outcome && 'value' in outcome ? outcome.value : null)
 const failedBefore = (player: Player, count: number, within: string, streak = 0) =>
   sql(
     `UPDATE factor_guards SET streak = $3, failed_at = ARRAY(
        SELECT clock_timestamp() - $4::interval * n / ($2 + 1) FROM generate_series($2, 1, -1) n) WHERE user_id = $1 AND NOT known`,
     [player.id, count, streak, within],
   )
-
-const sequential = (orders: number[][]): number[][] =>
-  orders.filter((order) =>
-    order.every((session, i) => session === order[i - 1] || !order.slice(0, i).includes(session)),
-  )
-const ordersFor = (lengths: number[]): number[][] =>
-  database.isReal ? ordersOf(lengths) : sequential(ordersOf(lengths))
-/** The orders after which something was wrong, as `order: what`; stops at the first if `untilFirst`. */
-const broken = async (scenario: Scenario, untilFirst = false): Promise<string[]> => {
-  const found: string[] = []
-  const count = (await scenario.scripts()).scripts.length
-  for (const order of ordersFor(Array.from({ length: count }, () => 2))) {
-    const { scripts, wrong } = await scenario.scripts()
-    const what = await wrong(await sessions.play(scripts, order))
-    if (what !== null) found.push(`${order.join('')}: ${what}`)
-    if (untilFirst && found.length > 0) break
-  }
-  return found
-}
-
-const scenario = (
-  name: string,
-  beginning: Parameters<typeof join>[0],
-  make: (player: Player) => { scripts: Script[]; wrong: Judge } | Promise<{ scripts: Script[]; wrong: Judge }>,
-): Scenario => ({ name, scripts: async () => make(await join(beginning)) })
 
 const wrongCode = { right: false }
 /** No cooldown, and budgets out of the way. */
@@ -258,6 +165,50 @@ const thirdOnPhone: Scenario = {
     }
   },
 }
+/**
+ * What texts are counted by is locked one after another: here the address, the prefix, the phone. Whoever takes a phone before them,
+ * while somebody waits for the prefix, waits for that one and is waited for.
+ */
+const textsAndEnrolment: Scenario = {
+  name: 'two texts while another account sets up the phone of one of them: none is lost',
+  scripts: async () => {
+    const [bob, eve] = [await join(), await join({ ago: 4_000 })]
+    for (;;) {
+      const ada = await join({ ago: 4_000 })
+      const [row] = await sql<{ is_in_order: boolean }>(
+        `SELECT address < prefix AND prefix < phone AS is_in_order FROM (SELECT hashtextextended('phone:' || $1, 0) AS phone,
+           hashtextextended('prefix:' || left($1, -4), 0) AS prefix, hashtextextended('address:' || $2, 0) AS address) keys`,
+        [ada.phone, ada.address],
+      )
+      if (!row?.is_in_order) continue
+      eve.phone = `${ada.phone.slice(0, -4)}7777`
+      return {
+        scripts: [open(eve), open(ada), enrolPhone(bob, ada.phone, ada.address)],
+        wrong: beOneOf('opened,opened,resend_too_soon', 'opened,opened,opened', 'opened,resend_too_soon,opened'),
+      }
+    }
+  },
+}
+const staleRenewal = scenario(
+  'recovery codes are renewed by what was fresh before another factor came',
+  {},
+  async (ada) => {
+    const id = randomUUID()
+    await run(enrol(ada, id))
+    return {
+      scripts: [confirm(ada, id), renewRecoveryCodes(ada)],
+      wrong: beOneOf('completed,stale', 'completed,renewed'),
+    }
+  },
+)
+const staleEnrolment = scenario('a factor is begun by what was fresh before another factor came', {}, async (ada) => {
+  const id = randomUUID()
+  await run(enrol(ada, id))
+  return {
+    scripts: [confirm(ada, id), enrol(ada)],
+    wrong: beOneOf('completed,stale', 'invalid,opened'),
+  }
+})
 const loginAndDisable = scenario('a login while the account is disabled: nothing stays alive', {}, (ada) => ({
   scripts: [open(ada, { client: 'new' }), change(ada)],
   wrong: first(beOneOf('opened,changed', 'stale,changed'), states(ada, { live: 0, liveSessions: 0 })),
@@ -423,6 +374,7 @@ const two: Scenario[] = [
   ...[lastTry, lastTryRight, lastOfStreak, lastOfDay, lastOfBudget('in 30 days', 99, '719 hours', 0)],
   ...[rightTwice, stepUpTwice, twoLogins, twoClients, thirdAndFourth, twoResends, lastText],
   ...[sharedPhone, lastOfPrefix, lastOfAddress, lastOf('the service', 'service'), thirdOnPhone],
+  ...[staleRenewal, staleEnrolment],
   ...[loginAndDisable, codeAndDisable, passwordOnlyAndDisable, trustedAndChange, trustedAndForgotten],
   ...[refreshTwice, refreshAndEnd, theftAndProof, theftAndRaise, lastProof],
   ...[
@@ -578,6 +530,7 @@ const ofFactors = [
 ]
 const three: Scenario[] = [
   lastOfAll,
+  textsAndEnrolment,
   scenario('three tries when two are left: two are judged', { attempts: 3 }, (ada) => ({
     scripts: [answer(ada, wrongCode), answer(ada, wrongCode), answer(ada, wrongCode)],
     wrong: first(be('wrong', 'wrong', 'exhausted'), states(ada, { attempts: 5, failed: 2 })),
@@ -658,15 +611,31 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
     answer: (ada) => delivered(ada, 'answer'),
     receipt: (ada) => delivered(ada, 'receipt'),
     erase: (ada) => erase(ada),
+    'erase by command': (ada) => forget(ada),
+    'set password': (ada) => setPassword(ada),
+    'change password': (ada) => changePassword(ada),
+    'reset password': (ada) => resetPassword(ada, false),
+    'reset password (force)': (ada) => resetPassword(ada, true),
+    'ask for e-mail': (ada) => requestEmail(ada),
+    'confirm e-mail': (ada) => confirmEmail(ada),
+    locale: (ada) => setLocale(ada),
+    leave: (ada) => leave(ada),
+    secure: (ada) => secure(ada),
+    export: (ada) => exportAll(ada),
+    'send link': (ada) => prepare(ada),
+    'send notice': (ada) => linkNotice(ada),
   }
   const names = Object.keys(all)
   const judge = async (ada: Player, pair: [string, string], outcomes: Outcome[]): Promise<string | null> => {
-    const was = pair.map((name, i) => `${name}: ${nameOf(outcomes[i])}`)
+    // By the e-mail that was the account's a moment ago nobody is found.
+    const isNobody = (outcome: Outcome | undefined): boolean =>
+      outcome !== undefined && 'value' in outcome && outcome.value === null
+    const was = pair.map((name, i) => `${name}: ${isNobody(outcomes[i]) ? 'nobody' : nameOf(outcomes[i])}`)
     const said = (pattern: RegExp): number => was.filter((one) => pattern.test(one)).length
     const is = await stateOf(ada)
     if (said(/failed/) > 0) return 'failed'
     if (said(/^erase/) > 0) {
-      return [is.users, is.live, is.consumed, is.texts, is.sessions, is.devices].every((count) => count === 0)
+      return [is.users, is.live, is.consumed, is.texts, is.sessions, is.devices, is.links].every((count) => count === 0)
         ? null
         : 'left over'
     }
@@ -679,11 +648,17 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
     const wrongs = said(/: wrong/)
     // A device that is forgotten is a stranger.
     const asStranger = pair.filter((name, i) => name === 'begin (device)' && deviceOf(outcomes[i]) === null).length
-    const changed = said(/: changed/) > 0
-    const isEmptied = said(/^(new password|unlock|reset factors): /) > 0
-    const ended = said(/: removed/) > 0 || said(/^reset factors/) > 0
+    const passwordSet = said(/^set password: set/)
+    const passwordChanged = said(/^change password: changed/)
+    const moved = said(/^confirm e-mail: changed/)
+    const secured = said(/^secure: secured/)
+    const left = pair.filter((name, i) => name === 'leave' && answerOf(outcomes[i]) !== null).length
+    const changed =
+      said(/^(disable|new password): changed|^reset password \(force\): done/) + passwordSet + secured + left > 0
+    const isEmptied = said(/^(new password: changed|(unlock|reset factors): done)/) + passwordChanged > 0
+    const ended = said(/: removed/) > 0 || said(/^reset factors: done/) + passwordChanged + moved > 0
     const rules: [string, boolean][] = [
-      ['sessions', is.sessions === 1 + completed + started],
+      ['sessions', is.sessions === 1 + completed + started + passwordChanged],
       ['one success each', completed <= 1 && raised <= 1 && is.consumed === completed + raised],
       [
         'tries',
@@ -710,30 +685,49 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
       ['a forgotten device', said(/^forget/) === 0 || is.ofDevice === 0],
       [
         'passwords',
-        said(/^(new password|unlock): /) > 0 ||
+        said(/^(new password|unlock): /) + passwordSet + passwordChanged > 0 ||
           is.passwordsOfStrangers ===
             Math.max(0, 2 + said(/^begin: charged/) + asStranger - said(/^(open|open \(another client\)|start): /)),
       ],
       ['passwords under each key', is.passwordsOfStrangers === is.passwordsOfSecondKey],
       ['generation', Number(is.generation) === 1 + said(/: rotated/)],
       ['trust', said(/^(end trust|forget)/) === 0 || is.trusted === 0],
+      ['one use of a link', passwordSet <= 1 && moved <= 1 && secured <= 1],
+      [
+        'no older link',
+        (!changed && passwordChanged + moved + said(/^reset factors: done/) === 0) || is.linksLeftOver === 0,
+      ],
+      ['no younger notice', secured === 0 || is.noticesLeftOver === 0],
+      [
+        'a password to be set anew',
+        secured === 0 || said(/^new password/) > 0 || is.passwordState === 'reset_required',
+      ],
+      ['the mailbox', is.email === (moved > 0 && secured === 0 ? ada.newEmail : ada.email)],
+      ['who leaves is gone', left === 0 || secured > 0 || (is.disabled === true && is.leaves === true)],
+      ['who has taken it back is there', secured === 0 || is.leaves === false],
     ]
     const amiss = rules.filter(([, holds]) => !holds).map(([name]) => name)
     return amiss.length === 0 ? null : `${amiss.join()} after ${was.join(' and ')}`
   }
-  // Without the time for all orders, the two in which both statements run before either commits.
-  const orders =
-    database.isReal && thorough(6, 2) === 2
-      ? [
-          [0, 1, 0, 1],
-          [1, 0, 1, 0],
-        ]
-      : ordersFor([2, 2])
+  // Without the time for all orders, those in which both statements run before either commits; of what people change about
+  // themselves and the rest of it one of them, in turn.
+  const newOnes = names.indexOf('erase by command')
+  const bothOpen = [
+    [0, 1, 0, 1],
+    [1, 0, 1, 0],
+  ]
+  const ordersOfPair = (i: number, j: number): number[][] => {
+    const isMixed = i < newOnes && j >= newOnes
+    if (database.isReal && thorough(6, 2) !== 2) return isMixed ? bothOpen : ordersFor([2, 2])
+    const orders = database.isReal ? bothOpen : ordersFor([2, 2])
+    return isMixed ? orders.slice((i + j) % 2, ((i + j) % 2) + 1) : orders
+  }
   const amiss: string[] = []
   let played = 0
   for (const [i, one] of names.entries()) {
-    for (const other of names.slice(i)) {
-      for (const order of orders) {
+    for (const [j, other] of names.entries()) {
+      if (j < i) continue
+      for (const order of ordersOfPair(i, j)) {
         const ada = await join()
         const scripts = [all[one]?.(ada) as Script, all[other]?.(ada) as Script]
         const what = await judge(ada, [one, other], await sessions.play(scripts, order))
@@ -743,19 +737,8 @@ t.test('every pair of decisions about one account, in every order', async (t) =>
     }
   }
   t.same(amiss, [])
-  t.equal(played, ((names.length * (names.length + 1)) / 2) * orders.length)
+  t.ok(played >= (names.length * (names.length + 1)) / 2)
 })
-
-/** Replaces a part of a function in this database while `work` runs. */
-const without = async (name: string, part: string, instead: string, work: () => Promise<void>): Promise<void> => {
-  const [row] = await sql<{ definition: string }>('SELECT pg_get_functiondef($1::regproc) AS definition', [name])
-  const definition = row?.definition ?? ''
-  if (!definition.includes(part)) throw new Error(`${name} has no "${part}"`)
-  await sql(definition.replace(part, instead))
-  await work().finally(() => sql(definition))
-}
-/** `race`: needs transactions that are open at once, so that the embedded database cannot show it. */
-type Tooth = { guard: string; in: string; part: string; instead: string; breaks: Scenario[]; race: boolean }
 
 const teeth: Tooth[] = [
   {
@@ -820,7 +803,7 @@ const teeth: Tooth[] = [
   },
   {
     guard: 'the locks of what a text is counted by',
-    in: 'reserve_text',
+    in: 'lock_text',
     part: 'PERFORM pg_advisory_xact_lock(key) FROM',
     instead: 'PERFORM key FROM',
     race: true,
@@ -915,6 +898,22 @@ const teeth: Tooth[] = [
     instead: 'clock_timestamp()',
     race: true,
     breaks: [lastEnrolment],
+  },
+  {
+    guard: 'the order of what a text is counted by, where its phone is looked at first',
+    in: 'begin_enrolment',
+    part: `PERFORM lock_text(p_candidate->'text') WHERE p_candidate->>'sends' = 'sms';`,
+    instead: '',
+    race: true,
+    breaks: [textsAndEnrolment],
+  },
+  {
+    guard: 'the epoch that a session was fresh in, before a factor is begun',
+    in: 'begin_enrolment',
+    part: "AND epoch = (p_parent->>'epoch')::integer",
+    instead: '',
+    race: false,
+    breaks: [staleEnrolment],
   },
   {
     guard: 'the lock before factors are reset',

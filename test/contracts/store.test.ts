@@ -35,6 +35,7 @@ const newSession = (): NewSession => ({
   amr: ['pwd', 'sms', 'mfa'],
   acr: 'aal2',
   remember: false,
+  mailbox_proven: false,
   user_agent: 'a browser',
   address: '192.0.2.7',
   ttl: 3_600,
@@ -90,12 +91,12 @@ async function setup() {
     return challenge.challenge_id
   }
   const answer = (id: string, macs: Record<string, string> = right, session = newSession(), device = newDevice()) =>
-    store.challenges.answer(pending(id), proofOf(macs), limits, session, device, event('login.succeeded'))
+    store.challenges.answer(pending(id), proofOf(macs), limits, session, device, event('session.started'))
   const start = (session = newSession(), { epoch = 0, deviceId = null as string | null, isTrusted = false } = {}) =>
     store.sessions.start(
       { id: user.id, epoch },
       { throttleKeys: [identifier], deviceId, isTrusted },
-      { session, device: newDevice(), policy: limits, event: event('login.succeeded') },
+      { session, device: newDevice(), policy: limits, event: event('session.started') },
     )
   /** Signs in with a new device, and gives its id and the hash of its token. */
   const device = async (more: Partial<NewDevice> = {}): Promise<{ id: string; hash: Buffer }> => {
@@ -368,7 +369,7 @@ t.test('accounts', async (t) => {
     const waiting = await earlier.opened()
     await accounts.change(earlier.user.email, [], { two_factor: 'required' }, event())
     t.equal(await store.challenges.isAlive(earlier.pending(waiting)), false, 'whatever it was that changed')
-    t.same(await accounts.change(user.email, [identifier], { disabled: true }, event()), changed)
+    t.match(await accounts.change(user.email, [identifier], { disabled: true }, event()), changed)
     t.match(await accounts.findByEmail(user.email), {
       factors: [{ method: 'sms', phone: user.phone }],
       epoch: 1,
@@ -433,7 +434,9 @@ t.test('accounts', async (t) => {
 
   await t.test('rehash: only over the hash that it read', async (t) => {
     const { user, account } = await setup()
-    const both = await Promise.all(['one', 'two'].map((hash) => accounts.rehash(user.id, account.password_hash, hash)))
+    const both = await Promise.all(
+      ['one', 'two'].map((hash) => accounts.rehash(user.id, account.password_hash ?? '', hash)),
+    )
     t.same([...both].sort(), [false, true])
     const after = await accounts.findByEmail(user.email)
     t.equal(after?.password_hash, both[0] ? 'one' : 'two')
@@ -879,7 +882,7 @@ t.test('challenges', async (t) => {
       t.same(rows, [{ id: sid, amr, acr, user_agent, address }])
       t.equal((await doorstep.sql('SELECT FROM devices WHERE user_id = $1', [user.id])).length, 1)
       const audited = await doorstep.sql(
-        `SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'login.succeeded'`,
+        `SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'session.started'`,
         [user.id],
       )
       t.same(audited, [{ outcome: 'aal2' }])

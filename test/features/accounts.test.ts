@@ -103,8 +103,10 @@ t.test('who has lost every factor gets in again without one, and nothing of befo
   const again = await login(doorstep, user, { body: { device_token: device } })
   t.match(again.body, { status: 'authenticated' })
   t.match((await call(doorstep, '/me', { token: again.body.access_token })).body, { phone: null, methods: [] })
-  const [change] = await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'user.changed'`, [user.id])
-  t.same(change, { outcome: 'factors reset' })
+  const [change] = await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'factor.removed'`, [
+    user.id,
+  ])
+  t.same(change, { outcome: 'all' })
   await t.rejects(resetFactors(services, freshEmail()), { code: 'not_found' })
   await t.rejects(resetFactors(services, 'nobody'), { code: 'invalid_request' })
 })
@@ -207,10 +209,14 @@ t.test('whoever holds the password of a disabled user learns nothing and opens n
   await age(doorstep, user, 61)
   t.equal((await signIn(doorstep, user)).status, 200, 'a new login is possible')
 
-  const audit = await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'user.changed' ORDER BY at`, [
-    user.id,
+  const audit = await sql(
+    `SELECT type, outcome, actor_type FROM audit_events WHERE user_id = $1 AND type LIKE 'user.%abled' ORDER BY id`,
+    [user.id],
+  )
+  t.same(audit, [
+    { type: 'user.disabled', outcome: 'disabled', actor_type: 'operator' },
+    { type: 'user.enabled', outcome: 'enabled', actor_type: 'operator' },
   ])
-  t.same(audit, [{ outcome: 'disabled' }, { outcome: 'enabled' }])
 })
 
 t.test('unlock ends the wait after wrong passwords', async (t) => {

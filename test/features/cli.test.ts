@@ -9,9 +9,11 @@ import { embeddedConnections } from '../../src/store/embedded.ts'
 import { lockFolder } from '../../src/store/folder-lock.ts'
 import { listMigrations } from '../../src/store/migrate.ts'
 import { openDatabase } from '../../src/store/open.ts'
+import { age } from '../helpers/age.ts'
 import { type CliRun, runCli, runHere } from '../helpers/cli.ts'
 import type { TestDatabase } from '../helpers/database.ts'
 import { startDoorstep, testKeys } from '../helpers/doorstep.ts'
+import { mailedToken, mailsTo } from '../helpers/links.ts'
 import { call, codeFor, finish, login, signIn } from '../helpers/story.ts'
 import { setWrongCodes } from '../helpers/wrong-codes.ts'
 
@@ -83,8 +85,27 @@ t.test('a wrong command line: exit 2, nothing on standard output, and what was t
     [[...user, '--two-factor', 'sms', '--password-stdin'], /--two-factor must be required, optional or off/],
     [['user', 'create', '--phone', '+12025550101', '--password-stdin'], /--email is missing/],
     [['user', 'reset-factors'], /--email is missing/],
+    [['user', 'invite'], /--email is missing/],
+    [
+      ['user', 'invite', '--email', 'ada@example.com', '--two-factor', 'sms'],
+      /--two-factor must be required, optional or off/,
+    ],
+    [
+      ['user', 'invite', '--email', 'ada@example.com', '--force'],
+      /^Usage: .*user invite --email E \[--two-factor .*\]$/m,
+    ],
+    [['user', 'reset-password', '--force'], /--email is missing/],
+    [
+      ['user', 'reset-password', '--email', 'ada@example.com', 'hunter2'],
+      /^Usage: .*user reset-password --email E \[--force\]$/m,
+    ],
+    [['user', 'forget'], /--email is missing/],
+    [['user', 'forget', '--email', 'ada@example.com', '--force'], /^Usage: .*user forget --email E$/m],
     [['user', 'reset-factors', '--email', 'ada@example.com', '--all'], /^Usage: .*user reset-factors --email E$/m],
     [['user', 'set-phone', '--email', 'ada@example.com'], /--phone is missing/],
+    [['users', 'import'], /--file is missing/],
+    [['users', 'import', '--file'], /^Usage: .*users import --file F\.ndjson \[--dry-run\] \[--report R\.ndjson\]$/m],
+    [['users', 'import', '--file', 'x', 'hunter2'], /^Usage: .*users import --file/m],
     [[...user, '--password', 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
     [[...user, 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
   ]
@@ -259,7 +280,10 @@ t.test('users, from the first migration to the last lock', async (t) => {
   const phoned = await run(['user', 'set-phone', '--email', 'eve@example.com', '--phone', '+12025550105'])
   t.match(phoned, success({ email: 'eve@example.com' }))
   const reset = await run(['user', 'reset-factors', '--email', 'Eve@example.com'])
-  t.match(reset, success({ id: phoned.result.id, email: 'eve@example.com' }))
+  t.match(reset, {
+    ...{ exitCode: 0, stderr: /^(Starting the embedded database .*\n)?$/ },
+    result: { id: phoned.result.id, email: 'eve@example.com' },
+  })
   const nobody = await run(['user', 'reset-factors', '--email', 'nobody@example.com'])
   t.match(nobody, { exitCode: 1, stdout: '', stderr: 'There is no user with this e-mail.\n' })
   const unlocked = await run(['user', 'unlock', '--email', ada.email])
@@ -321,6 +345,89 @@ t.test('users, from the first migration to the last lock', async (t) => {
     const doorstep = await serve(t)
     t.equal((await signIn(doorstep, { id: '', ...ada })).status, 200)
   })
+})
+
+t.test('users who are invited, have to set a new password, come back, and are forgotten', async (t) => {
+  const doorstep = await startDoorstep(t)
+  const settings = { DATABASE_URL: doorstep.database.url, DATA_DIR: doorstep.config.dataDir, ...testKeys }
+  const run = (words: string[], input?: string, more: object = {}) =>
+    here(words, { env: { ...settings, ...more }, ...(input !== undefined && { input }) })
+  const bob = { id: '', email: 'bob@example.com', phone: '+12025550106', password: 'windows line end 42' }
+  const next = 'phone of her own, and a long one'
+  const noMail = { MAIL_PROVIDER: 'none', REGISTRATION: 'closed' }
+  const unknown = { exitCode: 1, stdout: '', stderr: 'There is no user with this e-mail.\n' }
+
+  const refused = { exitCode: 1, stdout: '', stderr: 'MAIL_PROVIDER is none: no link can be mailed.\n' }
+  t.match(await run(['user', 'invite', '--email', 'ada@example.com'], undefined, noMail), refused)
+  t.match(await run(['user', 'reset-password', '--email', 'ada@example.com'], undefined, noMail), refused)
+  t.match((await run(['user', 'list'])).result, { users: [] }, 'nobody was made')
+  const invited = await run(['user', 'invite', '--email', ' ADA@Example.com', '--two-factor', 'off'])
+  t.match(invited, success({ id: /^[0-9a-f-]{36}$/, email: 'ada@example.com' }))
+  t.same(Object.keys(invited.result), ['id', 'email'])
+  t.same((await run(['user', 'invite', '--email', 'ada@example.com'])).result, invited.result, 'invited again')
+  const words = ['user', 'create', '--email', bob.email, '--phone', bob.phone, '--password-stdin']
+  bob.id = String((await run(words, `${bob.password}\n`)).result.id)
+  t.match(await run(['user', 'invite', '--email', bob.email]), {
+    ...{ exitCode: 1, stdout: '', stderr: 'This user has a password: use reset-password.\n' },
+  })
+  t.match(await run(['user', 'reset-password', '--email', 'nobody@example.com']), unknown)
+  t.match(await run(['user', 'forget', '--email', 'nobody@example.com']), unknown)
+  for (const command of ['invite', 'reset-password', 'forget']) {
+    const wrong = await run(['user', command, '--email', 'no address'])
+    t.match(wrong, { exitCode: 1, stdout: '', stderr: /e-mail/ }, command)
+  }
+  t.match(await run(['user', 'reset-password', '--email', bob.email]), success({ id: bob.id, email: bob.email }))
+
+  await t.test('an invitation lives for seven days, and one use ends all', async (t) => {
+    t.match(await login(doorstep, { email: 'ada@example.com', password: next }), { status: 401 })
+    const mails = await mailsTo(doorstep, 'ada@example.com')
+    const tokens = mails.map(({ text }) => /set-password#token=(\S+)$/m.exec(text)?.[1])
+    t.equal(tokens.length, 2)
+    const late = await doorstep.sql(
+      `SELECT FROM mail_links WHERE email = 'ada@example.com' AND expires_at - created_at = interval '168 hours'`,
+    )
+    t.equal(late.length, 2)
+    const body = { token: tokens[1], password: next }
+    t.match(await call(doorstep, '/password/set', { body }), { status: 200, body: { status: 'authenticated' } })
+    for (const token of tokens)
+      t.equal((await call(doorstep, '/password/set', { body: { ...body, token } })).status, 410)
+
+    t.match(await mailsTo(doorstep, bob.email), [{ text: /set-password#token=/ }])
+    const session = await signIn(doorstep, bob)
+    t.equal(session.status, 200, 'a reset that is not forced leaves the old password as it was')
+  })
+
+  t.match(await run(['user', 'invite', '--email', 'ada@example.com']), { exitCode: 1, stderr: /has a password/ })
+  t.match(await run(['user', 'reset-password', '--email', bob.email, '--force']), success({ id: bob.id }))
+  await t.test('a forced one makes it useless, ends sessions, and still asks for the second factor', async (t) => {
+    const open = await doorstep.sql('SELECT FROM sessions WHERE user_id = $1 AND ended_at IS NULL', [bob.id])
+    t.same(open, [])
+    t.match(await login(doorstep, bob), { status: 403, body: { code: 'password_reset_required' } })
+    await age(doorstep, bob, 61)
+    const body = { token: await mailedToken(doorstep, bob.email), password: next }
+    const set = await call(doorstep, '/password/set', { body })
+    t.match(set, { status: 200, body: { status: '2fa_required', methods: ['sms'] } })
+    const done = await finish(doorstep, set.body.pending_token, codeFor(doorstep, bob.phone))
+    t.equal((await call(doorstep, '/me', { method: 'DELETE', token: done.body.access_token })).status, 202)
+  })
+
+  const back = await run(['user', 'enable', '--email', bob.email])
+  t.match(back, success({ id: bob.id, email: bob.email, disabled: false }), 'who had left is back')
+  await t.test('and is not erased', async (t) => {
+    const [user] = await doorstep.sql('SELECT disabled_at, erases_at FROM users WHERE id = $1', [bob.id])
+    t.same(user, { disabled_at: null, erases_at: null })
+    await age(doorstep, bob, 61)
+    t.equal((await signIn(doorstep, { ...bob, password: next })).status, 200)
+  })
+
+  const gone = await run(['user', 'forget', '--email', bob.email], undefined, noMail)
+  t.match(gone, { exitCode: 0, stderr: /^(Starting the embedded database .*\n)?$/, result: { id: bob.id } })
+  t.same(Object.keys(gone.result), ['id'])
+  t.notMatch(gone.stderr, /bob/)
+  t.match(await run(['user', 'forget', '--email', bob.email]), unknown)
+  const { users } = (await run(['user', 'list'])).result as { users: object[] }
+  t.match(users, [{ email: 'ada@example.com' }])
+  t.equal(users.length, 1)
 })
 
 t.test('no command repeated a password, and every answer was one line of JSON or nothing', async (t) => {

@@ -30,7 +30,7 @@ t.test('only the newest hundred are kept', async (t) => {
   t.equal(body.messages[0].body, 'text 104')
 })
 
-t.test('with a real provider the page does not exist, and production has no other', async (t) => {
+t.test('with a real provider there are no texts to read, and production has no other', async (t) => {
   const twilio = {
     SMS_PROVIDER: 'twilio',
     TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
@@ -43,3 +43,29 @@ t.test('with a real provider the page does not exist, and production has no othe
   t.notOk(registeredRoutes(real.app).some(({ url }) => url === '/dev/sms'))
   t.throws(() => loadConfig({ NODE_ENV: 'production', SMS_PROVIDER: 'console' }), { message: /SMS_PROVIDER/ })
 })
+
+t.test(
+  'the page: its own files and nothing else, under a policy that lets no script in from outside or inline',
+  async (t) => {
+    const { app } = doorstep
+    const pages = ['/', '/set-password', '/confirm-email', '/not-me'].map((url) => [url, 'text/html; charset=utf-8'])
+    const files = { 'page.css': 'text/css', 'page.js': 'text/javascript', 'logo.svg': 'image/svg+xml' }
+    const all = [...pages, ...Object.entries(files).map(([name, type]) => [`/page/${name}`, `${type}; charset=utf-8`])]
+    for (const [url = '', type] of all) {
+      const { statusCode, headers } = await app.inject(url)
+      t.match({ statusCode, type: headers['content-type'] }, { statusCode: 200, type }, url)
+      t.match(headers['cache-control'], 'no-store')
+      const policy = String(headers['content-security-policy'])
+      t.match(policy, /^default-src 'none';script-src 'self';style-src 'self';img-src 'self' data:;connect-src 'self';/)
+      t.notMatch(policy, /unsafe|https?:|\*/)
+    }
+    const { body: html } = await app.inject('/')
+    const named = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path as string)
+    t.strictSame([...new Set(named)].sort(), ['./', 'page/logo.svg', 'page/page.css', 'page/page.js'])
+    t.notMatch(html, /<style|style=|<script>|\son\w+=/, 'nothing inline')
+    t.equal((await app.inject('/page/page.ts')).statusCode, 404)
+    const { body: module } = await app.inject('/page/page.js')
+    t.notMatch(module, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(/, 'no markup is made of text')
+    t.notMatch(module, /^import /m, 'one module')
+  },
+)

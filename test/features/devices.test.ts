@@ -79,11 +79,12 @@ t.test('what is no token of a known device of this account gets a new one, and i
   const token: string = (await signInFrom(user, undefined)).body.device_token
   const other: string = (await signIn(doorstep, await createUser(doorstep))).body.device_token
   const [head = '', text = '', mac = ''] = token.split('.')
+  const altered = (part: string): string => part.slice(0, -2) + (part.endsWith('AA') ? 'BA' : 'AA')
   const strangers: Record<string, string> = {
     garbage: 'garbage',
     'that of another account': other,
-    'another MAC': `${head}.${text}.${mac.slice(0, -2)}AA`,
-    'another text': `${head}.${text.slice(0, -2)}AA.${mac}`,
+    'another MAC': `${head}.${text}.${altered(mac)}`,
+    'another text': `${head}.${altered(text)}.${mac}`,
     'another key': `dsd_k2.${text}.${mac}`,
     'no MAC': `${head}.${text}`,
   }
@@ -265,6 +266,10 @@ t.test('of more than twenty devices those go first that were never used again', 
   // Whoever has the password and no token of the owner makes a new one with every login.
   for (let n = 0; n < 25; n += 1) await made()
   t.equal((await known()).length, 20)
+  const removed = await sql(`SELECT outcome FROM audit_events WHERE type = 'device.removed' AND user_id = $1`, [
+    user.id,
+  ])
+  t.same(removed, Array(25).fill({ outcome: 'more than twenty' }))
   t.ok((await has(first)) && (await has(second)), 'what the owner uses is not pushed out')
   t.notOk(await has(third), 'what was used once is, the oldest first')
 

@@ -294,7 +294,7 @@ t.test('a passkey alone signs in; whatever is wrong with it looks the same', asy
 })
 
 const enrolOptions = async (user: { id: string }) => {
-  const { user_handle: handle } = await services.store.factors.list(user.id)
+  const handle = (await services.store.factors.list(user.id))?.user_handle ?? ''
   return services.passkeys.creationOptions({ cid: 'x', user: { handle, name: 'x', displayName: 'x' }, exclude: [] })
 }
 

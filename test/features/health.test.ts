@@ -46,7 +46,7 @@ t.test('readiness is one word to the public; what it is made of is told to the o
   t.strictSame((await call(doorstep, '/health/ready')).body, { status: 'ready' })
   t.strictSame(await words(), {
     status: 200,
-    body: { status: 'ready', database: 'ok', sms: 'ok', sms_budget: 'ok' },
+    body: { status: 'ready', database: 'ok', sms: 'ok', sms_budget: 'ok', webhooks: 'ok' },
   })
   for (const path of ['/health', '/metrics']) t.equal((await call(doorstep, path)).status, 404, `${path} is not public`)
 })
@@ -114,7 +114,13 @@ t.test('without its tables or its database the service is not ready, and does no
   health.isMigrated = isMigrated
   t.equal(status, 503)
   t.strictSame(body, { status: 'not_ready' })
-  t.strictSame(told.body, { status: 'not_ready', database: 'unreachable', sms: 'ok', sms_budget: 'unknown' })
+  t.strictSame(told.body, {
+    status: 'not_ready',
+    database: 'unreachable',
+    sms: 'ok',
+    sms_budget: 'unknown',
+    webhooks: 'unknown',
+  })
   t.match(await look(), { status: 200, body: { status: 'ready' } }, 'and it is ready again by itself')
 })
 

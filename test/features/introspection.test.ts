@@ -228,10 +228,10 @@ t.test('the one endpoint that takes a form takes nothing else', async (t) => {
 })
 
 t.test('secrets are compared in constant time', async (t) => {
-  const source = await readFile(new URL('../../src/http/guards.ts', import.meta.url), 'utf8')
-  const [compare = ''] = /function clientOf[\s\S]*?\n}/.exec(source) ?? []
-  t.match(compare, 'const known = digest(')
-  t.match(compare, 'timingSafeEqual(one, known)', 'digests of equal length, in constant time')
+  const source = await readFile(new URL('../../src/security/client-credentials.ts', import.meta.url), 'utf8')
+  const [compare = ''] = /function knownClient[\s\S]*?\n}/.exec(source) ?? []
+  t.match(compare, 'const right = digest(')
+  t.match(compare, 'timingSafeEqual(one, right)', 'digests of equal length, in constant time')
   t.notMatch(compare, /secret\s*[!=]==|[!=]==\s*secret/, 'and never with ===')
   t.match(compare, '.filter(', 'every client is looked at, whichever matches')
 })

@@ -4,6 +4,7 @@ import { sendDueMails, startMailSender } from '../../src/features/mails/mail-sen
 import { sendMail } from '../../src/features/mails/send-mail.ts'
 import type { Mail, MailResult } from '../../src/mail/index.ts'
 import { createSmtpSender } from '../../src/mail/smtp.ts'
+import { languages } from '../../src/mail/words/index.ts'
 import { systemClock } from '../../src/system.ts'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { readMail, startSmtpStub } from '../helpers/smtp-stub.ts'
@@ -436,19 +437,23 @@ t.test('whoever names a device or a program writes no line, no markup and no lin
   const log = () => {}
   const from = 'Doorstep <doorstep@example.com>'
   const mail = createSmtpSender({ url: stub.url, from, isPlainAllowed: true, clock: systemClock, log })
+  const ours = /http:\/\/localhost:3000\/not-me#token=dsm_[\w-]{43}/g
   const evil = 'x\r\nBcc: eve@example.net\r\n\r\n<b>Call</b> http://evil.example/login www.evil.example +1 202 555 0123'
   const { id } = await createUser(doorstep)
-  const names = [evil, '<img src=x onerror=alert(1)>', 'evil.example', 'Ada’s “key” & <b>', '\u202egnp.exe']
+  const links = ['evil.example', 'evil．example', 'evil。example', 'evil․example', 'http：／／evil', 'ＷＷＷ evil']
+  const numbers = ['call +1 202 555 0123', '(202) 555-0123', '２０２５５５０１２３', '2 0 2 5 5 5 0 1 2 3']
+  const names = [evil, '<img src=x onerror=alert(1)>', ...links, ...numbers, 'Ada’s “key” & <b>', '\u202egnp.exe']
   for (const name of names)
     await notice(id, 'factor.added', { address: caller.address, user_agent: evil, name, method: evil })
   t.equal(await sendDueMails({ ...doorstep.services, mail }), names.length)
   for (const { raw, to } of stub.taken) {
     t.equal(to.length, 1)
-    const { headers, text, html } = readMail(raw)
+    const { headers, ...parts } = readMail(raw)
+    const [text, html] = [parts.text, parts.html].map((part) => part.replaceAll(ours, '')) as [string, string]
     t.notOk(headers.some(([name]) => name === 'bcc'))
-    for (const part of [text, html]) t.notMatch(part, /evil|eve@|555|\u202e|http/)
+    for (const part of [text, html]) t.notMatch(part, /evil|eve@|555|５５５|5 5 5|\u202e|http/)
     t.notMatch(html, /<b>|<img/)
-    t.match(text, 'From: 203.0.113.0/24 (network address), unknown program')
+    t.match(text, 'Network: 203.0.113.0/24\nBrowser or app: unknown')
   }
   t.match(readMail(stub.taken.find(({ raw }) => raw.includes('key'))?.raw ?? '').html, 'Ada’s “key” &amp; &lt;b&gt;')
 })
@@ -481,6 +486,14 @@ t.test(
     t.equal(sent.length, 1)
   },
 )
+
+t.test('a language without one of its mails stops the start, before anybody is not told', async (t) => {
+  const { notices } = languages.de
+  const { 'device.new': written } = notices
+  t.teardown(() => Object.assign(notices, { 'device.new': written }))
+  Reflect.deleteProperty(notices, 'device.new')
+  t.throws(() => startMailSender(doorstep.services), { message: /device\.new .* de$/ })
+})
 
 t.test('while the provider is down nothing is tried, and no mail loses a try', async (t) => {
   await empty()

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import { Problem, type ProblemCode, problemCatalogue } from '../../src/errors.ts'
 import { pageOf } from '../../src/features/problems/page.ts'
-import { problemBody } from '../../src/http/problems.ts'
+import { problemBody } from '../../src/problem-body.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { call } from '../helpers/story.ts'
 
@@ -15,24 +15,22 @@ t.test('the type of every problem leads to a page that explains it', async (t) =
     const document = problemBody(doorstep.config.publicUrl, new Problem(code), 'a request')
     const { status, body } = await call(doorstep, new URL(String(document.type)).pathname)
     t.equal(status, 200, code)
-    t.strictSame(Object.keys(body).sort(), ['advice', 'code', 'status', 'title', 'type'])
+    t.strictSame(Object.keys(body).sort(), ['advice', 'body', 'cause', 'code', 'status', 'title', 'type'])
     t.match(body, { type: document.type, code, title: document.title, status: document.status })
     t.match(body.advice, /\w.*\.$/s, 'it says what to do')
+    t.match(body.cause, /\w.*\.$/s, 'and why it comes')
+    t.not(body.cause, body.advice)
+    t.match(
+      body.body,
+      { type: document.type, code, status: document.status, instance: String },
+      'and what it looks like',
+    )
+    t.equal('retry_after' in body.body, [429, 503].includes(problemCatalogue[code].status), 'with the seconds to wait')
   }
 })
 
 t.test('what is no problem code has no page', async (t) => {
-  for (const code of [
-    'nothing',
-    '__proto__',
-    'constructor',
-    'toString',
-    'BUSY',
-    'busy ',
-    '%00',
-    '..',
-    'x'.repeat(64),
-  ]) {
+  for (const code of ['nothing', '__proto__', 'constructor', 'toString', 'BUSY', 'busy ', '%00', 'x'.repeat(64)]) {
     const { status, body } = await call(doorstep, `/problems/${encodeURIComponent(code)}`)
     t.match({ status, code: body.code }, { status: 404, code: 'not_found' }, code)
   }
@@ -99,7 +97,9 @@ t.test('a person who follows the type in a browser gets a page; a program gets J
     const { statusCode, body, headers } = await get('text/html', `/problems/${code}`)
     t.equal(statusCode, 200, code)
     t.ok(body.includes(`<code>${code}</code>`))
-    t.notMatch(body, /`|undefined|\[object/, 'advice is for people, without signs of its own')
+    for (const heading of ['Why', 'What to do', 'What it looks like']) t.ok(body.includes(`<h2>${heading}</h2>`))
+    const words = body.replace(/<pre.*<\/pre>/s, '')
+    t.notMatch(words, /`|undefined|\[object/, 'what it says is for people, without signs of its own')
     t.equal(headers['cache-control'], 'no-store')
     t.equal(headers['x-content-type-options'], 'nosniff')
   }
@@ -125,7 +125,10 @@ t.test('the page can run, load and send nothing: its policy allows its own style
     'JSON has the usual one',
   )
 
-  const odd = pageOf({ code: 'x', title: `<b onload=x>"&'`, status: 400, advice: '`<script>`', type: 'https://x/"' })
+  const odd = pageOf({
+    ...{ code: 'x', title: `<b onload=x>"&'`, status: 400, advice: '`<script>`', type: 'https://x/"' },
+    ...{ cause: '<b >', body: { detail: '<script>' } },
+  })
   t.notMatch(odd, /<b |<script/)
   t.match(odd, /&#60;b onload=x&#62;&#34;&#38;&#39;/)
 })

@@ -101,6 +101,32 @@ t.test('what is kept and what goes', async (t) => {
       [id, user.id, at],
     )
   }
+  // Mailed late, a link can still take back what is older.
+  const late = await createUser(doorstep)
+  await sql(
+    `INSERT INTO account_changes (id, user_id, at, kind, was) VALUES (-3, $1, now() - interval '8 days', 'factor_removed', '{}'),
+       (-4, $1, now() - interval '9 days', 'factor_removed', '{}'), (-5, $2, now() - interval '300 days', 'deletion', '{}')`,
+    [late.id, user.id],
+  )
+  const links: [string, boolean, string, string][] = [
+    ['-1', true, '59 minutes', '0'],
+    ['-2', false, '1 hour 1 minute', '0'],
+    ['-3', true, '-1 minute', `${8 * 86_400 + 60}`],
+  ]
+  for (const [id, , expires, since] of links) {
+    await sql(
+      `INSERT INTO mail_links (id, token_hash, kind, email, user_id, data, expires_at)
+       VALUES ($1, $2, 'not_me', '', $3, jsonb_build_object('since', extract(epoch FROM now()) - $5::integer), now() - $4::interval)`,
+      [id, Buffer.from(id), late.id, expires, since],
+    )
+  }
+  const leaving: [string, boolean, string][] = [
+    [(await createUser(doorstep)).id, true, '-1 minute'],
+    [(await createUser(doorstep)).id, false, '1 second'],
+  ]
+  for (const [id, , erases] of leaving) {
+    await sql('UPDATE users SET disabled_at = now(), erases_at = now() - $2::interval WHERE id = $1', [id, erases])
+  }
   const texts: [string, boolean, string][] = [
     ['-1', true, '1 second'],
     ['-2', true, '23 hours 59 minutes'],
@@ -156,8 +182,8 @@ t.test('what is kept and what goes', async (t) => {
 
   const purged = await purge()
   t.same(purged, {
-    ...{ throttles: 2, challenges: 3, texts: 1, mails: 2, sessions: 1, devices: 1, starts: 1, changes: 1 },
-    ...{ events: 1, unknown_logins: 16 },
+    ...{ throttles: 2, challenges: 3, texts: 1, mails: 2, sessions: 1, devices: 1, starts: 1, changes: 2 },
+    ...{ links: 1, accounts: 1, events: 1, unknown_logins: 16, forgotten: 0, deliveries: 0 },
   })
   const none = Object.fromEntries(Object.keys(purged).map((kind) => [kind, 0]))
 
@@ -172,11 +198,20 @@ t.test('what is kept and what goes', async (t) => {
   t.same(new Set(await left('id', 'devices')), new Set(kept(devices)))
   t.same(new Set(await left('id', 'mails')), new Set(kept(mails)))
   t.same(new Set(await left('id', 'used_starts')), new Set(kept(starts)))
-  t.same(await left('id', 'account_changes'), kept(changes))
+  t.same(new Set(await left('id', 'account_changes')), new Set([...kept(changes), '-3', '-5']))
+  t.same(new Set(await left('id', 'mail_links')), new Set(kept(links)))
+  t.same(
+    (await left('id', 'users')).filter((id) => leaving.some(([it]) => it === id)),
+    kept(leaving),
+  )
   t.same(await left('challenge_id', 'challenge_codes'), await left('id', 'challenges'), 'codes go with their login')
-  t.same(await left('outcome', 'audit_events'), [...kept(events), 'abandoned'], 'a login that nobody finished is told')
+  t.same(
+    await left('outcome', 'audit_events'),
+    [...kept(events), 'abandoned', 'erased'],
+    'a login that nobody finished is told',
+  )
   t.equal(await count('unknown_logins'), 16)
-  t.equal(await count('users'), usersBefore, 'people stay')
+  t.equal(await count('users'), usersBefore - 1, 'other people stay')
   t.same(await purge(), none, 'nothing is left to do')
   t.match(await purge(399), { events: 1, unknown_logins: 0 }, 'as long as the settings say')
   t.match(await purge(380), { events: 0, unknown_logins: 16 })

@@ -1,8 +1,10 @@
 import { createHmac } from 'node:crypto'
+import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { assertSigned } from '../../src/features/sms-codes/record-receipt.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
+import { exchange } from '../helpers/raw-http.ts'
 import { call, createUser, finish, login, resend, type TestUser } from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
 import { type StubMode, startTwilioStub } from '../helpers/twilio-stub.ts'
@@ -10,15 +12,14 @@ import { type StubMode, startTwilioStub } from '../helpers/twilio-stub.ts'
 t.setTimeout(120_000)
 
 const stub = await startTwilioStub()
-const doorstep = await startDoorstep(t, {
-  env: {
-    SMS_PROVIDER: 'twilio',
-    TWILIO_ACCOUNT_SID: stub.accountSid,
-    TWILIO_AUTH_TOKEN: stub.authToken,
-    TWILIO_FROM: '+12025550100',
-    TWILIO_API_BASE_URL: stub.url,
-  },
-})
+const settings = {
+  SMS_PROVIDER: 'twilio',
+  TWILIO_ACCOUNT_SID: stub.accountSid,
+  TWILIO_AUTH_TOKEN: stub.authToken,
+  TWILIO_FROM: '+12025550100',
+  TWILIO_API_BASE_URL: stub.url,
+}
+const doorstep = await startDoorstep(t, { env: settings })
 t.teardown(() => stub.close())
 const { app, config, sql, logs } = doorstep
 
@@ -176,7 +177,7 @@ t.test('a forger gains nothing from the Host header: the signature is over our o
 })
 
 t.test('a forger is told the same whatever is in the body: the signature comes first', async (t) => {
-  const bodies: Record<string, [type: string | undefined, body: string]> = {
+  const bodies: Record<string, [type: string | undefined, body: string, encoding?: string]> = {
     'no body': [undefined, ''],
     'an empty form': [form, ''],
     'one value too long for any field': [form, `MessageSid=${'x'.repeat(2_000)}`],
@@ -188,14 +189,21 @@ t.test('a forger is told the same whatever is in the body: the signature comes f
     'broken JSON': ['application/json', '{'],
     'plain text': ['text/plain', 'hello'],
     'no type': [undefined, 'MessageStatus=delivered'],
+    'a type that is none': ['form; =', 'MessageStatus=delivered'],
+    'another charset': [`${form}; charset=iso-8859-1`, 'MessageStatus=delivered'],
+    'an encoded body': [form, 'MessageStatus=delivered', 'gzip'],
+    'a body larger than any receipt': [form, 'x'.repeat(9_000)],
+    'a body just larger than what is read': [form, 'x'.repeat(16_385)],
+    'a body larger than any request': ['application/json', 'x'.repeat(100_000)],
   }
-  for (const [name, [type, body]] of Object.entries(bodies)) {
-    for (const signature of [undefined, '', 'bm8gc2lnbmF0dXJl', 'A'.repeat(200)]) {
+  for (const [name, [type, body, encoding]] of Object.entries(bodies)) {
+    for (const signature of [undefined, '', 'bm8gc2lnbmF0dXJl', `${'A'.repeat(27)}=`, 'A'.repeat(200)]) {
       const reply = await app.inject({
         method: 'POST',
         url: path,
         headers: {
           ...(type !== undefined && { 'content-type': type }),
+          ...(encoding !== undefined && { 'content-encoding': encoding }),
           ...(signature !== undefined && { 'x-twilio-signature': signature }),
         },
         ...(body !== '' && { payload: body }),
@@ -206,13 +214,28 @@ t.test('a forger is told the same whatever is in the body: the signature comes f
       })
     }
   }
-  const unsigned = await app.inject({
-    method: 'POST',
-    url: path,
-    headers: { 'content-type': form },
-    payload: 'x'.repeat(100_000),
-  })
-  t.equal(unsigned.statusCode, 403, 'without a signature not even the size matters')
+})
+
+t.test('a forger cannot have more read of him than a receipt has', async (t) => {
+  const server = await startDoorstep(t, { database: doorstep.database, env: settings })
+  await server.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = server.app.server.address() as AddressInfo
+  const sockets: Socket[] = []
+  server.app.server.on('connection', (socket) => sockets.push(socket))
+  const lines = [
+    `POST ${path} HTTP/1.1`,
+    'Host: localhost',
+    `Content-Type: ${form}`,
+    `X-Twilio-Signature: ${'A'.repeat(27)}=`,
+  ]
+  const chunk = `${(64 * 1_024).toString(16)}\r\n${'x'.repeat(64 * 1_024)}\r\n`
+  for (const length of ['Content-Length: 10000000', 'Transfer-Encoding: chunked']) {
+    const head = `${[...lines, length].join('\r\n')}\r\n\r\n`
+    const { answers, ended } = await exchange(port, head + chunk.repeat(150))
+    t.equal(answers[0]?.status, 403, length)
+    t.ok(ended, 'the connection is cut')
+    t.ok((sockets.at(-1)?.bytesRead ?? Infinity) < 1_000_000, `read ${sockets.at(-1)?.bytesRead} of 10 MB`)
+  }
 })
 
 t.test('fields that are new, and fields in another order, do not matter', async (t) => {

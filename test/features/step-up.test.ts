@@ -116,7 +116,7 @@ t.test('a stored challenge of one purpose cannot be finished as the other, even 
   const caller = { requestId: 'r', address: '192.0.2.1', userAgent: null }
   const { device } = newDevice(services, { name: undefined, trust: true, caller })
   const started = newSession(services, { level: passwordLevel, remember: false, caller })
-  const event = { type: 'login.succeeded', outcome: 'test' } as const
+  const event = { type: 'session.raised', outcome: 'test' } as const
   /** The right code of a challenge, sent for what it was not made for. */
   const misuse = (cid: unknown, pur: 'login' | 'step_up') => {
     const challengeId = String(cid)

@@ -36,6 +36,8 @@ export type Overrides = {
   otherKey?: boolean
   /** What is said of a new key; `signed` is the signature of `data` by the new key itself. Otherwise nothing. */
   attest?: (data: Buffer, signed: Buffer) => { format: string; statement: [Cbor, Cbor][] }
+  /** The id of a new passkey: one of 32 bytes that another has. */
+  newId?: string
   /** How long the id of a new passkey is; 32 bytes. */
   idBytes?: number
   /** Members of the COSE key that are others. */
@@ -107,7 +109,7 @@ export function createAuthenticator(device: {
         throw new Error('NotSupportedError: its algorithm is not asked for')
       }
       const pair = keyPair(algorithm)
-      const id = randomBytes(wrong.idBytes ?? 32).toString('base64url')
+      const id = wrong.newId ?? randomBytes(wrong.idBytes ?? 32).toString('base64url')
       const rpId = options.rp.id ?? new URL(device.origin).hostname
       const credential = { id, rpId, userHandle: options.user.id, key: pair.privateKey, algorithm, counter: 0 }
       credentials.push(credential)

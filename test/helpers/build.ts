@@ -26,5 +26,7 @@ export function buildService(t: { teardown(work: () => unknown): void }): string
       stdio: 'inherit',
     },
   )
+  const page = ['run', '-s', 'build:page', '--', `--outdir=${join(folder, 'dist', 'client', 'page')}`]
+  execFileSync('env', ['-u', 'NODE_OPTIONS', 'npm', ...page], { cwd: repository, stdio: 'inherit' })
   return folder
 }

@@ -7,7 +7,7 @@ import { bringUpToDate, openDatabase } from '../../src/store/open.ts'
 import { systemClock, systemRandom } from '../../src/system.ts'
 
 // The service as main.ts runs it, with one difference: at the failpoints that FAILPOINTS gives to somebody (by user, e-mail,
-// phone or session) their requests stop for good, and it says so, so that it can be killed exactly there.
+// phone, session or the hash of a link) their requests stop for good, and it says so, so that it can be killed exactly there.
 
 const stops = new Map<string, string>(Object.entries(JSON.parse(process.env.FAILPOINTS ?? '{}')))
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify({ level: 'info', ...line })}\n`)
@@ -43,7 +43,7 @@ const database = await openDatabase(config, () => {})
 await bringUpToDate(database.url, () => {})
 const log = createLog('silent')
 const services = await createServices({ config, database, clock: systemClock, random: systemRandom, log })
-const { throttle, challenges, messages, sessions } = services.store
+const { throttle, challenges, messages, sessions, passwords, selfService } = services.store
 
 const byUser = ({ sub }: Pending): string => sub
 throttle.begin = stopAfter('password charged', throttle.begin, (email) => email)
@@ -66,6 +66,11 @@ challenges.answer = stopAfter('step-up committed', challenges.answer, byUser)
 sessions.start = stopAfter('session committed', sessions.start, ({ id }) => id)
 sessions.rotate = stopAfter('refresh committed', sessions.rotate, (id) => id)
 sessions.end = stopAfter('logout committed', sessions.end, (userId) => userId)
+const byHash = (tokenHash: Uint8Array): string => Buffer.from(tokenHash).toString('hex')
+passwords.set = stopBefore('link not used', passwords.set, byHash)
+passwords.set = stopAfter('password set committed', passwords.set, byHash)
+selfService.secure = stopBefore('nothing taken back', selfService.secure, byHash)
+selfService.secure = stopAfter('all taken back', selfService.secure, byHash)
 
 const app = await buildApp(services)
 say({ msg: 'listening', address: await app.listen({ host: '127.0.0.1', port: 0 }) })

@@ -7,7 +7,8 @@ import type { Script } from './interleave.ts'
 /**
  * Whoever has an account with everything that a decision can be about: a known and trusted device with a session, a login
  * of a stranger that waits for its code (`challenge`), and a step-up of that session that does (`stepUp`); a phone, an
- * authenticator app and a recovery code. Two wrong passwords of strangers and one of the device are counted.
+ * authenticator app and a recovery code. Two wrong passwords of strangers and one of the device are counted. Three links
+ * were mailed: one that sets the password, one that moves the account to `newEmail`, and one that takes everything back.
  */
 export type Player = {
   id: string
@@ -23,6 +24,11 @@ export type Player = {
   stepUp: string
   /** The authenticator app, whose last step is 1. */
   totp: string
+  /** What is stored of the tokens of three mailed links. */
+  link: Buffer
+  confirmLink: Buffer
+  notMe: Buffer
+  newEmail: string
 }
 
 /** `ago`: seconds since its texts went and its session was used; `attempts` and `sends` of its challenges. */
@@ -84,6 +90,8 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
         ...{ address: `10.${players >> 16}.${(players >> 8) & 255}.${players & 255}` },
         ...{ identifiers: inOrder(), deviceHash: randomBytes(32), device: randomUUID(), session: randomUUID() },
         ...{ challenge: randomUUID(), stepUp: randomUUID(), totp: randomUUID() },
+        ...{ link: randomBytes(32), confirmLink: randomBytes(32), notMe: randomBytes(32) },
+        newEmail: `new-${players}@example.com`,
       }
       await sql(
         `WITH past AS (SELECT clock_timestamp() - make_interval(secs => $11) AS at),
@@ -98,6 +106,12 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
            session AS (INSERT INTO sessions (id, user_id, device_id, amr, acr, generation, rotated_at, authenticated_at,
                last_used_at, idle_until, expires_at)
              SELECT $8, $1, $7, '{pwd}', 'aal1', 1, at, at, at, at + interval '12 hours', at + interval '12 hours' FROM past),
+           links AS (INSERT INTO mail_links (token_hash, kind, email, user_id, data, created_at, expires_at)
+             SELECT hash, kind, email, $1, jsonb_build_object('since', extract(epoch FROM at)), at, at + interval '7 days'
+             FROM past, (VALUES ($17::bytea, 'set_password', $2), ($18, 'confirm_email', $20), ($19, 'not_me', $2)) l(hash, kind, email)),
+           mails AS (INSERT INTO mails (user_id, kind, topic, address, locale, created_at, next_try_at)
+             SELECT owner, kind, topic, $2, 'en', at, at
+             FROM past, (VALUES (NULL::uuid, 'link', 'forgot'), ($1, 'notice', 'device.new')) m(owner, kind, topic)),
            text AS (INSERT INTO sms_messages (user_id, challenge_id, known, phone, prefix, address, reserved_at, delivery)
              SELECT $1, c.id, c.known, $3, left($3, -4), $4, at, 'sent' FROM past, (VALUES ($9::uuid, false), ($10, true)) c(id, known)
              RETURNING id, challenge_id, known, reserved_at),
@@ -109,7 +123,7 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
         [
           ...[player.id, player.email, player.phone, player.address, player.identifiers[0], player.deviceHash],
           ...[player.device, player.session, player.challenge, player.stepUp, ago, attempts, sends, rightMac],
-          ...[player.identifiers[1], player.totp],
+          ...[player.identifiers[1], player.totp, player.link, player.confirmLink, player.notMe, player.newEmail],
         ],
       )
       return player
@@ -192,12 +206,12 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
     }),
 
     /** The session begins to set up another authenticator app. */
-    enrol: (player: Player, id: string = randomUUID()): Script => ({
+    enrol: (player: Player, id: string = randomUUID(), epoch = 0): Script => ({
       sql: 'SELECT begin_enrolment($1, $2, $3, $4, $5, $6)',
       values: [
         ...[
           player.id,
-          JSON.stringify({ session: player.session, challenge: null }),
+          JSON.stringify({ session: player.session, epoch, challenge: null }),
           JSON.stringify({ id, setup: '00' }),
         ],
         ...[
@@ -205,6 +219,16 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
           policyFor({ enrolments_day: 10 }),
           event,
         ],
+      ],
+    }),
+
+    /** The session begins to set up a phone, which is texted. */
+    enrolPhone: (player: Player, phone: string, address: string): Script => ({
+      sql: 'SELECT begin_enrolment($1, $2, $3, $4, $5, $6)',
+      values: [
+        ...[player.id, JSON.stringify({ session: player.session, epoch: 0, challenge: null })],
+        ...[JSON.stringify({ id: randomUUID(), setup: '00' }), JSON.stringify(sms({ ...player, phone, address }))],
+        ...[policyFor({ enrolments_day: 10 }), event],
       ],
     }),
 
@@ -226,9 +250,9 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
       values: [player.id, player.session, player.totp, policyFor(), event],
     }),
 
-    renewRecoveryCodes: (player: Player): Script => ({
-      sql: 'SELECT renew_recovery_codes($1, $2, $3, $4, $5)',
-      values: [player.id, player.session, JSON.stringify(['cd'.repeat(32)]), policyFor(), event],
+    renewRecoveryCodes: (player: Player, epoch = 0): Script => ({
+      sql: 'SELECT renew_recovery_codes($1, $2, $3, $4, $5, $6)',
+      values: [player.id, player.session, epoch, JSON.stringify(['cd'.repeat(32)]), policyFor(), event],
     }),
 
     resetFactors: ({ email, identifiers }: Player): Script => ({
@@ -274,6 +298,87 @@ export function createDecisions({ sql, services }: Pick<Doorstep, 'sql' | 'servi
           ? `SELECT record_answer((SELECT message_id FROM challenge_codes WHERE challenge_id = $1::uuid), 'sent', 'open', 'SM' || $1::text, NULL, NULL)::text`
           : `SELECT record_receipt((SELECT message_id FROM challenge_codes WHERE challenge_id = $1::uuid), 'SM' || $1::text, 'delivered', NULL)::text`,
       values: [challenge],
+    }),
+
+    /** By the mailed link, or another one. `known`: by the known device. */
+    setPassword: ({ link, identifiers, deviceHash }: Player, { by = link, known = false } = {}): Script => ({
+      sql: `SELECT set_password($1, 'by link', 'required', $2, $3, $4, $5)`,
+      values: [by, identifiers, known ? deviceHash : null, policyFor(), event],
+    }),
+
+    /** Of the session, to which the password \`old\` was shown right. */
+    changePassword: ({ id, session, identifiers, address }: Player, { old = 'not a hash' } = {}): Script => ({
+      sql: `SELECT change_password($1, $2, $3, 'changed', $4, $5, $6, $7)`,
+      values: [
+        ...[id, session, old, identifiers, JSON.stringify({ id: randomUUID(), user_agent: null, address })],
+        ...[policyFor(), event],
+      ],
+    }),
+
+    resetPassword: ({ email }: Player, force: boolean): Script => ({
+      sql: 'SELECT reset_password($1, $2, $3, $4)',
+      values: [email, force, policyFor(), event],
+    }),
+
+    requestEmail: ({ id, session, newEmail }: Player): Script => ({
+      sql: 'SELECT request_email_change($1, $2, $3, $4, $5)',
+      values: [id, session, newEmail, policyFor({ changes_day: 3 }), event],
+    }),
+
+    confirmEmail: ({ id, session, confirmLink }: Player, { by = confirmLink } = {}): Script => ({
+      sql: 'SELECT confirm_email($1, $2, $3, $4, $5)',
+      values: [id, session, by, policyFor(), event],
+    }),
+
+    setLocale: ({ id }: Player): Script => ({ sql: `SELECT set_locale($1, 'de', $2)::text`, values: [id, event] }),
+
+    leave: ({ id, session }: Player): Script => ({
+      sql: 'SELECT begin_deletion($1, $2, 7, $3, $4)::text',
+      values: [id, session, policyFor(), event],
+    }),
+
+    secure: ({ notMe }: Player): Script => ({
+      sql: 'SELECT secure_account($1, $2, $3)',
+      values: [notMe, policyFor(), event],
+    }),
+
+    exportAll: ({ id }: Player): Script => ({
+      sql: 'SELECT export_account($1, 5, $2)',
+      values: [id, JSON.stringify({ type: 'user.exported', outcome: 'exported' })],
+    }),
+
+    forget: ({ id }: Player): Script => ({ sql: 'SELECT forget_account($1, $2)::text', values: [id, event] }),
+
+    /** All whose time has come. */
+    eraseDue: (): Script => ({ sql: 'SELECT erase_accounts(10)', values: [] }),
+
+    /** The mail that waits, a reset link that anybody asked for, is sent. */
+    prepare: ({ email }: Player, hash: Buffer = randomBytes(32)): Script => ({
+      sql: `SELECT prepare_link((SELECT id FROM mails WHERE address = $1 AND kind = 'link' ORDER BY id LIMIT 1), $2, $3)`,
+      values: [email, hash, JSON.stringify(services.linkRules.policy)],
+    }),
+
+    /** The notice that waits is sent, with a link of its own. */
+    linkNotice: ({ id }: Player): Script => ({
+      sql: `SELECT link_notice((SELECT id FROM mails WHERE user_id = $1 AND kind = 'notice' ORDER BY id LIMIT 1), $2)::text`,
+      values: [id, randomBytes(32)],
+    }),
+
+    /** A link that registers, or sets the password of whoever has the address by then. */
+    registerLink: async (email: string): Promise<Buffer> => {
+      const hash = randomBytes(32)
+      await sql(
+        `INSERT INTO mail_links (token_hash, kind, email, data, expires_at)
+         VALUES ($1, 'set_password', $2, '{"locale": "en"}', now() + interval '1 day')`,
+        [hash, email],
+      )
+      return hash
+    },
+
+    /** An operator makes the account of an address. */
+    create: (email: string): Script => ({
+      sql: `SELECT create_user($1, NULL, NULL, 'required', 'en', $2)`,
+      values: [email, event],
     }),
 
     /** A user is erased, by a statement that keeps the account to itself first. */

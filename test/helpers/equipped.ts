@@ -42,8 +42,8 @@ export async function createOwner(
     await put('totp', { data: { secret: services.sealer.seal('totp', secret, `totp|${user.id}|${id}`) } }, id)
   }
   if (methods.includes('passkey')) {
-    const { user_handle: handle } = await services.store.factors.list(user.id)
-    const person = { handle, name: user.email, displayName: user.email }
+    const list = await services.store.factors.list(user.id)
+    const person = { handle: list?.user_handle ?? '', name: user.email, displayName: user.email }
     const options = services.passkeys.creationOptions({ cid: user.id, user: person, exclude: [] })
     const made = await services.passkeys.verifyRegistration({ cid: user.id, response: device.register(options) })
     if (made === null) throw new Error('the passkey was not taken')

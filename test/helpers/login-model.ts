@@ -24,8 +24,10 @@ export type MessageState = 'open' | 'finished' | 'refused' | 'unsure'
 export type Purpose = 'login' | 'step_up' | 'must_enrol' | 'enrol'
 export type Challenge = {
   purpose: Purpose
-  /** The device or place it belongs to, the session that it raises, or the login that an enrolment is to finish. */
+  /** The device or place it belongs to, the session that it was begun in, or the login that an enrolment is to finish. */
   owner: Device | Session | Challenge | number
+  /** The one that waits for this enrolment. */
+  parent: Challenge | null
   known: boolean
   device: Device | null
   /** What it goes on with, and with what it has gone on so far. */
@@ -53,6 +55,7 @@ export type Session = {
   provenAt: number
   failedProofs: number[]
   remember: boolean
+  mailboxProven: boolean
   acr: string
   ended: boolean
 }
@@ -73,6 +76,22 @@ export type Account = {
   recoveryCodes: number
   mailbox: boolean
 }
+/** What a session has changed, and what was there before: it can be taken back for a while. `id`: of the factor. */
+export type Change = { at: number } & (
+  | { kind: 'factor_added'; method: FactorMethod; id: number }
+  | { kind: 'factor_removed'; method: FactorMethod; id: number; was: number }
+  | { kind: 'recovery_codes'; count: number; setId: number; madeAt: number }
+  | { kind: 'email_changed'; email: number; mailbox: boolean }
+  | { kind: 'deletion'; isDisabled: boolean }
+)
+type FactorMethod = 'sms' | 'totp'
+/** A mailed link; `since`: from when on a not-me link takes changes back. */
+export type LinkKind = 'set_password' | 'confirm_email' | 'not_me'
+export type Link = { kind: LinkKind; email: number; at: number; expires: number; isOver: boolean; since: number }
+/** A mail with a link that anybody can ask for, if it was sent. */
+type LinkMail = { at: number; email: number; known: boolean; network: number }
+/** A notice that carries a not-me link, to the mailbox `email`; `isLast`: also to one that is the account's no more. */
+type Notice = { at: number; email: number; isLast: boolean }
 /** Where a login comes from: a place where nobody is known, or a client that shows a device's token there. */
 export type Client = { place: number; device: Device | null }
 export type Model = ReturnType<typeof newModel>
@@ -83,8 +102,26 @@ const newGuard = (): Guard => ({ streak: 0, until: 0, failed: [] })
 export const newModel = (account: Account) => ({
   now: 0,
   disabled: false,
+  /** When a user who leaves will be erased. */
+  erasesAt: null as number | null,
   account: { ...account },
-  strangers: newThrottle(),
+  /** Which of the user's mailboxes is the account's, and the wrong passwords of strangers under each. */
+  email: 0,
+  throttles: [newThrottle(), newThrottle(), newThrottle()] as [Throttle, Throttle, Throttle],
+  password: 'set' as 'set' | 'reset_required',
+  /** The password was set by a link, and nothing but the mailbox was proven since. */
+  isMailNoProof: false,
+  /** Which factors and recovery codes these are; every new one has a number of its own. */
+  ids: { sms: 0, totp: 0, codes: 0 },
+  codesMadeAt: -1,
+  nextId: 1,
+  changes: [] as Change[],
+  links: [] as Link[],
+  linkMails: [] as LinkMail[],
+  emailChanges: [] as number[],
+  notices: [] as Notice[],
+  /** When everything was taken back, and from when on. */
+  secured: [] as { since: number; at: number }[],
   guards: { known: newGuard(), strangers: newGuard() },
   texts: [] as Text[],
   mails: [] as Message[],
@@ -104,6 +141,7 @@ const isFresh = (model: Model, { acr, provenAt }: Session): boolean =>
   (acr === 'aal2' || !hasFactor(model)) && model.now - provenAt <= 10 * minute
 const stale = '401 insufficient_user_authentication'
 
+const strangersOf = ({ throttles, email }: Model): Throttle => throttles[email] ?? throttles[0]
 const guardOf = ({ guards }: Model, known: boolean): Guard => (known ? guards.known : guards.strangers)
 const isSession = (owner: Challenge['owner']): owner is Session => typeof owner === 'object' && 'generation' in owner
 
@@ -127,11 +165,11 @@ function areCodesLocked({ now }: Model, { until, failed }: Guard): boolean {
 }
 
 /** What finishes a login of this account, or proves a session anew. */
-function methodsOf({ account }: Model, purpose: Purpose): Method[] {
+function methodsOf({ account, isMailNoProof }: Model, purpose: Purpose): Method[] {
   const has: Record<Method, boolean> = {
     totp: account.totp !== null,
     sms: account.phone !== null,
-    email: account.mailbox && purpose === 'login',
+    email: account.mailbox && !isMailNoProof && purpose === 'login',
     recovery_code: account.recoveryCodes > 0,
   }
   return has.totp || has.sms ? methods.filter((method) => has[method]) : []
@@ -145,7 +183,7 @@ function allMethods(model: Model, { purpose, provesMailbox, method }: Challenge)
 }
 
 /** The methods that are shown with a challenge. */
-export function methodsShown(model: Model, challenge: Challenge): string[] {
+function methodsShown(model: Model, challenge: Challenge): string[] {
   const { purpose, known } = challenge
   const isLocked = ['login', 'step_up'].includes(purpose) && areCodesLocked(model, guardOf(model, known))
   return allMethods(model, challenge).filter((it) => !isLocked || it === 'recovery_code')
@@ -209,8 +247,16 @@ function noteSent({ now }: Model, challenge: Challenge, method: Sending): void {
   challenge.codes[method] = { sends: sends + 1, sentAt: now, expires }
 }
 
-const isOver = (model: Model, { isUsed, isReplaced, ends }: Challenge): boolean =>
+const isDone = (model: Model, { isUsed, isReplaced, ends }: Challenge): boolean =>
   isUsed || isReplaced || ends <= model.now || model.disabled
+
+const sessionOf = ({ owner }: Challenge): Session | null => (isSession(owner) ? owner : null)
+
+/** Whether its token is worth nothing any more: what a session has begun ends with it. */
+function isOver(model: Model, challenge: Challenge): boolean {
+  const session = sessionOf(challenge)
+  return isDone(model, challenge) || (session !== null && !isLive(model, session))
+}
 
 const isCodeOver = ({ now }: Model, { codes }: Challenge, method: Method | null): boolean =>
   isSending(method) && (codes[method]?.expires ?? Number.POSITIVE_INFINITY) <= now
@@ -222,7 +268,7 @@ function endCrowdedOut(model: Model, sender: Challenge): void {
   if (sender.purpose !== 'login') return
   const rivals = model.challenges.filter(
     (one) =>
-      one !== sender && one.purpose === 'login' && one.known === sender.known && hasSent(one) && !isOver(model, one),
+      one !== sender && one.purpose === 'login' && one.known === sender.known && hasSent(one) && !isDone(model, one),
   )
   for (const one of rivals.slice(0, Math.max(0, rivals.length - 2))) one.isReplaced = true
 }
@@ -232,8 +278,9 @@ function goOnWith(challenge: Challenge, method: Method): void {
   if (!challenge.begun.includes(method)) challenge.begun.push(method)
 }
 
-const newChallenge = (model: Model, given: Pick<Challenge, 'purpose' | 'owner' | 'known' | 'device'>): Challenge => ({
-  ...{ ...given, method: null, begun: [], provesMailbox: false, attempts: 0, codes: {}, phone: null },
+type NewChallenge = Pick<Challenge, 'purpose' | 'owner' | 'known' | 'device'> & Partial<Pick<Challenge, 'parent'>>
+const newChallenge = (model: Model, given: NewChallenge): Challenge => ({
+  ...{ parent: null, ...given, method: null, begun: [], provesMailbox: false, attempts: 0, codes: {}, phone: null },
   ...{ begunAt: model.now, ends: model.now + 10 * minute, isUsed: false, isReplaced: false },
 })
 
@@ -328,10 +375,17 @@ function useDevice(model: Model, came: Device | null, trust: boolean, mayMake: b
   return device
 }
 
-function start({ sessions, now }: Model, acr: string, remember: boolean, device: Device | null): void {
+/** `mailboxProven`: it begins with a mailed link. */
+function start(
+  { sessions, now }: Model,
+  acr: string,
+  remember: boolean,
+  device: Device | null,
+  mailboxProven = false,
+): void {
   const [total, idle] = remember ? [30 * day, 14 * day] : [12 * hour, 12 * hour]
   const times = { rotatedAt: 0, idle: now + idle, expires: now + total, provenAt: now }
-  sessions.push({ device, generation: 0, ...times, failedProofs: [], remember, acr, ended: false })
+  sessions.push({ device, generation: 0, ...times, failedProofs: [], remember, mailboxProven, acr, ended: false })
 }
 
 /** Whether a token makes its bearer known. */
@@ -340,12 +394,18 @@ export const isKnown = ({ now }: Model, device: Device | null): device is Device
 
 export function login(model: Model, { place, device: shown }: Client, isRight: boolean, remember: boolean): string {
   const device = isKnown(model, shown) ? shown : null
-  const throttle = device?.throttle ?? model.strangers
+  const throttle = device?.throttle ?? strangersOf(model)
   if (!charge(model, throttle)) return '429 login_locked'
   if (device !== null) device.failures += 1
   if (!isRight || model.disabled) {
     if (device !== null && device.failures >= 20) device.gone = true
     return '401 invalid_credentials'
+  }
+  if (model.password === 'reset_required') {
+    // The right password opens nothing, and is counted as nothing.
+    Object.assign(throttle, { failures: Math.max(0, throttle.failures - 1), until: 0 })
+    if (device !== null) device.failures = Math.max(0, device.failures - 1)
+    return '403 password_reset_required'
   }
   // A stranger gets back the own charge; a device starts anew.
   throttle.failures = device === null ? throttle.failures - 1 : 0
@@ -474,7 +534,13 @@ function addFactor(
 ): void {
   const { account, texts, now } = model
   const replaces = method === 'totp' ? account.totp !== null : account.phone !== null
-  if (!hasFactor(model)) account.recoveryCodes = 10
+  const which = method === 'totp' ? ('totp' as const) : ('sms' as const)
+  if (!hasFactor(model)) putRecoveryCodes(model)
+  const was = method === 'totp' ? account.totp : account.phone
+  if (was !== null) model.changes.push({ at: now, kind: 'factor_removed', method: which, id: model.ids[which], was })
+  model.ids[which] = model.nextId++
+  model.changes.push({ at: now, kind: 'factor_added', method: which, id: model.ids[which] })
+  tell(model)
   endBegun(model, session, replaces)
   if (method === 'totp') account.totp = step
   else {
@@ -484,6 +550,24 @@ function addFactor(
     if (old !== null && old !== account.phone)
       texts.push({ at: now, known: true, phone: old, state: 'finished', isLost: false, challenge })
   }
+}
+
+function putRecoveryCodes(model: Model): void {
+  model.account.recoveryCodes = 10
+  model.ids.codes = model.nextId++
+  model.codesMadeAt = model.now
+}
+
+/** The recovery codes go, and can be had back. */
+function dropRecoveryCodes({ account, changes, ids, codesMadeAt, now }: Model): void {
+  const { recoveryCodes: count } = account
+  if (count > 0) changes.push({ at: now, kind: 'recovery_codes', count, setId: ids.codes, madeAt: codesMadeAt })
+  account.recoveryCodes = 0
+}
+
+/** A notice of this moment to the account's mailbox, or to the one that it had. */
+function tell({ notices, now, email }: Model, old: number | null = null): void {
+  notices.push({ at: now, email: old ?? email, isLast: old !== null })
 }
 
 /** What was begun ends; with `all` also other sessions and the trust in devices. */
@@ -496,8 +580,8 @@ function endBegun(model: Model, session: Session | null, all: boolean): void {
 
 function useUp(model: Model, challenge: Challenge): void {
   challenge.isUsed = true
-  const { owner, known, purpose } = challenge
-  if (typeof owner === 'object' && 'purpose' in owner) owner.isUsed = true
+  const { parent, known, purpose } = challenge
+  if (parent !== null) parent.isUsed = true
   const guard = guardOf(model, known)
   if (purpose !== 'enrol' && guard.streak > 0) Object.assign(guard, { streak: 0, until: 0 })
   for (const message of [...model.texts, ...model.mails]) {
@@ -509,6 +593,8 @@ function useUp(model: Model, challenge: Challenge): void {
 function letEnrol(model: Model, { challenge, remember, session }: Pending): string {
   const { owner, known, device } = challenge
   model.account.mailbox = true
+  const asking = sessionOf(challenge)
+  if (asking !== null) asking.mailboxProven = true
   for (const one of model.challenges) if (one.purpose === 'must_enrol' && one.owner === owner) one.isReplaced = true
   const waiting = newChallenge(model, { purpose: 'must_enrol', owner, known, device })
   model.challenges.push(waiting)
@@ -521,6 +607,7 @@ function complete(model: Model, pending: Pending, method: Method, trust: boolean
   const mayTrust = method === 'totp' || method === 'sms'
   const device = useDevice(model, session?.device ?? challenge.device, trust && mayTrust, session === null)
   const acr = method === 'email' ? 'aal1' : 'aal2'
+  if (method !== 'email') model.isMailNoProof = false
   if (session === null) start(model, acr, remember, device)
   else Object.assign(session, { acr, provenAt: model.now, failedProofs: [] })
   const left = method === 'recovery_code' ? `, ${model.account.recoveryCodes} recovery codes left` : ''
@@ -572,7 +659,8 @@ export function enrol(model: Model, who: Enroller, phone: number | null): string
   if (isSignedIn) {
     if (!isLive(model, who)) return '401 invalid_token'
     if (!isFresh(model, who)) return stale
-    if (!hasFactor(model)) return open(model, { ...ofSession(who), provesMailbox: true, candidates: ['email'] })
+    if (!hasFactor(model) && !who.mailboxProven)
+      return open(model, { ...ofSession(who), provesMailbox: true, candidates: ['email'] })
   } else if (who.challenge.purpose !== 'must_enrol' || isOver(model, who.challenge)) return '401 invalid_token'
 
   const { now, challenges } = model
@@ -581,8 +669,11 @@ export function enrol(model: Model, who: Enroller, phone: number | null): string
   if (phone !== null && isDoneWithNewNumbers(model)) return '429 sms_limit_reached'
 
   const given = isSignedIn
-    ? { owner: who, known: true, device: who.device }
-    : { owner: who.challenge, known: who.challenge.known, device: who.challenge.device }
+    ? { owner: who, parent: null, known: true, device: who.device }
+    : {
+        ...{ owner: sessionOf(who.challenge) ?? who.challenge, parent: who.challenge },
+        ...{ known: who.challenge.known, device: who.challenge.device },
+      }
   const method = phone === null ? ('totp' as const) : ('sms' as const)
   const challenge = { ...newChallenge(model, { ...given, purpose: 'enrol' }), method, begun: [method], phone }
   if (phone !== null) {
@@ -602,7 +693,9 @@ export function renewRecoveryCodes(model: Model, session: Session): string {
   if (!isLive(model, session)) return '401 invalid_token'
   if (!isFresh(model, session)) return stale
   if (!hasFactor(model)) return '409 conflict'
-  model.account.recoveryCodes = 10
+  dropRecoveryCodes(model)
+  putRecoveryCodes(model)
+  tell(model)
   return '200 recovery_codes, 10 recovery codes'
 }
 
@@ -615,17 +708,23 @@ export function removeFactor(model: Model, session: Session, method: 'totp' | 's
   if (account[field] === null) return '404 not_found'
   const isLast = account.totp === null || account.phone === null
   if (isLast && account.twoFactor === 'required') return '409 last_factor'
+  model.changes.push({ at: model.now, kind: 'factor_removed', method, id: model.ids[method], was: account[field] })
   account[field] = null
-  if (isLast) account.recoveryCodes = 0
+  if (isLast) dropRecoveryCodes(model)
   endBegun(model, session, true)
+  tell(model)
   return '204'
 }
 
 /** An operator takes all factors away, and what was counted of codes with them. */
 export function resetFactors(model: Model): void {
   Object.assign(model.account, { phone: null, totp: null, recoveryCodes: 0 })
+  // What an operator decides of factors stays.
+  model.changes = model.changes.filter(({ kind }) => kind === 'email_changed' || kind === 'deletion')
   endBegun(model, null, true)
+  endLinks(model)
   forgetCodes(model)
+  tell(model)
 }
 
 /** The provider's word about the newest text of a login: refused it, failed at it, or lost it on its way. */
@@ -675,20 +774,35 @@ export function dropDevice(model: Model, session: Session, device: Device, what:
   return '204'
 }
 
-/** The account is changed, disabled or enabled: whatever was begun before ends. */
+/** An operator changes, disables or enables the account: whatever was begun before ends, and that is not taken back. */
 export function change(model: Model, changed: { disabled?: boolean; phone?: number; password?: true } = {}): void {
   model.disabled = changed.disabled ?? model.disabled
+  if (changed.disabled) for (const it of model.changes) if (it.kind === 'deletion') it.isDisabled = true
+  if (changed.disabled === false) {
+    model.erasesAt = null
+    model.changes = model.changes.filter(({ kind }) => kind !== 'deletion')
+  }
   model.account.phone = changed.phone ?? model.account.phone
+  if (changed.phone !== undefined) {
+    model.ids.sms = model.nextId++
+    model.changes = model.changes.filter((it) => it.kind !== 'factor_removed' || it.method !== 'sms')
+  }
+  if (changed.password) model.password = 'set'
   endBegun(model, null, true)
+  endLinks(model)
   if (changed.phone !== undefined || changed.password) unlock(model, true)
 }
 
 /** Ends the locks and the streaks; with `all` also what is counted of codes and texts. */
 export function unlock(model: Model, all: boolean): void {
-  model.strangers = newThrottle()
-  for (const device of model.devices) if (!device.gone) Object.assign(device, { failures: 0, throttle: newThrottle() })
+  endPasswordLocks(model)
   for (const guard of Object.values(model.guards)) Object.assign(guard, { streak: 0, until: 0 })
   if (all) forgetCodes(model)
+}
+
+function endPasswordLocks(model: Model): void {
+  model.throttles[model.email] = newThrottle()
+  for (const device of model.devices) if (!device.gone) Object.assign(device, { failures: 0, throttle: newThrottle() })
 }
 
 function forgetCodes(model: Model): void {
@@ -697,17 +811,218 @@ function forgetCodes(model: Model): void {
   for (const mail of model.mails) mail.state = 'finished'
 }
 
+/** The links end that set a password or confirm an address; a not-me link does not. */
+function endLinks({ links }: Model): void {
+  for (const link of links) if (link.kind !== 'not_me') link.isOver = true
+}
+
+const isGood = ({ now }: Model, { isOver, expires }: Link): boolean => !isOver && expires > now
+
+function addLink(model: Model, kind: LinkKind, email: number, life: number, since = 0): void {
+  const { links, now } = model
+  links.push({ kind, email, at: now, expires: now + life, isOver: false, since })
+}
+
+/** What a mail says that anybody has asked for, to the account's mailbox, or null: its budgets are spent. */
+function linkMail(model: Model, topic: 'forgot' | 'register', network: number, shown: Device | null): string | null {
+  const { now, email, linkMails } = model
+  const known = isKnown(model, shown)
+  const sent = linkMails.filter((it) => it.email === email && it.known === known && it.at > now - day)
+  const isSpent =
+    sent.some(({ at }) => at > now - minute) ||
+    sent.filter(({ at }) => at > now - hour).length >= 3 ||
+    sent.length >= 10 ||
+    (!known && sent.filter((it) => it.network === network).length >= 3)
+  if (isSpent) return null
+  linkMails.push({ at: now, email, known, network })
+  if (model.disabled) return 'closed'
+  addLink(model, 'set_password', email, hour)
+  return topic === 'register' ? 'have_account' : 'forgot'
+}
+
+/** Anybody asks for a link to the account's mailbox: the answer is the same, whatever is sent. */
+export const askForLink = (...given: Parameters<typeof linkMail>): string => `202 mail_sent: ${linkMail(...given)}`
+
+/** A new password by a mailed link, from a client. */
+export function setPassword(model: Model, link: Link, { place, device: shown }: Client, remember: boolean): string {
+  if (link.kind !== 'set_password' || !isGood(model, link) || link.email !== model.email || model.disabled) {
+    return '410 link_expired'
+  }
+  model.password = 'set'
+  model.account.mailbox = true
+  model.isMailNoProof = true
+  endPasswordLocks(model)
+  endBegun(model, null, true)
+  endLinks(model)
+  tell(model)
+  const told = goOnAfterPassword(model, { place, device: isKnown(model, shown) ? shown : null }, remember)
+  return told.startsWith('200') ? told : '200 password_set'
+}
+
+/** As a login after a right password, of which nothing but the mailbox is proven: no device skips the second factor. */
+function goOnAfterPassword(model: Model, { place, device }: Client, remember: boolean): string {
+  const { twoFactor } = model.account
+  const asked = { owner: device ?? place, known: device !== null, device, remember, provesMailbox: false }
+  if (hasFactor(model) && twoFactor !== 'off') {
+    return open(model, { ...asked, purpose: 'login', candidates: methodsOf(model, 'login') })
+  }
+  if (twoFactor !== 'required') {
+    start(model, 'aal1', remember, useDevice(model, device, false, true), true)
+    return '200 authenticated'
+  }
+  const waiting = newChallenge(model, { ...asked, purpose: 'must_enrol' })
+  model.challenges.push(waiting)
+  model.pendings.push({ challenge: waiting, remember, session: null })
+  return '200 2fa_enrolment_required'
+}
+
+/** Of a session that shows the old one, right or wrong. */
+export function changePassword(model: Model, session: Session, isRight: boolean): string {
+  if (!isLive(model, session)) return '401 invalid_token'
+  if (!isFresh(model, session)) return stale
+  if (!isRight) {
+    model.guards.known.failed = withFailure(model.guards.known.failed, model.now)
+    failProof(model, session)
+    return '422 invalid_password'
+  }
+  model.password = 'set'
+  endPasswordLocks(model)
+  if (session.acr === 'aal2') forgetCodes(model)
+  endBegun(model, null, true)
+  endLinks(model)
+  model.sessions.push({ ...session, generation: 0, rotatedAt: 0, failedProofs: [], ended: false })
+  tell(model)
+  return '200 authenticated'
+}
+
+/** An operator has a link mailed; `force`: the old password is useless from now on. What the mail says. */
+export function resetPassword(model: Model, force: boolean): string {
+  if (force) {
+    model.password = 'reset_required'
+    endBegun(model, null, true)
+    endLinks(model)
+  }
+  return mailLink(model, force ? 'reset_forced' : 'reset')
+}
+
+/** A mail that no budget counts. */
+function mailLink(model: Model, topic: string): string {
+  if (model.disabled) return 'closed'
+  addLink(model, 'set_password', model.email, hour)
+  return topic
+}
+
+/** A session asks for another mailbox. */
+export function askForEmail(model: Model, session: Session, email: number): string {
+  if (!isLive(model, session)) return '401 invalid_token'
+  if (!isFresh(model, session)) return stale
+  const { emailChanges, now } = model
+  if (emailChanges.filter((at) => at > now - day).length >= 3) return '429 mail_limit_reached'
+  emailChanges.push(now)
+  for (const link of model.links) if (link.kind === 'confirm_email') link.isOver = true
+  tell(model)
+  if (email === model.email) return '202 mail_sent: email_taken'
+  addLink(model, 'confirm_email', email, day)
+  return '202 mail_sent: confirm_email'
+}
+
+export function confirmEmail(model: Model, session: Session, link: Link): string {
+  if (!isLive(model, session)) return '401 invalid_token'
+  if (link.kind !== 'confirm_email' || !isGood(model, link)) return '410 link_expired'
+  const { email: old, account, now } = model
+  model.changes.push({ at: now, kind: 'email_changed', email: old, mailbox: account.mailbox })
+  model.email = link.email
+  account.mailbox = true
+  endBegun(model, session, true)
+  endLinks(model)
+  tell(model, old)
+  return '200'
+}
+
+/** A user leaves, and is erased in seven days. */
+export function leaveForGood(model: Model, session: Session): string {
+  if (!isLive(model, session)) return '401 invalid_token'
+  if (!isFresh(model, session)) return stale
+  model.disabled = true
+  model.erasesAt = model.now + 7 * day
+  model.changes.push({ at: model.now, kind: 'deletion', isDisabled: false })
+  endBegun(model, null, true)
+  endLinks(model)
+  tell(model)
+  return '202'
+}
+
+/** The newest notice is mailed, with a link where its mailbox is to have one: whether it has. */
+export function mailNotice(model: Model): boolean {
+  const notice = model.notices.at(-1)
+  if (notice === undefined) throw new Error('nothing to tell')
+  // Not to a mailbox that is the account's no more, unless it was left after the notice; nor of what was taken back since.
+  const wasLeft = model.changes.some(
+    (it) => it.kind === 'email_changed' && it.email === notice.email && it.at >= notice.at,
+  )
+  if (!notice.isLast && notice.email !== model.email && !wasLeft) return false
+  if (model.secured.some(({ since, at }) => since <= notice.at && at >= notice.at)) return false
+  const { now, erasesAt } = model
+  addLink(model, 'not_me', notice.email, Math.max(7 * day, (erasesAt ?? now) - now), notice.at)
+  return true
+}
+
+/** “That was not me”: what the sessions have changed since is taken back, and what the mail says that follows. */
+export function secure(model: Model, link: Link): string {
+  if (link.kind !== 'not_me' || !isGood(model, link)) return '410 link_expired'
+  takeBack(model, link.since)
+  model.secured.push({ since: link.since, at: model.now })
+  for (const device of model.devices) device.gone = true
+  endBegun(model, null, true)
+  endLinks(model)
+  for (const one of model.links) if (one.kind === 'not_me' && one.since >= link.since) one.isOver = true
+  model.password = 'reset_required'
+  return `200 secured: ${mailLink(model, 'secured')}`
+}
+
+function takeBack(model: Model, since: number): void {
+  const { account, ids } = model
+  for (const change of model.changes.filter(({ at }) => at >= since).reverse()) {
+    if (change.kind === 'email_changed') {
+      model.email = change.email
+      account.mailbox = change.mailbox
+    } else if (change.kind === 'deletion') {
+      if (model.erasesAt !== null)
+        Object.assign(model, { disabled: change.isDisabled && model.disabled, erasesAt: null })
+    } else if (change.kind === 'recovery_codes') {
+      account.recoveryCodes = change.count
+      ids.codes = change.setId
+      model.codesMadeAt = change.madeAt
+    } else {
+      const field = change.method === 'totp' ? 'totp' : 'phone'
+      if (change.kind === 'factor_added') {
+        if (ids[change.method] === change.id) account[field] = null
+      } else if (account[field] === null) {
+        account[field] = change.was
+        ids[change.method] = change.id
+      }
+    }
+  }
+  // Codes that came with a first factor which is gone again.
+  if (model.codesMadeAt >= since) account.recoveryCodes = 0
+  model.changes = model.changes.filter(({ at }) => at < since)
+}
+
 /** Time goes by, for the steps of an authenticator app (30 s each) too. */
 export function pass(model: Model, seconds: number): void {
   model.now += seconds
-  if (model.account.totp !== null) model.account.totp -= Math.floor(seconds / 30)
+  const steps = Math.floor(seconds / 30)
+  if (model.account.totp !== null) model.account.totp -= steps
+  for (const change of model.changes) {
+    if (change.kind === 'factor_removed' && change.method === 'totp') change.was -= steps
+  }
 }
 
 const word = (session: Session): string =>
   `${session.generation} ${session.acr} ${session.ended ? 'ended' : 'not ended'} ${session.failedProofs.length}`
 
-/** What must be stored now; the steps of an authenticator app as they are, phones by their place in `phones`. */
-export function storedOf(model: Model, phones: readonly string[]) {
+/** What must be stored now; the steps of an authenticator app as they are, phones and mailboxes by their place in the lists. */
+export function storedOf(model: Model, phones: readonly string[], emails: readonly string[]) {
   const { account, sessions, devices, guards, texts, mails, now } = model
   const kinds = (messages: Message[]): string[] =>
     messages
@@ -727,9 +1042,9 @@ export function storedOf(model: Model, phones: readonly string[]) {
         return `${device.failures} ${remembered(model, device.throttle)} ${trust}`
       }),
     guards: [guards.known, guards.strangers].map(({ streak, failed }) => `${streak} ${failed.length}`),
-    throttle: remembered(model, model.strangers),
+    throttle: remembered(model, strangersOf(model)),
     waiting: model.challenges
-      .filter((one) => !isOver(model, one))
+      .filter((one) => !isDone(model, one))
       .map(({ purpose, known, method, begun, attempts, codes }) => {
         const sends = (['email', 'sms'] as const).map((it) => codes[it]?.sends ?? 0)
         return [purpose, known ? 'known' : 'strangers', method ?? '-', begun.join(), attempts, ...sends].join(' ')
@@ -739,5 +1054,12 @@ export function storedOf(model: Model, phones: readonly string[]) {
     factors,
     recovery_codes: account.recoveryCodes,
     mailbox: account.mailbox,
+    email: emails[model.email],
+    password: model.password,
+    disabled: model.disabled,
+    leaves: model.erasesAt !== null,
+    mail_is_no_proof: model.isMailNoProof,
+    links: model.links.map((link) => `${link.kind} ${emails[link.email]} ${isGood(model, link) ? 'good' : 'over'}`),
+    changes: model.changes.map(({ kind }) => kind),
   }
 }

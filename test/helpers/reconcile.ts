@@ -19,7 +19,7 @@ export async function reconcile(
   const ids = users.map(({ id }) => id)
   const [books] = await sql<Record<string, number>>(
     `SELECT (SELECT count(*)::integer FROM sessions WHERE user_id = ANY ($1)) AS sessions,
-       (SELECT count(*)::integer FROM audit_events WHERE user_id = ANY ($1) AND type = 'login.succeeded') AS audited,
+       (SELECT count(*)::integer FROM audit_events WHERE user_id = ANY ($1) AND type = 'session.started') AS audited,
        (SELECT count(*)::integer FROM challenges WHERE user_id = ANY ($1) AND consumed_at IS NOT NULL) AS consumed,
        (SELECT count(*)::integer FROM challenges c WHERE user_id = ANY ($1) AND consumed_at - interval '1 second' >
           (SELECT max(expires_at) FROM challenge_codes WHERE challenge_id = c.id)) AS late,

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import type { AddressInfo } from 'node:net'
+import { randomInt } from 'node:crypto'
+import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
 
 export type LogLine = { level: string; msg: string; address?: string; event?: string }
@@ -85,11 +86,28 @@ export function runService(
   }
 }
 
-/** A port that is free at this moment. */
+/**
+ * A port that is free, and that no other process of this run gets until this one ends: each process holds the UDP port
+ * of the same number, which nobody else wants. It is below the ports that the system gives to outgoing connections:
+ * a program takes seconds until it listens, and meanwhile the run connects thousands of times.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
+  for (;;) {
+    const port = 10_100 + randomInt(20_000)
+    if ((await isHeld(port)) && (await isFree(port))) return port
+  }
 }
+
+const isHeld = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const mark = createSocket('udp4').unref()
+    mark.once('error', () => resolve(false))
+    mark.bind({ port, address: '127.0.0.1', exclusive: true }, () => resolve(true))
+  })
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen(port, () => server.close(() => resolve(true)))
+  })

@@ -44,7 +44,7 @@ export function freshPhone(): string {
 }
 
 type Sent = {
-  method?: 'GET' | 'POST' | 'PATCH' | 'DELETE'
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   token?: string
   body?: unknown
   from?: string

@@ -25,6 +25,7 @@ const production: Environment = {
   TWILIO_ACCOUNT_SID: sid('AC'),
   TWILIO_AUTH_TOKEN: systemRandom.bytes(16).toString('hex'),
   TWILIO_FROM: '+15005550006',
+  REGISTRATION: 'open',
   MAIL_PROVIDER: 'smtp',
   SMTP_URL: `smtps://doorstep:${systemRandom.bytes(16).toString('hex')}@smtp.example.com:465`,
   MAIL_FROM: 'Doorstep <login@example.com>',
@@ -80,9 +81,21 @@ t.test('the defaults are those of the contract', (t) => {
     twoFactor: 'required',
     methods: ['passkey', 'totp', 'sms'],
     enrolmentsDay: 10,
+    registration: 'open',
+    breachedPasswords: { source: 'list', url: 'https://api.pwnedpasswords.com' },
+    eraseAfterDays: 7,
     passkey: { rpId: 'localhost', rpName: 'Doorstep', origins: ['http://localhost:3000'] },
     totpIssuer: 'Doorstep',
-    mail: { provider: 'console', smtpUrl: undefined, from: 'doorstep@localhost', cooldown: 60 },
+    mail: {
+      provider: 'console',
+      smtpUrl: undefined,
+      from: 'doorstep@localhost',
+      cooldown: 60,
+      perAddressHour: 3,
+      perAddressDay: 10,
+      globalHour: 500,
+      globalDay: 5000,
+    },
     sms: {
       provider: 'console',
       twilio: undefined,
@@ -105,6 +118,8 @@ t.test('the defaults are those of the contract', (t) => {
       verifyMinute: 20,
       resendHour: 10,
       refreshMinute: 30,
+      mailMinute: 10,
+      mailHour: 30,
       defaultMinute: 300,
       clientMinute: 600,
       introspectMinute: 6000,
@@ -113,7 +128,9 @@ t.test('the defaults are those of the contract', (t) => {
     trustProxy: false,
     argon2: { memoryKib: 19456, time: 2, concurrency: Math.min(availableParallelism(), 64), queue: 32 },
     loginFloorMs: 0,
+    firebaseHashes: null,
     introspectionClients: [],
+    webhookAllowedNetworks: [],
     metricsPort: undefined,
     metricsHost: '127.0.0.1',
     logLevel: 'info',
@@ -139,6 +156,17 @@ t.test('everything that is set arrives, grouped', (t) => {
     PASSKEY_RP_ID: 'Example.com',
     PASSKEY_ORIGINS: `https://app.example.com, ${android}`,
     TOTP_ISSUER: 'Example & Co',
+    REGISTRATION: 'closed',
+    BREACHED_PASSWORDS: 'hibp',
+    BREACHED_PASSWORDS_URL: 'https://Ranges.example.com/hibp/',
+    ERASE_AFTER_DAYS: '30',
+    MAIL_COOLDOWN: '90',
+    MAIL_PER_ADDRESS_HOUR: '4',
+    MAIL_PER_ADDRESS_DAY: '11',
+    MAIL_GLOBAL_HOUR: '501',
+    MAIL_GLOBAL_DAY: '5001',
+    RATE_MAIL_MINUTE: '12',
+    RATE_MAIL_HOUR: '33',
     METRICS_PORT: '9100',
     PORT: '0',
   })
@@ -163,12 +191,16 @@ t.test('everything that is set arrives, grouped', (t) => {
   })
   t.match(config, { twoFactor: 'optional', totpIssuer: 'Example & Co' })
   t.same(config.mail, {
-    ...{ provider: 'smtp', smtpUrl: production.SMTP_URL, from: 'Doorstep <login@example.com>', cooldown: 60 },
+    ...{ provider: 'smtp', smtpUrl: production.SMTP_URL, from: 'Doorstep <login@example.com>', cooldown: 90 },
+    ...{ perAddressHour: 4, perAddressDay: 11, globalHour: 501, globalDay: 5001 },
   })
+  t.match(config, { registration: 'closed', eraseAfterDays: 30, rate: { mailMinute: 12, mailHour: 33 } })
+  t.same(config.breachedPasswords, { source: 'hibp', url: 'https://ranges.example.com/hibp' })
   for (const part of [
     config,
     config.tokens,
     config.mail,
+    config.breachedPasswords,
     config.passkey,
     config.passkey.origins,
     config.methods,
@@ -218,7 +250,7 @@ t.test('malformed settings are refused, each by its own name', (t) => {
     })),
     ...['https://a.example', 'a.example:80', '-a.example'].map((SMS_ORIGIN) => ({ SMS_ORIGIN })),
     ...settings
-      .filter(({ name }) => /^(RATE|SMS_(PER|GLOBAL|COOL)|MAIL_COOL|ENROL)/.test(name))
+      .filter(({ name }) => /^(RATE|SMS_(PER|GLOBAL|COOL)|MAIL_(PER|GLOBAL|COOL)|ENROL|ERASE)/.test(name))
       .map(({ name }) => ({ [name]: '0' })),
     ...['off', 'Required', 'sms'].map((TWO_FACTOR) => ({ TWO_FACTOR })),
     ...['email', 'sms,', 'passkey totp', 'Passkey', 'sms,sms', 'totp,recovery_code', 'totp,pwd', '*'].map(
@@ -248,6 +280,13 @@ t.test('malformed settings are refused, each by its own name', (t) => {
       .map((PASSKEY_ORIGINS) => ({ PASSKEY_ORIGINS })),
     ...['a:b', 'a\nb', 'x'.repeat(41)].map((TOTP_ISSUER) => ({ TOTP_ISSUER })),
     { MAIL_PROVIDER: 'sendmail' },
+    ...['Open', 'invite', 'true', 'none'].map((REGISTRATION) => ({ REGISTRATION })),
+    ...['HIBP', 'none', 'list,hibp'].map((BREACHED_PASSWORDS) => ({ BREACHED_PASSWORDS })),
+    ...['ranges.example', 'ftp://ranges.example', 'https://u:p@ranges.example', 'https://ranges.example/?key=1']
+      .concat('https://ranges.example#x')
+      .map((BREACHED_PASSWORDS_URL) => ({ BREACHED_PASSWORDS_URL })),
+    ...['366', '-1', '1.5'].map((ERASE_AFTER_DAYS) => ({ ERASE_AFTER_DAYS })),
+    { MAIL_COOLDOWN: '3601' },
     { ARGON2_MEMORY_KIB: '7' },
     { ARGON2_TIME: '0' },
     ...['0', '65'].map((ARGON2_CONCURRENCY) => ({ ARGON2_CONCURRENCY })),
@@ -330,6 +369,23 @@ t.test('one secret never serves two purposes', (t) => {
 })
 const base64Of = (text: string) => Buffer.from(text).toString('base64')
 
+t.test('what reads the hashes of Firebase is there whole or not at all', (t) => {
+  const key = systemRandom.bytes(64).toString('base64')
+  t.equal(loadConfig(development).firebaseHashes, null)
+  const set = { IMPORT_FIREBASE_SIGNER_KEY: key, IMPORT_FIREBASE_SALT_SEPARATOR: 'Bw==' }
+  t.same(loadConfig({ ...development, ...set }).firebaseHashes, {
+    signerKey: Buffer.from(key, 'base64'),
+    saltSeparator: Buffer.of(7),
+  })
+  refuses(t, development, { IMPORT_FIREBASE_SIGNER_KEY: key }, 'IMPORT_FIREBASE_SALT_SEPARATOR')
+  refuses(t, development, { IMPORT_FIREBASE_SALT_SEPARATOR: 'Bw==' }, 'IMPORT_FIREBASE_SALT_SEPARATOR')
+  for (const wrong of ['x', 'not base64!', 'A'.repeat(20), systemRandom.bytes(65).toString('base64')]) {
+    refuses(t, development, { ...set, IMPORT_FIREBASE_SIGNER_KEY: wrong }, 'IMPORT_FIREBASE_SIGNER_KEY')
+  }
+  refuses(t, development, { ...set, IMPORT_FIREBASE_SALT_SEPARATOR: '?' }, 'IMPORT_FIREBASE_SALT_SEPARATOR')
+  t.end()
+})
+
 t.test('INTROSPECTION_CLIENTS', (t) => {
   const secret = systemRandom.bytes(20).toString('hex')
   for (const INTROSPECTION_CLIENTS of [
@@ -364,13 +420,15 @@ t.test('production has floors and refuses every development convenience', (t) =>
   accepts(t, production, {})
   const bad: Environment[] = [
     ...['SECRET_KEYS', 'DATABASE_URL', 'PUBLIC_URL', 'SMS_PROVIDER', 'SMS_ALLOWED_COUNTRIES', 'SMS_SPEND_DAY']
-      .concat('TRUST_PROXY', 'APP_URL', 'MAIL_PROVIDER', 'SMTP_URL', 'MAIL_FROM')
+      .concat('TRUST_PROXY', 'APP_URL', 'REGISTRATION', 'MAIL_PROVIDER', 'SMTP_URL', 'MAIL_FROM')
       .map((it) => ({ [it]: '' })),
     { PUBLIC_URL: 'http://login.example.com' },
     { PUBLIC_URL: 'http://localhost' },
     { SMS_PROVIDER: 'console' },
     { MAIL_PROVIDER: 'console' },
     { MAIL_COOLDOWN: '29' },
+    { BREACHED_PASSWORDS_URL: 'http://ranges.example.com' },
+    { BREACHED_PASSWORDS_URL: 'http://127.0.0.1.example.com' },
     { APP_URL: 'http://app.example.com' },
     { APP_URL: 'https://203.0.113.7', PASSKEY_RP_ID: '' },
     { PASSKEY_ORIGINS: 'https://app.example.com,http://app.example.com' },
@@ -392,8 +450,16 @@ t.test('production has floors and refuses every development convenience', (t) =>
   }
   for (const base of ['http://localhost:4010', 'http://127.0.0.1:4010/', 'http://[::1]:4010']) {
     accepts(t, production, { TWILIO_API_BASE_URL: base })
+    accepts(t, production, { BREACHED_PASSWORDS_URL: base })
   }
-  accepts(t, production, { PENDING_TOKEN_TTL: '60', CODE_TTL: '60', ACCESS_TOKEN_TTL: '3600', SMS_COOLDOWN: '30' })
+  accepts(t, development, { BREACHED_PASSWORDS_URL: 'http://ranges.example.com' })
+  accepts(t, production, {
+    PENDING_TOKEN_TTL: '60',
+    CODE_TTL: '60',
+    ACCESS_TOKEN_TTL: '3600',
+    SMS_COOLDOWN: '30',
+    MAIL_COOLDOWN: '30',
+  })
   accepts(t, production, { ARGON2_MEMORY_KIB: '47104', ARGON2_TIME: '1' })
   accepts(t, development, { CODE_TTL: '3', PENDING_TOKEN_TTL: '3', ARGON2_MEMORY_KIB: '8', ARGON2_TIME: '1' })
   refuses(t, production, { PENDING_TOKEN_TTL: '299' })
@@ -499,7 +565,11 @@ t.test('whoever sets up a mail server and forgets to say so does not show the co
     for (const MAIL_PROVIDER of ['console', 'none']) accepts(t, development, { ...change, MAIL_PROVIDER })
   }
   t.same(wrong({ ...production, MAIL_PROVIDER: '' }), ['MAIL_PROVIDER'], 'told once')
-  t.equal(loadConfig({ ...production, MAIL_PROVIDER: 'none' }).mail.smtpUrl, undefined, 'and what is left is not used')
+  t.equal(
+    loadConfig({ ...production, MAIL_PROVIDER: 'none', REGISTRATION: 'closed' }).mail.smtpUrl,
+    undefined,
+    'and what is left is not used',
+  )
   t.end()
 })
 
@@ -547,7 +617,7 @@ t.test('without texts nobody has to say who sends them, and none is shown instea
 })
 
 t.test('without mail: no codes by mail, and APP_URL only where passkeys need it', (t) => {
-  const none = { MAIL_PROVIDER: 'none', SMTP_URL: undefined, MAIL_FROM: undefined }
+  const none = { MAIL_PROVIDER: 'none', SMTP_URL: undefined, MAIL_FROM: undefined, REGISTRATION: 'closed' }
   const own = { PASSKEY_RP_ID: 'example.com', PASSKEY_ORIGINS: 'https://app.example.com' }
   for (const base of [development, production]) {
     accepts(t, base, none)
@@ -563,6 +633,22 @@ t.test('without mail: no codes by mail, and APP_URL only where passkeys need it'
   refuses(t, bare, { PASSKEY_ORIGINS: own.PASSKEY_ORIGINS }, 'APP_URL')
   refuses(t, { ...production, APP_URL: undefined }, own, 'APP_URL')
   refuses(t, { ...production, APP_URL: undefined }, { METHODS: 'totp,sms' }, 'APP_URL')
+  t.end()
+})
+
+t.test('who may register: a production says it, and nobody can where no mail is sent', (t) => {
+  const { REGISTRATION, ...silent } = production
+  for (const base of [development, production]) {
+    for (const word of ['open', 'closed']) {
+      t.equal(loadConfig({ ...base, REGISTRATION: word }).registration, word)
+      const without = wrong({ ...base, REGISTRATION: word, MAIL_PROVIDER: 'none' })
+      t.same(without, word === 'open' ? ['REGISTRATION'] : [], `${word}, without mail`)
+    }
+  }
+  t.same(wrong(silent), ['REGISTRATION'])
+  t.same(wrong({ ...silent, MAIL_PROVIDER: 'none' }), ['REGISTRATION'], 'told once')
+  t.equal(loadConfig(development).registration, 'open')
+  t.equal(loadConfig({ ...development, MAIL_PROVIDER: 'none' }).registration, 'closed')
   t.end()
 })
 
@@ -594,6 +680,7 @@ t.test('production says how clients reach it: all of it is missed at once', (t) 
       'DATABASE_URL',
       'MAIL_PROVIDER',
       'PUBLIC_URL',
+      'REGISTRATION',
       'SECRET_KEYS',
       'SMS_ALLOWED_COUNTRIES',
       'SMS_PROVIDER',
@@ -666,6 +753,8 @@ t.test('a secret can come from a file', (t) => {
   const secrets = settings.filter(({ secret }) => secret).map(({ name }) => name)
   t.same(secrets.sort(), [
     'DATABASE_URL',
+    'IMPORT_FIREBASE_SALT_SEPARATOR',
+    'IMPORT_FIREBASE_SIGNER_KEY',
     'INTROSPECTION_CLIENTS',
     'REDIS_URL',
     'SECRET_KEYS',
@@ -677,6 +766,8 @@ t.test('a secret can come from a file', (t) => {
     ...production,
     REDIS_URL: 'redis://cache',
     INTROSPECTION_CLIENTS: `a:${systemRandom.bytes(16).toString('hex')}`,
+    IMPORT_FIREBASE_SIGNER_KEY: systemRandom.bytes(64).toString('base64'),
+    IMPORT_FIREBASE_SALT_SEPARATOR: 'Bw==',
   }
   const directory = t.testdir(Object.fromEntries(secrets.map((name) => [name, `${all[name]}\n`])))
   const byFile = Object.fromEntries(

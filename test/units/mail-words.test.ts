@@ -1,14 +1,22 @@
+import { readdirSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import { composeMail, oneLine } from '../../src/mail/message.ts'
-import { lifeOf } from '../../src/mail/words/facts.ts'
+import { lifeOf, type Told } from '../../src/mail/words/facts.ts'
 import {
+  checkWords,
   type FactorName,
   type Language,
+  type LinkTopic,
   languageOf,
   languages,
+  linkMailOf,
+  linkTopics,
   type NoticeFacts,
+  type NoticeTopic,
+  noticeOf,
   noticeTopics,
+  type Words,
 } from '../../src/mail/words/index.ts'
 import { maskEmail } from '../../src/security/masked-email.ts'
 import { describeUserAgent } from '../../src/security/user-agent.ts'
@@ -24,45 +32,203 @@ const facts: NoticeFacts = {
   factor: 'passkey',
   name: 'Ada’s key',
   remaining: 7,
+  isNew: false,
+  erasesAt: new Date('2030-01-09T03:04:05Z'),
+  link: null,
 }
+
+const notMe = 'https://app.example.com/not-me#token=dsm_8qTR0m7ZkH1uWn5sYbXv2cD4eFgJhLpQaKiOuEwRtYz'
+const setPassword = notMe.replace('not-me', 'set-password')
+
+/** What an operator does has no address. */
+const operated: NoticeTopic[] = [
+  'factors.reset',
+  'factor.reset',
+  'phone.set',
+  'account.disabled',
+  'password.reset',
+  'email.set',
+]
+
+/** Nothing is to be done by these. */
+const unlinked: LinkTopic[] = ['no_account', 'closed', 'email_taken']
 
 /** Whatever a mail program makes a link of. */
 const link = /:\/\/|www\.|@|href|\.(com|org|net)\b/i
 
-t.test('every language has every text, whole and in one piece', async (t) => {
+const noticeIn = (language: Language, topic: NoticeTopic, more: Partial<NoticeFacts> = {}) =>
+  composeMail(
+    noticeOf(languages[language], topic, { ...facts, ...(operated.includes(topic) && { network: null }), ...more }),
+    language,
+  )
+
+const linkIn = (language: Language, topic: LinkTopic, url: string | null = setPassword, lifeSeconds = 3_600) =>
+  composeMail(linkMailOf(languages[language], topic, { app: 'Doorstep', link: url, lifeSeconds }), language)
+
+const wordsIn = (text: string): number => text.split(/\s+/).length
+
+t.test('a language is one file, which is in force', async (t) => {
+  const folder = new URL('../../src/mail/words/', import.meta.url)
+  const files = readdirSync(folder).filter((name) => !['facts.ts', 'index.ts'].includes(name))
+  t.strictSame(files.sort(), names.map((name) => `${name}.ts`).sort())
+  for (const name of names) {
+    t.equal(languageOf(name), name)
+    t.strictSame(Intl.DateTimeFormat.supportedLocalesOf(name), [name], 'dates are written in it')
+  }
+})
+
+t.test('whoever adds a language forgets nothing: it is refused at the start', async (t) => {
+  t.doesNotThrow(() => checkWords())
+  const { en } = languages
+  const without = (change: (words: Words) => void) => {
+    const words: Words = { ...en, notices: { ...en.notices }, links: { ...en.links } }
+    change(words)
+    return () => checkWords({ en, xx: words })
+  }
+  const missing = (mail: string) => ({ message: `The words of the mail ${mail} are missing in the language xx` })
+  for (const topic of noticeTopics)
+    t.throws(
+      without(({ notices }) => Reflect.deleteProperty(notices, topic)),
+      missing(topic),
+    )
+  for (const topic of linkTopics)
+    t.throws(
+      without(({ links }) => Reflect.deleteProperty(links, topic)),
+      missing(topic),
+    )
+  t.throws(
+    without((words) => Reflect.deleteProperty(words, 'code')),
+    missing('code'),
+  )
+  const empty: Told[] = [
+    [' ', 'Something.'],
+    ['Something', ''],
+    ['Something', 'Something.', ' '],
+  ]
+  for (const told of empty) {
+    t.throws(
+      without(({ notices }) => Object.assign(notices, { 'device.new': () => told })),
+      missing('device.new'),
+    )
+    t.throws(
+      without(({ links }) => Object.assign(links, { forgot: () => [...told, 'Something.', ''] })),
+      missing('forgot'),
+    )
+  }
+  const late = without(({ notices }) =>
+    Object.assign(notices, {
+      'device.new': () => {
+        throw new RangeError('no such time zone')
+      },
+    }),
+  )
+  t.throws(late, missing('device.new'), 'which cannot be written')
+})
+
+t.test('every mail of every language: whole, in one piece, and told apart by its subject', async (t) => {
   t.ok(names.length >= 2)
-  t.equal(new Set(noticeTopics).size, noticeTopics.length)
   for (const language of names) {
-    t.strictSame(Object.keys(languages[language].notices).sort(), [...noticeTopics].sort(), language)
-    const subjects = new Set<string>()
+    const subjects: string[] = [
+      composeMail(languages[language].code({ app: 'Doorstep', code: '012345', lifeSeconds: 600 }), language).subject,
+    ]
     for (const topic of noticeTopics) {
-      for (const factor of factors) {
-        const { subject, text, html } = composeMail(languages[language].notices[topic]({ ...facts, factor }), language)
-        subjects.add(subject)
+      subjects.push(noticeIn(language, topic).subject)
+      for (const factor of topic.startsWith('factor.') ? factors : (['totp'] as const)) {
+        const { subject, text, html } = noticeIn(language, topic, { factor })
         t.match(subject, /^\S.+ – Doorstep$/, `${language} ${topic}`)
-        t.ok(text.includes('203.0.113.0/24') && text.includes('Firefox, Windows'), 'from where')
         t.match(text, /2030.*03:04 UTC/, 'when')
-        for (const part of [subject, text, html]) t.notMatch(part, /undefined|null|NaN|\[object|\$\{/)
+        t.equal(
+          text.includes('203.0.113.0/24') && text.includes('Firefox, Windows'),
+          !operated.includes(topic),
+          'from where',
+        )
+        t.notMatch([subject, text, html].join('\n'), /undefined|null|NaN|\[object|\$\{/)
         t.notMatch(text, link, 'no link')
         t.match(html, new RegExp(`^<!doctype html><html lang="${language}">`))
       }
     }
-    t.equal(subjects.size, noticeTopics.length, 'told apart by their subjects')
+    for (const topic of linkTopics) {
+      const { subject, text, html } = linkIn(language, topic, null)
+      subjects.push(subject)
+      t.match(subject, /^\S.+ – Doorstep$/, `${language} ${topic}`)
+      t.notMatch([subject, text, html].join('\n'), /undefined|null|NaN|\[object|\$\{/)
+      t.notMatch(text, link, 'no link')
+    }
+    for (const topic of unlinked) t.notMatch(linkIn(language, topic).text, link, `${language} ${topic}`)
+    t.equal(new Set(subjects).size, 1 + noticeTopics.length + linkTopics.length)
+    t.ok(
+      subjects.every((subject) => subject.length <= 70),
+      'a subject that telephones show whole',
+    )
+  }
+})
+
+t.test('a mail with a link says one thing to do, how often and how long, and the link once in each part', async (t) => {
+  for (const language of names) {
+    const mails = [
+      ...noticeTopics.map((topic) => ({ topic, url: notMe, mail: noticeIn(language, topic, { link: notMe }) })),
+      ...linkTopics
+        .filter((topic) => !unlinked.includes(topic))
+        .map((topic) => ({ topic, url: setPassword, mail: linkIn(language, topic) })),
+    ]
+    for (const { topic, url, mail } of mails) {
+      t.ok(mail.text.endsWith(`:\n\n${url}\n`), `${language} ${topic}: announced, and the last line`)
+      t.equal(mail.text.split('://').length, 2)
+      t.strictSame(mail.html.match(/<a\b[^>]*>[^<]*<\/a>/g), [`<a href="${url}">${url}</a>`])
+      t.equal(mail.html.split('<a').length, 2)
+      t.match(mail.text, /once|einmal/, `${topic}: how often`)
+      t.ok(wordsIn(mail.text) <= 115, `${language} ${topic}: short enough to be read (${wordsIn(mail.text)} words)`)
+      t.ok(mail.html.includes(mail.text.split('\n')[0] as string), 'both parts say the same')
+    }
+  }
+})
+
+t.test('how long a link works is said as it is', async (t) => {
+  const lives: [Language, number, RegExp][] = [
+    ['en', 3_600, /within 1 hour:/],
+    ['en', 86_400, /within 24 hours:/],
+    ['en', 604_800, /within 7 days:/],
+    ['de', 3_600, /innerhalb von einer Stunde:/],
+    ['de', 86_400, /innerhalb von 24 Stunden:/],
+    ['de', 604_800, /innerhalb von 7 Tagen:/],
+  ]
+  for (const [language, seconds, said] of lives) t.match(linkIn(language, 'forgot', setPassword, seconds).text, said)
+  for (const topic of noticeTopics) {
+    for (const [language, week, day] of [
+      ['en', /within seven days:/, /erased on 9 January 2030 at 03:04 UTC\.(.|\n)*before then(.|\n)*once:/],
+      ['de', /sieben Tage lang:/, /am 9\. Januar 2030 um 03:04 UTC gelöscht\.(.|\n)*vorher(.|\n)*einmal:/],
+    ] as const) {
+      const { text } = noticeIn(language, topic, { link: notMe })
+      t.match(text, topic === 'deletion.begun' ? day : week, `${language} ${topic}`)
+    }
+  }
+})
+
+t.test('what an operator did is said to be his, and that the link does not take it back', async (t) => {
+  for (const topic of operated) {
+    t.match(noticeIn('en', topic, { link: notMe }).text, /^Whoever runs Doorstep has /)
+    t.match(noticeIn('de', topic, { link: notMe }).text, /^Der Betreiber von Doorstep hat /)
+    if (topic === 'account.disabled') continue
+    t.match(noticeIn('en', topic, { link: notMe }).text, /but not what the operator did/)
+    t.match(noticeIn('de', topic, { link: notMe }).text, /aber nicht, was der Betreiber getan hat/)
   }
 })
 
 t.test('languages differ in every text', async (t) => {
   const [first, ...others] = names as [Language, ...Language[]]
   const bare = { ...facts, app: '', client: '', network: null, name: null }
-  for (const other of others) {
-    for (const topic of noticeTopics) {
-      const theirs = languages[other].notices[topic](bare)
-      const ours = languages[first].notices[topic](bare)
+  const differ = (write: (words: Words) => { subject: string; paragraphs: string[] }): void => {
+    const ours = write(languages[first])
+    for (const other of others) {
+      const theirs = write(languages[other])
       t.not(theirs.subject, ours.subject)
       for (const text of theirs.paragraphs) t.notOk(ours.paragraphs.includes(text), text)
     }
-    const code = { app: '', code: '', lifeSeconds: 600 }
-    t.not(languages[other].code(code).subject, languages[first].code(code).subject)
+  }
+  differ((words) => words.code({ app: '', code: '', lifeSeconds: 600 }))
+  for (const link of [null, notMe]) {
+    for (const topic of noticeTopics) differ((words) => noticeOf(words, topic, { ...bare, link }))
+    for (const topic of linkTopics) differ((words) => linkMailOf(words, topic, { app: '', link, lifeSeconds: 3_600 }))
   }
 })
 
@@ -115,16 +281,25 @@ t.test('a life in words: never more than is left, but for a moment', async (t) =
   )
 })
 
-t.test('what an operator did has no address, and one code that is left is one', async (t) => {
+t.test('what has no address says none, and of codes how many are left', async (t) => {
   for (const language of names) {
-    const { text } = composeMail(languages[language].notices['account.disabled']({ ...facts, network: null }), language)
-    t.notMatch(text, /203\.0|Firefox|From:|Von wo:/)
-    const unknown = composeMail(languages[language].notices['device.new']({ ...facts, client: null }), language)
-    t.match(unknown.text, /unknown program|unbekanntes Programm/)
+    t.notMatch(noticeIn(language, 'codes.failed', { network: null }).text, /203\.0|Firefox|Network:|Netz:/)
+    t.match(noticeIn(language, 'device.new', { client: null }).text, /: (unknown|unbekannt)$/m)
   }
-  const left = (remaining: number) => languages.en.notices['recovery_code.used']({ ...facts, remaining }).paragraphs[0]
-  t.match(left(1), / 1 recovery code is left/)
-  t.match(left(0), / 0 recovery codes are left/)
+  for (const remaining of [9, 1, 0]) {
+    t.match(noticeIn('en', 'recovery_code.used', { remaining }).text, `was used. Codes left: ${remaining};`)
+    t.match(noticeIn('de', 'recovery_code.used', { remaining }).text, `benutzt. Noch übrig: ${remaining};`)
+  }
+  t.match(noticeIn('en', 'recovery_codes.renewed', { remaining: 10 }).text, /has 10 new recovery codes/)
+})
+
+t.test('a mailbox that has only just become the account’s is told another thing, and what to ask whom', async (t) => {
+  t.match(noticeIn('en', 'email.changed', { isNew: true }).text, /from now on(.|\n)*ask whoever runs Doorstep\.\n$/)
+  t.match(
+    noticeIn('de', 'email.changed', { isNew: true }).text,
+    /von jetzt an(.|\n)*fragen Sie den Betreiber von Doorstep\.\n$/,
+  )
+  t.match(noticeIn('en', 'email.changed', { link: notMe }).text, /no longer sign in with this one/)
 })
 
 t.test('the language of a locale', async (t) => {
@@ -143,10 +318,10 @@ t.test('whatever a value is, it is text: no markup, no second line in a subject'
     fc.constantFrom(...noticeTopics),
     fc.constantFrom(...names),
     (app, name, topic, language) => {
-      const { subject, html } = composeMail(languages[language].notices[topic]({ ...facts, app, name }), language)
+      const { subject, html } = composeMail(noticeOf(languages[language], topic, { ...facts, app, name }), language)
       const tags = html.match(/<[^>]*>/g) ?? []
       const known =
-        /^<(!doctype html|html lang="\w\w"|\/?(head|body|title|p|html)|meta charset="utf-8"|body style="[\w:;.-]+"|br)>$/
+        /^<(!doctype html|html lang="\w\w"|\/?(head|body|title|p|html)|meta charset="utf-8"|meta name="[\w-]+" content="[\w=,. -]+"|body style="[\w:;. -]+"|br)>$/
       return !/\p{Cc}/u.test(subject) && [...subject].length <= 150 && tags.every((tag) => known.test(tag))
     },
   )

@@ -1,16 +1,19 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { loadConfig } from '../../src/config.ts'
 import { Problem } from '../../src/errors.ts'
 import { commonPasswords } from '../../src/security/common-passwords.ts'
-import { assertGoodPassword } from '../../src/security/password-policy.ts'
+import { assertGoodPassword, createPasswordPolicy } from '../../src/security/password-policy.ts'
+import type { TwoFactor } from '../../src/store/accounts.ts'
 import { anyText } from '../helpers/any-text.ts'
+import { testKeys } from '../helpers/doorstep.ts'
 
 const about = { email: 'ada.lovelace@example.com', appName: 'Acme Bank' }
 
 /** Why a password is refused; undefined if it is good. */
-async function reasonAgainst(password: string, given: { email?: string; appName?: string } = {}) {
+async function reasonOf(judging: Promise<void>): Promise<string | undefined> {
   try {
-    await assertGoodPassword(password, { ...about, ...given })
+    await judging
     return undefined
   } catch (error) {
     if (!(error instanceof Problem) || error.code !== 'invalid_request') throw error
@@ -20,6 +23,9 @@ async function reasonAgainst(password: string, given: { email?: string; appName?
   }
 }
 
+const reasonAgainst = (password: string, given: { email?: string; appName?: string } = {}) =>
+  reasonOf(assertGoodPassword(password, { ...about, ...given }))
+
 t.test('length is counted in code points, from 8 to 256 (SEC-05, SEC-06)', async (t) => {
   t.match(await reasonAgainst(''), /at least 8/)
   t.match(await reasonAgainst('sieben7'), /at least 8/)
@@ -28,6 +34,32 @@ t.test('length is counted in code points, from 8 to 256 (SEC-05, SEC-06)', async
   t.equal(await reasonAgainst('🦉x'.repeat(128)), undefined, '256 code points')
   t.match(await reasonAgainst(`${'🦉x'.repeat(128)}y`), /at most 256/)
   t.match(await reasonAgainst('x'.repeat(100_000)), /at most 256/)
+})
+
+const policyWith = (isBreached: (password: string) => Promise<boolean>) =>
+  createPasswordPolicy({ config: { sms: loadConfig(testKeys).sms }, isBreached })
+
+t.test('a password that may stand alone has at least 15 code points', async (t) => {
+  const policy = policyWith(async () => false)
+  const judge = (password: string, twoFactor: TwoFactor) =>
+    reasonOf(policy.assertGood(password, { email: about.email, twoFactor }))
+  for (const twoFactor of ['optional', 'off'] as const) {
+    t.match(await judge('🦉'.repeat(14), twoFactor), /at least 15/)
+    t.equal(await judge('🦉🦊🐝🐙🦋'.repeat(3), twoFactor), undefined)
+  }
+  t.match(await judge('sieben7', 'required'), /at least 8/)
+  t.equal(await judge('four owl', 'required'), undefined)
+})
+
+t.test('one found in a breach is refused last: nothing leaves about what is refused anyway', async (t) => {
+  const asked: string[] = []
+  const policy = policyWith(async (password) => asked.push(password) > 0)
+  const judge = (password: string) =>
+    reasonOf(policy.assertGood(password, { email: about.email, twoFactor: 'required' }))
+  for (const password of ['short', 'password1', 'ada.lovelace1815', 'on the doorstep']) t.ok(await judge(password))
+  t.same(asked, [])
+  t.match(await judge('seven grey herons'), /in a breach/)
+  t.same(asked, ['seven grey herons'])
 })
 
 t.test('anything may be in it: no rules of composition, nothing is trimmed', async (t) => {
@@ -71,6 +103,9 @@ t.test('an attacker who knows the e-mail cannot guess from it', async (t) => {
   t.equal(await reasonAgainst('ada and lovelace'), undefined, 'the parts may be in it')
   t.equal(await reasonAgainst('example.com owls'), undefined, 'so may the domain')
   t.match(await reasonAgainst('mary had a lamb', { email: 'mary@example.com' }), /name in the e-mail/, '4 characters')
+  for (const password of ['al@example.com', 'Al@Example.COM', ' al@example.com!']) {
+    t.match(await reasonAgainst(password, { email: 'al@example.com' }), /contain the e-mail address/, password)
+  }
   t.equal(await reasonAgainst('the ace of spades', { email: 'ace@example.com' }), undefined, 'too short to be a hint')
 })
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 
 // What an attacker gains from an old or swapped package: the hole that its next version closed (SEC-100).
@@ -52,6 +52,16 @@ t.test('argon2 is the one release whose binaries were tried', async (t) => {
   t.equal(manifest.dependencies.argon2, '0.44.0')
   t.same([...versionsOf('argon2'), installed('argon2')], ['0.44.0', '0.44.0'])
 })
+
+t.test(
+  'bcrypt is the release that was tried, with a binary for every machine that the image is built for',
+  async (t) => {
+    t.same([...versionsOf('bcrypt'), installed('bcrypt')], ['6.0.0', '6.0.0'])
+    for (const machine of ['linux-x64', 'linux-arm64', 'darwin-arm64', 'win32-x64']) {
+      t.ok(existsSync(new URL(`../../node_modules/bcrypt/prebuilds/${machine}`, import.meta.url)), machine)
+    }
+  },
+)
 
 t.test('an attacker who takes over a package reaches nobody before the lock file changes', async (t) => {
   const exact = /^\d+\.\d+\.\d+(-[\w.]+)?$/
