@@ -35,7 +35,8 @@ RUN npm run build \
 # mounted read-only.
 FROM node:26-bookworm-slim
 LABEL org.opencontainers.image.title="Doorstep" \
-  org.opencontainers.image.description="A self-hosted login service that protects sign-in with a code sent by SMS." \
+  org.opencontainers.image.description="A self-hosted login service that protects sign-in with a second factor." \
+  org.opencontainers.image.version="1.0.0" \
   org.opencontainers.image.licenses="MIT"
 # The allocator keeps one arena for the hashing threads: 19 MiB each would otherwise stay with every one of them. There are
 # more threads than hashes at once, so that names can be looked up and files read meanwhile; set it for over 15 cores.
