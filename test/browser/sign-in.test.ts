@@ -4,7 +4,7 @@ import { age } from '../helpers/age.ts'
 import { createOwner } from '../helpers/equipped.ts'
 import { createBareUser, totpCode } from '../helpers/factors.ts'
 import { inspect, servePage, type Visit } from '../helpers/page.ts'
-import { codeFor, createUser, type TestUser, textsTo, wrongCode } from '../helpers/story.ts'
+import { codeFor, createUser, login, type TestUser, textsTo, wrongCode } from '../helpers/story.ts'
 
 // How people sign in, with what they have, what they do wrong, and without a mouse.
 
@@ -274,6 +274,15 @@ t.test('with the keyboard alone, in German, and back to the page that asked for 
   await page.keyboard.press('Enter')
   await sees(words.factors.title)
   await reads(words.profile.returnTo('/orders/7'))
+  await tabTo(t, page, words.inbox.fill)
+  const eve = await createUser(doorstep)
+  await login(doorstep, eve)
+  await page.locator('#inbox article', { hasText: codeFor(doorstep, eve.phone) }).waitFor()
+  t.equal(
+    await page.evaluate('document.activeElement.textContent'),
+    words.inbox.fill,
+    'another message leaves the focus where it is',
+  )
   await tabTo(t, page, words.menu.signOut)
   await page.keyboard.press('Enter')
   await reads(words.signIn.ended)

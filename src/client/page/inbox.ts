@@ -30,10 +30,11 @@ export function openInbox(): void {
       ...texts.map((it) => ({ ...it, kind: 'text' as const })),
       ...mails.map(({ text: body, ...it }) => ({ ...it, body, kind: 'mail' as const })),
     ].sort((a, b) => b.sent_at.localeCompare(a.sent_at))
-    const isNew = all[0]?.sent_at !== messages[0]?.sent_at
-    if (isNew && messages.length > 0) announce(words().inbox.arrived)
+    const arrived = all.filter((it) => !messages.some((known) => isSame(it, known)))
+    const isFirst = messages.length === 0
     messages = all
-    if (isNew || part('inbox').hidden) drawInbox()
+    if (isFirst || part('inbox').hidden) drawInbox()
+    else if (arrived.length > 0) put(arrived)
   }
   const keepLooking = (): void =>
     void look()
@@ -42,26 +43,37 @@ export function openInbox(): void {
   keepLooking()
 }
 
+const isSame = (one: Message, other: Message): boolean =>
+  one.kind === other.kind && one.to === other.to && one.sent_at === other.sent_at && one.body === other.body
+
+/** Puts what has arrived above the rest, which stays as it is: somebody's focus may be in it. */
+function put(arrived: Message[]): void {
+  announce(words().inbox.arrived)
+  const host = part('inbox')
+  host.querySelector('.message')?.before(...arrived.map(messageOf))
+  for (const old of [...host.querySelectorAll('.message')].slice(shownMessages)) old.remove()
+}
+
 /** Draws it anew, in the language that is spoken now. */
 export function drawInbox(): void {
   const { inbox: text } = words()
   const host = part('inbox')
   host.hidden = gone.size === 2
   host.setAttribute('aria-label', text.title)
-  const shown = messages.slice(0, shownMessages).map((it, index) => messageOf(it, index === 0))
+  const shown = messages.slice(0, shownMessages).map(messageOf)
   host.replaceChildren(
     ...[make('h2', {}, text.title), say(text.lead, 'soft')],
     ...(shown.length > 0 ? shown : [say(text.empty, 'soft')]),
   )
 }
 
-function messageOf({ kind, to, subject, body, sent_at }: Message, isNew: boolean): HTMLElement {
+function messageOf({ kind, to, subject, body, sent_at }: Message): HTMLElement {
   const { inbox: text } = words()
   const code = (kind === 'text' ? /#(\d+)$/ : /^(\d{6,10})$/m).exec(body)?.[1]
   const link = /https?:\S+(\/(?:set-password|confirm-email|not-me)#token=\S+)$/m.exec(body)?.[1]
   return make(
     'article',
-    { class: `message ${kind}-message${isNew ? ' new' : ''}` },
+    { class: `message ${kind}-message` },
     make('small', {}, `${text[kind](to)} · ${timeOf(sent_at)}`),
     subject === undefined ? null : make('h3', {}, subject),
     ...paragraphs(body, kind),
