@@ -137,7 +137,7 @@ export async function createServices(parts: {
     keyRing: await createKeyRing({ config, store, secrets, clock, random, events }),
     ...rulesOf({ config, secrets, random, log }),
     loginThrottle: createLoginThrottle({ store, secrets }),
-    loginFloor: createLoginFloor({ config, store, passwordHash, clock, log }),
+    loginFloor: createLoginFloor({ config, store, passwordHash, log }),
     close: async () => {
       await background.drain()
       webhookPoster.close()

@@ -15,4 +15,7 @@ export type Random = {
 
 export const systemClock: Clock = { nowMs: () => Date.now() }
 
+/** Milliseconds since the process began, whatever becomes of its clock: for how long something takes. */
+export const elapsedMs = (): number => performance.now()
+
 export const systemRandom: Random = { uuid: () => randomUUID(), bytes: (count) => randomBytes(count) }

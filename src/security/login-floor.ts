@@ -4,7 +4,7 @@ import type { Config } from '../config.ts'
 import { Problem } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { Store } from '../store/index.ts'
-import type { Clock } from '../system.ts'
+import { elapsedMs } from '../system.ts'
 import type { PasswordHash } from './password-hash.ts'
 
 /** How often a kind of hash is tried; the quickest counts, since other work on the machine only makes it slower. */
@@ -22,7 +22,6 @@ type FloorParts = {
   config: Pick<Config, 'loginFloorMs'>
   store: Pick<Store, 'accounts'>
   passwordHash: PasswordHash
-  clock: Clock
   log: Pick<Logger, 'warn'>
 }
 
@@ -30,7 +29,7 @@ type FloorParts = {
  * Hashes that were made otherwise than today, or by another system, take another time, and so tell who has an account (SEC-108).
  * While any is left, a failed login answers no sooner than LOGIN_FLOOR_MS after it came.
  */
-export function createLoginFloor({ config, store, passwordHash, clock, log }: FloorParts) {
+export function createLoginFloor({ config, store, passwordHash, log }: FloorParts) {
   const { loginFloorMs } = config
   const tried = new Set<string>()
   let isNeeded = false
@@ -38,7 +37,7 @@ export function createLoginFloor({ config, store, passwordHash, clock, log }: Fl
   /** Null for a hash that the functions throw on. Throws `busy`. */
   const tryOut = async (hash: string): Promise<number | null> => {
     try {
-      return await quickest({ passwordHash, clock }, hash)
+      return await quickest(passwordHash, hash)
     } catch (error) {
       if (error instanceof Problem) throw error
       return null
@@ -54,10 +53,13 @@ export function createLoginFloor({ config, store, passwordHash, clock, log }: Fl
   }
 
   return {
-    /** Waits until a login that came at `cameMs` has taken as long as every failed one takes. */
-    reached: async (cameMs: number): Promise<void> => {
-      const leftMs = Math.min(cameMs + loginFloorMs - clock.nowMs(), loginFloorMs)
-      if (isNeeded && leftMs > 0) await wait(leftMs)
+    /** A login has come. What is given back waits until it has taken as long as every failed one takes. */
+    begin: (): (() => Promise<void>) => {
+      const endMs = elapsedMs() + loginFloorMs
+      return async () => {
+        // A timer counts from when the event loop last looked at the clock, and so may be early.
+        for (let now = elapsedMs(); isNeeded && now < endMs; now = elapsedMs()) await wait(Math.ceil(endMs - now))
+      }
     },
 
     /** Looks whether other hashes are left, which costs a step in an index for each kind. */
@@ -67,7 +69,7 @@ export function createLoginFloor({ config, store, passwordHash, clock, log }: Fl
     look: async (): Promise<{ otherHashes: number }> => {
       const others = await notice()
       const untried = others.filter(({ kind }) => !tried.has(kind)).slice(0, kindsAtOnce)
-      const leastMs = untried.length === 0 ? 0 : await quickest({ passwordHash, clock }, null)
+      const leastMs = untried.length === 0 ? 0 : await quickest(passwordHash, null)
       for (const { kind, hash } of untried) {
         const tookMs = await tryOut(hash)
         const neededMs = Math.ceil(margin * Math.max(tookMs ?? 0, leastMs))
@@ -82,15 +84,12 @@ export function createLoginFloor({ config, store, passwordHash, clock, log }: Fl
 }
 
 /** Milliseconds that a wrong password takes against `hash`, or against none. */
-async function quickest(
-  { passwordHash, clock }: Pick<FloorParts, 'passwordHash' | 'clock'>,
-  hash: string | null,
-): Promise<number> {
+async function quickest(passwordHash: PasswordHash, hash: string | null): Promise<number> {
   let least = Number.POSITIVE_INFINITY
   for (let trial = 0; trial < trials; trial += 1) {
-    const begun = clock.nowMs()
+    const begun = elapsedMs()
     await passwordHash.verify(hash, 'nobody has this password')
-    least = Math.min(least, clock.nowMs() - begun)
+    least = Math.min(least, elapsedMs() - begun)
   }
   return least
 }

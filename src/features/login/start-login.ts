@@ -11,7 +11,7 @@ import type { LoginAnswer } from './schemas.ts'
 
 /** What it takes to begin a login. */
 export type FirstStepServices = LoginServices &
-  Pick<Services, 'loginThrottle' | 'loginFloor' | 'passwordHash' | 'loginTurns' | 'clock'>
+  Pick<Services, 'loginThrottle' | 'loginFloor' | 'passwordHash' | 'loginTurns'>
 
 export type LoginAttempt = {
   email: string
@@ -35,22 +35,18 @@ export async function startLogin(services: FirstStepServices, attempt: LoginAtte
   // One after another, from the charge to the answer of the decision: many right logins of one client at once all get in,
   // and many wrong ones still get five evaluations. Known devices have a line of their own, which strangers cannot fill.
   const line = deviceHash?.toString('base64url') ?? email
-  const cameMs = services.clock.nowMs()
+  const floorReached = services.loginFloor.begin()
   const decided = await services
     .loginTurns(line, async () =>
       decideLogin(services, await provePassword(services, { ...attempt, email }, deviceHash)),
     )
-    .catch((error: unknown) => failedNoSooner(services, error, cameMs))
+    .catch((error: unknown) => failedNoSooner(error, floorReached))
   return answerLogin(services, decided)
 }
 
 /** A wrong password is told when all of them are, whatever the hash took. Nobody stands in line behind this wait. */
-async function failedNoSooner(
-  { loginFloor }: Pick<Services, 'loginFloor'>,
-  error: unknown,
-  cameMs: number,
-): Promise<never> {
-  if (error instanceof Problem && error.code === 'invalid_credentials') await loginFloor.reached(cameMs)
+async function failedNoSooner(error: unknown, floorReached: () => Promise<void>): Promise<never> {
+  if (error instanceof Problem && error.code === 'invalid_credentials') await floorReached()
   throw error
 }
 
