@@ -72,7 +72,7 @@ async function stop(t: Test, service: ServiceProcess): Promise<void> {
   const toldAt = performance.now()
   service.kill('SIGTERM')
   t.match(await service.exit, { code: 0, signal: null }, 'it leaves with 0')
-  t.ok(performance.now() - toldAt < 11_000, 'within 10 s')
+  t.ok(performance.now() - toldAt < 14_000, 'within 10 s, and what a busy machine adds')
   t.match(service.lines().at(-1), { msg: 'stopped' })
 }
 
@@ -188,7 +188,7 @@ async function drain(t: Test, service: ServiceProcess, address: string): Promise
   t.comment(`${closing} of ${answers.length} were answered after SIGTERM`)
   t.ok(closing > 0, 'and those answered after SIGTERM close their connection')
   t.match(await service.exit, { code: 0, signal: null })
-  t.ok(performance.now() - toldAt < 11_000, 'within 10 s')
+  t.ok(performance.now() - toldAt < 14_000, 'within 10 s, and what a busy machine adds')
   t.match(service.lines().at(-1), { msg: 'stopped' }, 'and not because time was up: who is silent holds up nothing')
   t.equal(mute.readyState, 'closed')
 }
@@ -431,7 +431,7 @@ t.test('in production, on a Postgres server and with Twilio', async (t) => {
     const toldAt = performance.now()
     service.kill('SIGTERM')
     t.match(await service.exit, { code: 0, signal: null })
-    t.ok(performance.now() - toldAt < 11_000)
+    t.ok(performance.now() - toldAt < 14_000, 'within 10 s, and what a busy machine adds')
   })
 })
 

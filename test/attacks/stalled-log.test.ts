@@ -81,7 +81,7 @@ async function start(t: Test, outputs: { out?: number; err?: number }) {
       const overdue = setTimeout(() => service.kill('SIGKILL'), 20_000)
       t.teardown(() => clearTimeout(overdue))
       t.strictSame(await service.exit, { code: 0, signal: null }, 'it ends with 0')
-      t.ok(performance.now() - toldAt < 11_000, 'within 10 s')
+      t.ok(performance.now() - toldAt < 14_000, 'within 10 s, and what a busy machine adds')
     },
   }
 }

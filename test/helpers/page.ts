@@ -79,8 +79,11 @@ function hands(page: Page) {
     follow: (name: string) => wait(page.getByRole('link', { name, exact: true }).click()),
     sees: (heading: string) => wait(page.getByRole('heading', { name: heading, exact: true }).first().waitFor()),
     reads: (text: string) => wait(page.getByText(text).first().waitFor()),
-    /** Takes the newest code or link out of the inbox. */
-    takeFromInbox: (name: string) => wait(page.locator('#inbox').getByText(name, { exact: true }).first().click()),
+    /** Takes the newest code or link that somebody was sent out of the inbox, which also holds what others were. */
+    takeFromInbox: (name: string, to: string) => {
+      const theirs = page.locator('#inbox article', { has: page.locator('small', { hasText: to }) })
+      return wait(theirs.getByText(name, { exact: true }).first().click())
+    },
   }
 }
 
