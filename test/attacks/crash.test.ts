@@ -223,11 +223,13 @@ t.test('a service that is killed in the middle of logins', async (t) => {
   await Promise.any(others)
   service.kill('SIGKILL')
   t.match(await service.exit, { signal: 'SIGKILL' })
-  // A provider that says nothing for 3 s keeps no reply waiting, and that reply grants nothing.
+  // A provider that says nothing for 3 s keeps no reply waiting, and that reply grants nothing. Nor does any after 8 s, which
+  // the first of them have waited for on a slow machine.
   const answered = (await Promise.all(dying)).filter(
-    (what) => !/^(text sent|answer recorded): answered 200$/.test(what),
+    (what) => !/^(text sent|answer recorded): answered 200$|: answered 503$/.test(what),
   )
   t.same(new Set(answered), new Set(['no answer']), 'nobody was told anything, or given a token')
+  t.ok(answered.length >= names.length / 2, `${answered.length} of ${names.length} were not answered`)
   await Promise.allSettled(others)
   t.comment(`${seen.length} of ${crowd.length} others had their answer`)
 
