@@ -215,11 +215,11 @@ t.test('what happens is told: the events of every story, in the log and in the a
   const next = (await login(doorstep, ada)).body.pending_token
   accessToken = (await finish(doorstep, next, codeTo(ada))).body.access_token
 
-  for (const [twilioCode, outcome] of [
-    [21_610, 'phone'],
-    [21_408, 'policy'],
-    [21_606, 'ours'],
-    [30_001, 'transient'],
+  for (const [twilioCode, outcome, code] of [
+    [21_610, 'phone', 'phone_unreachable'],
+    [21_408, 'policy', 'sms_unavailable'],
+    [21_606, 'ours', 'sms_unavailable'],
+    [30_001, 'transient', 'sms_unavailable'],
   ] as const) {
     const user = await createUser(doorstep)
     stub.setMode({ error: { httpStatus: 400, twilioCode } })
@@ -229,6 +229,7 @@ t.test('what happens is told: the events of every story, in the log and in the a
       [
         ['login.challenged', 'opened'],
         ['sms.delivery', outcome],
+        ['sms.refused', code],
       ],
       ['sms.delivery'],
     )

@@ -138,6 +138,10 @@ t.test('what a refusal comes to: one request, budgets given back, and the challe
     t.match(await textsOf(user), [{ state, delivery: 'failed', error }], `${what}: counts as ${state}`)
     const line = instance.logs.map((it) => JSON.parse(it)).findLast(({ event }) => event === 'sms.delivery')
     t.match(line, { outcome, detail: error, userId: user.id }, `${what}: recorded`)
+    const alarms = await first.sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'sms.refused'`, [
+      user.id,
+    ])
+    t.same(alarms, [{ outcome: code }], `${what}: with the alarm that README names`)
 
     // The provider recovers: nobody has to wait for more than the cooldown.
     stub.setMode('ok')

@@ -109,7 +109,12 @@ export async function sendDue(
   }
   if (sent.left !== null) return sent.left
   const switched = await switchToNext(services, context, next)
-  if (switched === null) throw sent.problem
+  if (switched === null) {
+    const type = factorOf(method).traits.sends === 'mail' ? 'mail.refused' : 'sms.refused'
+    const { owner, caller } = context
+    await services.events.record({ type, outcome: sent.problem.code, factor: method, userId: owner.id, caller })
+    throw sent.problem
+  }
   return sendDue(services, { context, opened: switched, methods: next })
 }
 
