@@ -119,7 +119,11 @@ BEGIN
     WHEN 'recovery' THEN
       DELETE FROM recovery_codes
       WHERE user_id = c.user_id AND mac IN (SELECT decode(value, 'hex') FROM jsonb_array_elements_text(p_proof->'recovery'));
-      RETURN FOUND;
+      IF NOT FOUND THEN
+        RETURN false;
+      END IF;
+      UPDATE recovery_codes SET last_used_at = p_now WHERE user_id = c.user_id;
+      RETURN true;
     ELSE
       IF NOT (verdict->>'right')::boolean OR c.purpose = 'enrol' THEN
         RETURN (verdict->>'right')::boolean;
@@ -184,7 +188,7 @@ BEGIN
   END IF;
   d := use_device(c.user_id, coalesce(s.device_id, c.device_id), CASE WHEN is_raised THEN p_device - 'token_hash' ELSE p_device END, p_event, p_now);
   IF is_raised THEN
-    UPDATE sessions SET authenticated_at = p_now, last_used_at = p_now, acr = level->>'acr', proofs_failed_at = '{}',
+    UPDATE sessions SET authenticated_at = p_now, last_used_at = p_now, acr = level->>'acr',
       amr = ARRAY(SELECT jsonb_array_elements_text(level->'amr'))
     WHERE id = s.id RETURNING * INTO s;
   ELSE

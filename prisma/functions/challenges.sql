@@ -21,7 +21,9 @@ BEGIN
       CASE WHEN is_guarded THEN codes_left(g, c.purpose = 'login', p_now) END,
       CASE WHEN c.purpose = 'step_up' THEN proofs_left(c.client, p_now) END),
     'codes_locked', codes_locked_until(g, p_now) IS NOT NULL,
-    'code', CASE WHEN k.challenge_id IS NOT NULL THEN code_state(k, c.ends_at, p_policy, p_now) END);
+    -- Without a try left no further code goes out.
+    'code', CASE WHEN k.challenge_id IS NOT NULL THEN code_state(k, c.ends_at, p_policy, p_now)
+      || CASE WHEN c.attempts < (p_policy->>'max_attempts')::integer THEN '{}' ELSE '{"resend_after": null}' END::jsonb END);
 END $$;
 
 -- How long the next message by p_channel has to wait. p_policy: {cooldown, mail_cooldown (where that of mails is another)}.
@@ -241,7 +243,8 @@ BEGIN
 END $$;
 
 -- The challenge goes on with another method, with the tries that are left; what that sends is reserved, at most max_sends
--- times. switched (with the challenge's state, "message_id", "channel") | invalid | locked | exhausted | what refuses it
+-- times. Where nothing may go out and its earlier code is good still, it goes back to that.
+-- switched (with the challenge's state, "message_id", "channel") | invalid | locked | exhausted | what refuses it
 CREATE OR REPLACE FUNCTION switch_method(p_challenge uuid, p_user uuid, p_purpose text, p_candidate jsonb, p_policy jsonb, p_event jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
@@ -260,13 +263,22 @@ BEGIN
   END IF;
   IF p_candidate->>'sends' IS NOT NULL THEN
     sent := send_again(c, p_candidate, p_policy, t);
-    IF sent ? 'outcome' THEN
+    IF sent ? 'outcome' AND (p_candidate->>'method' = c.method OR NOT has_good_code(c, p_candidate->>'method', p_policy, t)) THEN
       RETURN sent;
     END IF;
+    sent := sent - 'outcome' - 'retry_after';
   END IF;
   c := go_on_with(c, p_candidate->>'method');
   PERFORM record_event(p_event, p_user);
   RETURN challenge_state(c, p_policy, t) || sent || jsonb_build_object('outcome', 'switched');
+END $$;
+
+-- Whether a method has sent its code in this challenge, and that has not run out, nor certainly not come.
+CREATE OR REPLACE FUNCTION has_good_code(c challenges, p_method text, p_policy jsonb, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM challenge_codes k WHERE k.challenge_id = c.id AND k.method = p_method AND k.expires_at > p_now
+      AND code_state(k, c.ends_at, p_policy, p_now)->>'delivery' <> 'failed');
 END $$;
 
 -- Reserves the next message with the same code: sent (with the challenge's state, "message_id", "channel") | invalid |

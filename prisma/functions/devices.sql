@@ -80,16 +80,23 @@ BEGIN
   RETURN true;
 END $$;
 
--- Names a device of a user anew, or ends its trust; what is NULL stays. False if there is none.
-CREATE OR REPLACE FUNCTION change_device(p_user uuid, p_device uuid, p_name text, p_ends_trust boolean, p_event jsonb) RETURNS boolean LANGUAGE plpgsql
+-- Names a device of a user anew, or ends its trust; what is NULL stays. What that has changed: trust ended | named | nothing;
+-- NULL if there is none.
+CREATE OR REPLACE FUNCTION change_device(p_user uuid, p_device uuid, p_name text, p_ends_trust boolean, p_event jsonb) RETURNS text LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
   t timestamptz := lock_account(p_user);
+  d devices;
+  changed text;
 BEGIN
-  UPDATE devices SET name = coalesce(p_name, name), trusted_until = CASE WHEN p_ends_trust THEN NULL ELSE trusted_until END
-  WHERE id = p_device AND user_id = p_user AND expires_at > t;
-  IF FOUND THEN
-    PERFORM record_event(p_event, p_user);
+  SELECT * INTO d FROM devices WHERE id = p_device AND user_id = p_user AND expires_at > t;
+  IF d.id IS NULL THEN
+    RETURN NULL;
   END IF;
-  RETURN FOUND;
+  changed := CASE WHEN p_ends_trust AND d.trusted_until > t THEN 'trust ended' WHEN p_name <> coalesce(d.name, '') THEN 'named' ELSE 'nothing' END;
+  IF changed <> 'nothing' THEN
+    UPDATE devices SET name = coalesce(p_name, name), trusted_until = CASE WHEN p_ends_trust THEN NULL ELSE trusted_until END WHERE id = d.id;
+    PERFORM record_event(p_event || jsonb_build_object('outcome', changed), p_user);
+  END IF;
+  RETURN changed;
 END $$;

@@ -25,7 +25,8 @@ CREATE OR REPLACE FUNCTION list_factors(p_user uuid) RETURNS jsonb LANGUAGE plpg
 BEGIN
   RETURN (SELECT jsonb_build_object(
     'factors', (SELECT coalesce(jsonb_agg(factor_state(f) #- '{data,secret}' ORDER BY f.created_at, f.id), '[]') FROM factors f WHERE f.user_id = u.id),
-    'recovery_codes', (SELECT CASE WHEN count(*) > 0 THEN jsonb_build_object('remaining', count(*), 'created_at', extract(epoch FROM min(created_at))) END
+    'recovery_codes', (SELECT CASE WHEN count(*) > 0 THEN jsonb_build_object('remaining', count(*), 'created_at', extract(epoch FROM min(created_at)),
+        'last_used_at', extract(epoch FROM max(last_used_at))) END
       FROM recovery_codes r WHERE r.user_id = u.id),
     'user_handle', base64url(u.handle), 'email_confirmed', u.email_confirmed_at IS NOT NULL)
     FROM users u WHERE u.id = p_user);
@@ -310,6 +311,12 @@ BEGIN
   RETURN (SELECT jsonb_build_object('user_id', u.id, 'email', u.email, 'epoch', u.epoch, 'disabled', u.disabled_at IS NOT NULL,
       'user_handle', base64url(u.handle), 'factor', factor_state(f))
     FROM factors f JOIN users u ON u.id = f.user_id WHERE f.credential_id = p_credential);
+END $$;
+
+-- Whether a sign-in with a passkey alone has succeeded already.
+CREATE OR REPLACE FUNCTION is_used_start(p_jti text) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM used_starts WHERE id = p_jti);
 END $$;
 
 -- A passkey alone has proven its user: starts the session, once for each start. p_start: {jti, expires_at}; p_device_token: the

@@ -106,7 +106,7 @@ BEGIN
     OR EXISTS (SELECT FROM factors WHERE user_id = p_user AND p_policy->'factors' ? method) THEN
     RETURN jsonb_build_object('outcome', 'stale');
   END IF;
-  UPDATE sessions SET authenticated_at = t, last_used_at = t, acr = p_level->>'acr', proofs_failed_at = '{}',
+  UPDATE sessions SET authenticated_at = t, last_used_at = t, acr = p_level->>'acr',
     amr = ARRAY(SELECT jsonb_array_elements_text(p_level->'amr'))
   WHERE id = s.id RETURNING * INTO s;
   PERFORM record_event(p_event, p_user);

@@ -32,13 +32,13 @@ export function createDevices(db: Database) {
     /** The devices a user is known by, the one used last first. */
     list: async (userId: string): Promise<DeviceSummary[]> => await db.decide('list_devices', userId),
 
-    /** Names a device anew, ends its trust; false if the user has no such device. */
+    /** Names a device anew, ends its trust; what of it has changed, null if the user has no such device. */
     change: async (
       userId: string,
       id: string,
       change: { name: string | null; endsTrust: boolean },
       event: Event,
-    ): Promise<boolean> => {
+    ): Promise<'trust ended' | 'named' | 'nothing' | null> => {
       return await db.decide('change_device', userId, id, change.name, change.endsTrust, auditRow(event))
     },
 

@@ -82,7 +82,7 @@ export type Enrolment = (ChallengeState & Due & { outcome: 'opened' }) | Refusal
 
 export type FactorList = {
   factors: StoredFactor[]
-  recovery_codes: { remaining: number; created_at: number } | null
+  recovery_codes: { remaining: number; created_at: number; last_used_at: number | null } | null
   user_handle: string
 }
 
@@ -150,6 +150,9 @@ export function createFactors(db: Database) {
     findPasskey: async (credentialId: Uint8Array): Promise<PasskeyOwner | null> => {
       return await db.decide('find_passkey', credentialId)
     },
+
+    /** Whether a sign-in with nothing but a passkey has succeeded already, by the id of its start. */
+    isStartUsed: async (jti: string): Promise<boolean> => await db.decide('is_used_start', jti),
 
     /** A sign-in with nothing but a passkey. `used`: this start has succeeded before; `stale`: the account has changed. */
     startSession: async (

@@ -960,7 +960,7 @@ t.test('challenges', async (t) => {
       'a day later they are forgotten',
     )
     for (let tries = 1; tries <= 4; tries += 1) t.match(await raise(second, wrong), { outcome: 'wrong' })
-    t.not(await store.sessions.findLive(session.id, user.id), null, 'four are not five: the success began anew')
+    t.not(await store.sessions.findLive(session.id, user.id), null, 'four are not five')
     t.match(await raise(second, wrong), { outcome: 'wrong' })
     t.equal(await store.sessions.findLive(session.id, user.id), null, 'the fifth ends the session')
     t.match(await guard(true), { streak: 0, failed: 6 }, 'and still there is no streak')
@@ -1185,17 +1185,19 @@ t.test('devices', async (t) => {
     const { id, hash } = await device({ trust: true })
     const change = (userId: string, name: string | null, endsTrust: boolean) =>
       devices.change(userId, id, { name, endsTrust }, event())
-    t.equal(await change(other.user.id, 'stolen', true), false)
+    t.equal(await change(other.user.id, 'stolen', true), null)
     t.match(await devices.list(user.id), [{ name: 'a phone', trusted_until: Number }])
-    t.equal(await change(user.id, 'mine', false), true)
+    t.equal(await change(user.id, 'mine', false), 'named')
+    t.equal(await change(user.id, 'mine', false), 'nothing')
     t.match(await devices.list(user.id), [{ name: 'mine', trusted_until: Number }])
-    t.equal(await change(user.id, null, true), true)
+    t.equal(await change(user.id, null, true), 'trust ended')
+    t.equal(await change(user.id, null, true), 'nothing')
     t.match(await devices.list(user.id), [{ name: 'mine', trusted_until: null }])
 
     await doorstep.sql('UPDATE devices SET failures = 20 WHERE id = $1', [id])
     t.same(await devices.list(user.id), [], 'one whose guesses are used up is not known any more')
     await doorstep.sql('UPDATE devices SET failures = 0, expires_at = now() WHERE id = $1', [id])
-    t.equal(await change(user.id, 'late', false), false, 'nor one that has run out')
+    t.equal(await change(user.id, 'late', false), null, 'nor one that has run out')
     await doorstep.sql(`UPDATE devices SET expires_at = now() + interval '1 day' WHERE id = $1`, [id])
 
     await aged(61)
@@ -1207,7 +1209,7 @@ t.test('devices', async (t) => {
     t.equal((await store.sessions.list(user.id)).length, 1)
     t.match(await begin(hash), { device: null })
     t.equal(await devices.forget(user.id, id, event()), false)
-    t.equal(await change(user.id, 'gone', false), false)
+    t.equal(await change(user.id, 'gone', false), null)
   })
 })
 

@@ -166,9 +166,14 @@ t.test('a device is named anew, and its trust ended; trust cannot be given that 
   t.match(await devicesOf(access), [{ name: 'Küche 🏠' }], 'which stays as it is')
   t.match(await change(access, '00000000-0000-4000-8000-000000000000', { name: 'x' }), notFound)
   t.match(await change(access, 'no-uuid', { name: 'x' }), invalid)
-  t.match(
+  for (const body of [{}, { name: 'Küche 🏠' }, { trusted: false }]) {
+    t.match(await change(access, id, body), { status: 200, body: { id, name: 'Küche 🏠' } })
+  }
+  t.equal((await change(access, id, { name: 'Bad', trusted: false })).status, 200)
+  t.strictSame(
     await sql(`SELECT outcome FROM audit_events WHERE user_id = $1 AND type = 'device.changed' ORDER BY id`, [user.id]),
-    [{ outcome: 'named' }, { outcome: 'trust ended' }],
+    [{ outcome: 'named' }, { outcome: 'trust ended' }, { outcome: 'named' }],
+    'what has changed, and nothing else',
   )
 })
 

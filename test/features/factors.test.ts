@@ -151,6 +151,11 @@ t.test('an account that may be without a factor is signed in without one, and as
   const user = await createBareUser(doorstep, 'optional')
   const { access, sid } = await enter(doorstep, user)
   t.match(await me(access), { acr: 'aal1', amr: ['pwd'] })
+  for (const wrong of [{ method: 'sms' }, { method: 'sms', phone: '+123' }]) {
+    const status = 'phone' in wrong ? 422 : 400
+    t.match(await enrol(doorstep, access, wrong), { status }, 'what is wrong is told before a mail goes out for it')
+  }
+  t.strictSame(await sql('SELECT FROM mails WHERE user_id = $1', [user.id]), [])
   const begun = await enrol(doorstep, access, { method: 'totp' })
   t.match(begun.body, { status: '2fa_required', methods: ['email'] }, 'a bought password binds no factor')
   t.equal(part(begun.body.pending_token, 1).sid, sid)
@@ -218,10 +223,13 @@ t.test('a recovery code signs in once, and is not asked to be trusted', async (t
   t.match(done, { status: 200, body: { recovery_codes_remaining: 9 } })
   t.notOk('trusted_until' in done.body)
   t.match(await me(done.body.access_token), { amr: ['pwd', 'rcv', 'mfa'], acr: 'aal2' })
+  const usedAt = async () => (await listed(access)).factors.at(-1)
+  t.match(await usedAt(), { method: 'recovery_code', remaining: 9, last_used_at: /^20/ })
   const next = await login(doorstep, user)
   t.match(await prove(doorstep, next, { code, method: 'recovery_code' }), { status: 422 })
   const fresh = await enrol(doorstep, access, { method: 'recovery_code' })
   t.match(fresh, { status: 200, body: { status: 'recovery_codes', recovery_codes: { length: 10 } } })
+  t.match(await usedAt(), { method: 'recovery_code', remaining: 10, last_used_at: null })
   t.match(
     await prove(doorstep, next, { code: other, method: 'recovery_code' }),
     { status: 422 },
@@ -283,6 +291,7 @@ t.test('a passkey alone signs in; whatever is wrong with it looks the same', asy
   t.match(done, { status: 200, body: { status: 'authenticated', return_to: '/orders/7', device_token: /^dsd_/ } })
   t.match(await me(done.body.access_token), { id: user.id, amr: ['hwk', 'mfa'], acr: 'aal2' })
   t.match(await prove(doorstep, begun, { credential: device.assert(options) }), invalid, 'each start succeeds once')
+  t.match(await status(begun.body.pending_token), invalid, 'and is told to be over')
 
   const known = await start({ device_token: done.body.device_token })
   const again = await prove(doorstep, known, { credential: device.assert(known.body.challenge.public_key) })
@@ -387,6 +396,45 @@ t.test('a login goes on with another method, with the tries that are left', asyn
   t.match(await call(doorstep, '/login/step-up', { token: access, body: { method: 'passkey' } }), invalidRequest)
 })
 
+t.test('one goes back to a code that was sent before, also while none may go out', async (t) => {
+  const { user, access } = await withTotp()
+  const { phone } = await enrolSms(doorstep, access)
+  await forgetSteps(doorstep, user)
+  await age(doorstep, user, 61)
+  const begun = await login(doorstep, user)
+  const pending = begun.body.pending_token
+  t.match(await switchTo(pending, 'sms'), { status: 200 })
+  const count = textsTo(doorstep, phone).length
+  for (const other of ['totp', 'recovery_code']) {
+    t.equal((await switchTo(pending, other)).status, 200)
+    t.match(await switchTo(pending, 'sms'), {
+      status: 200,
+      body: { challenge: { method: 'sms', delivery: 'sent', attempts_remaining: 5, resend_after: Number } },
+    })
+  }
+  t.equal(textsTo(doorstep, phone).length, count, 'and nothing was sent')
+  await switchTo(pending, 'totp')
+  await sql('UPDATE challenge_codes SET sends = 3')
+  t.equal((await switchTo(pending, 'sms')).status, 200, 'nor would ever be')
+  await switchTo(pending, 'totp')
+  await sql(`UPDATE sms_messages SET delivery = 'failed' WHERE phone = $1`, [phone])
+  t.match(await switchTo(pending, 'sms'), { status: 429, body: { code: 'sms_limit_reached' } }, 'one that never came')
+  await sql(`UPDATE sms_messages SET delivery = 'sent' WHERE phone = $1`, [phone])
+  await sql(`UPDATE challenge_codes SET expires_at = now()`)
+  t.match(await switchTo(pending, 'sms'), { status: 429, body: { code: 'sms_limit_reached' } }, 'or has run out')
+  t.match((await status(pending)).body, { challenge: { method: 'totp' } })
+})
+
+t.test('a login that has no try left promises no further code', async (t) => {
+  const user = await createUser(doorstep)
+  const begun = await login(doorstep, user)
+  const wrong = wrongCode(codeFor(doorstep, user.phone))
+  t.match(begun.body, { challenge: { resend_after: Number } })
+  for (let n = 0; n < 5; n += 1) t.equal((await prove(doorstep, begun, { code: wrong })).status, 422)
+  const { challenge } = (await status(begun.body.pending_token)).body
+  t.match(challenge, { attempts_remaining: 0, resend_after: null })
+})
+
 t.test('of the logins with a code that was sent three live, also where they went on with it later', async (t) => {
   const { user, access } = await withTotp()
   await enrolSms(doorstep, access)
@@ -460,8 +508,8 @@ t.test('an account without a factor steps up by its password; the fifth wrong on
   t.match(await stepUp({ password: 'wrong' }), { status: 422, body: { code: 'invalid_password' } })
   t.equal(tokensOf(await stepUp({ password: user.password })).sid, sid)
   t.equal((await call(doorstep, '/logout', { token: access, body: { scope: 'others' } })).status, 204, 'it is fresh')
-  for (let n = 0; n < 5; n += 1) t.match(await stepUp({ password: 'wrong' }), { status: 422 })
-  t.match(await stepUp({ password: user.password }), invalid)
+  for (let n = 0; n < 4; n += 1) t.match(await stepUp({ password: 'wrong' }), { status: 422 })
+  t.match(await stepUp({ password: user.password }), invalid, 'also with a right one between them')
   t.match(await refresh(doorstep, token), invalid)
 })
 
@@ -532,6 +580,9 @@ t.test('a mail server that is away: whoever needs a mail is told so, others go o
   const user = await createBareUser(away)
   t.match(await login(away, user), { status: 503, body: { code: 'mail_unavailable', retry_after: 30 } })
   t.strictSame(await away.sql('SELECT FROM sessions'), [])
+  t.strictSame(await away.sql(`SELECT outcome, factor FROM audit_events WHERE type = 'mail.refused'`), [
+    { outcome: 'mail_unavailable', factor: 'email' },
+  ])
 
   await away.sql(
     `INSERT INTO factors (id, user_id, method, data) SELECT gen_random_uuid(), id, 'totp', '{"secret": "sealed"}' FROM users`,

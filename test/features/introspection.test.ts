@@ -118,6 +118,7 @@ t.test('a thief learns nothing from asking about anything but a live access toke
     'no key': forge({ alg: 'ES256', typ: 'at+jwt' }, claims, sign),
     'the wrong typ': forge({ ...header, typ: 'JWT' }, claims, sign),
     'an expired one': forge(header, { ...claims, iat: now - 700, exp: now - 40 }, sign),
+    'one that expired a second ago': forge(header, { ...claims, iat: now - 601, exp: now - 1 }, sign),
     'one of the future': forge(header, { ...claims, iat: now + 100, exp: now + 700 }, sign),
     'another audience': forge(header, { ...claims, aud: 'https://other.example' }, sign),
     'another issuer': forge(header, { ...claims, iss: 'https://other.example' }, sign),

@@ -439,7 +439,7 @@ export function stepUp(model: Model, session: Session, method: Method | null, is
     return open(model, { ...ofSession(session), provesMailbox: false, candidates: method === null ? all : [method] })
   }
   if (isRight) {
-    Object.assign(session, { acr: 'aal1', provenAt: model.now, failedProofs: [] })
+    Object.assign(session, { acr: 'aal1', provenAt: model.now })
     return '200 authenticated'
   }
   const { guards, now } = model
@@ -609,7 +609,7 @@ function complete(model: Model, pending: Pending, method: Method, trust: boolean
   const acr = method === 'email' ? 'aal1' : 'aal2'
   if (method !== 'email') model.isMailNoProof = false
   if (session === null) start(model, acr, remember, device)
-  else Object.assign(session, { acr, provenAt: model.now, failedProofs: [] })
+  else Object.assign(session, { acr, provenAt: model.now })
   const left = method === 'recovery_code' ? `, ${model.account.recoveryCodes} recovery codes left` : ''
   return `200 authenticated${isFirst ? ', 10 recovery codes' : left}`
 }
@@ -637,9 +637,15 @@ export function switchTo(model: Model, { challenge }: Pending, method: Method): 
   const { purpose } = challenge
   if (purpose === 'must_enrol' || isOver(model, challenge)) return '401 invalid_token'
   if (purpose === 'enrol' || !allMethods(model, challenge).includes(method)) return '400 invalid_request'
-  const told = isSending(method) ? send(model, challenge, method) : (refusalOfTry(model, challenge, method) ?? '200')
-  if (told === '200') goOnWith(challenge, method)
-  return told
+  const refusal = refusalOfTry(model, challenge, method)
+  if (refusal !== null) return refusal
+  const told = isSending(method) ? send(model, challenge, method) : '200'
+  // Where nothing may go out, one goes back to a code that is good still.
+  const goesBack =
+    isSending(method) && method !== challenge.method && challenge.codes[method] && !isCodeOver(model, challenge, method)
+  if (told !== '200' && !goesBack) return told
+  goOnWith(challenge, method)
+  return '200'
 }
 
 /** How a challenge stands, as its holder is told: what it goes on with, what can finish it, the tries that are left. */

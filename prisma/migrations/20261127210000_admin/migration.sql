@@ -1,3 +1,5 @@
+DROP FUNCTION change_device(uuid,uuid,text,boolean,jsonb);
+
 DROP FUNCTION change_user(text,bytea[],jsonb,jsonb);
 
 DROP FUNCTION find_account(text);
@@ -17,6 +19,9 @@ DROP FUNCTION use_device(uuid,uuid,jsonb,timestamp with time zone);
 -- AlterTable
 ALTER TABLE "audit_events" ADD COLUMN     "actor_id" TEXT,
 ADD COLUMN     "actor_type" TEXT;
+
+-- AlterTable
+ALTER TABLE "recovery_codes" ADD COLUMN     "last_used_at" TIMESTAMPTZ(6);
 
 -- AlterTable
 ALTER TABLE "sessions" ADD COLUMN     "rotated_from" TEXT;
@@ -654,7 +659,11 @@ BEGIN
     WHEN 'recovery' THEN
       DELETE FROM recovery_codes
       WHERE user_id = c.user_id AND mac IN (SELECT decode(value, 'hex') FROM jsonb_array_elements_text(p_proof->'recovery'));
-      RETURN FOUND;
+      IF NOT FOUND THEN
+        RETURN false;
+      END IF;
+      UPDATE recovery_codes SET last_used_at = p_now WHERE user_id = c.user_id;
+      RETURN true;
     ELSE
       IF NOT (verdict->>'right')::boolean OR c.purpose = 'enrol' THEN
         RETURN (verdict->>'right')::boolean;
@@ -698,7 +707,7 @@ BEGIN
   END IF;
   d := use_device(c.user_id, coalesce(s.device_id, c.device_id), CASE WHEN is_raised THEN p_device - 'token_hash' ELSE p_device END, p_event, p_now);
   IF is_raised THEN
-    UPDATE sessions SET authenticated_at = p_now, last_used_at = p_now, acr = level->>'acr', proofs_failed_at = '{}',
+    UPDATE sessions SET authenticated_at = p_now, last_used_at = p_now, acr = level->>'acr',
       amr = ARRAY(SELECT jsonb_array_elements_text(level->'amr'))
     WHERE id = s.id RETURNING * INTO s;
   ELSE
@@ -750,6 +759,30 @@ BEGIN
   END IF;
 END $$;
 
+-- What the holder of a pending token may know about its challenge. "code": the one that its method has sent, if it sends.
+CREATE OR REPLACE FUNCTION challenge_state(c challenges, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  g factor_guards;
+  k challenge_codes;
+  is_guarded boolean := c.purpose <> 'enrol' AND coalesce(p_policy->'guarded' ? c.method, false);
+BEGIN
+  SELECT * INTO g FROM factor_guards WHERE user_id = c.user_id AND known = c.known;
+  SELECT * INTO k FROM challenge_codes WHERE challenge_id = c.id AND method = c.method;
+  RETURN jsonb_build_object(
+    'challenge_id', c.id,
+    'method', c.method,
+    'begun', c.begun,
+    'proves_mailbox', c.proves_mailbox,
+    'expires_in', greatest(0, floor(extract(epoch FROM c.ends_at - p_now)))::integer,
+    'attempts_remaining', least((p_policy->>'max_attempts')::integer - c.attempts,
+      CASE WHEN is_guarded THEN codes_left(g, c.purpose = 'login', p_now) END,
+      CASE WHEN c.purpose = 'step_up' THEN proofs_left(c.client, p_now) END),
+    'codes_locked', codes_locked_until(g, p_now) IS NOT NULL,
+    -- Without a try left no further code goes out.
+    'code', CASE WHEN k.challenge_id IS NOT NULL THEN code_state(k, c.ends_at, p_policy, p_now)
+      || CASE WHEN c.attempts < (p_policy->>'max_attempts')::integer THEN '{}' ELSE '{"resend_after": null}' END::jsonb END);
+END $$;
+
 -- How a code that was sent stands; "resend_after": seconds, null when it will not be sent again.
 CREATE OR REPLACE FUNCTION code_state(k challenge_codes, p_ends_at timestamptz, p_policy jsonb, p_now timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -769,6 +802,45 @@ BEGIN
     'resend_after', CASE WHEN k.sends < (p_policy->>'max_sends')::integer AND resend_at < p_ends_at
       THEN greatest(0, ceil(extract(epoch FROM resend_at - p_now)))::integer END,
     'delivery', coalesce(the_delivery, 'sent'));
+END $$;
+
+-- The challenge goes on with another method, with the tries that are left; what that sends is reserved, at most max_sends
+-- times. Where nothing may go out and its earlier code is good still, it goes back to that.
+-- switched (with the challenge's state, "message_id", "channel") | invalid | locked | exhausted | what refuses it
+CREATE OR REPLACE FUNCTION switch_method(p_challenge uuid, p_user uuid, p_purpose text, p_candidate jsonb, p_policy jsonb, p_event jsonb)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+  c challenges;
+  g factor_guards;
+  refusal jsonb;
+  sent jsonb := '{}';
+BEGIN
+  SELECT * INTO c FROM pending_challenge(p_challenge, p_user, p_purpose, t);
+  SELECT * INTO g FROM factor_guards WHERE user_id = c.user_id AND known = c.known;
+  refusal := refusal_of_try(c, g, p_candidate->>'method', p_policy, t);
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
+  END IF;
+  IF p_candidate->>'sends' IS NOT NULL THEN
+    sent := send_again(c, p_candidate, p_policy, t);
+    IF sent ? 'outcome' AND (p_candidate->>'method' = c.method OR NOT has_good_code(c, p_candidate->>'method', p_policy, t)) THEN
+      RETURN sent;
+    END IF;
+    sent := sent - 'outcome' - 'retry_after';
+  END IF;
+  c := go_on_with(c, p_candidate->>'method');
+  PERFORM record_event(p_event, p_user);
+  RETURN challenge_state(c, p_policy, t) || sent || jsonb_build_object('outcome', 'switched');
+END $$;
+
+-- Whether a method has sent its code in this challenge, and that has not run out, nor certainly not come.
+CREATE OR REPLACE FUNCTION has_good_code(c challenges, p_method text, p_policy jsonb, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM challenge_codes k WHERE k.challenge_id = c.id AND k.method = p_method AND k.expires_at > p_now
+      AND code_state(k, c.ends_at, p_policy, p_now)->>'delivery' <> 'failed');
 END $$;
 
 -- A new client and its first secret. p_client: {id, name, scopes, networks, expires_at (seconds since 1970)}.
@@ -900,6 +972,27 @@ BEGIN
   IF d.id IS NOT NULL AND (p_device->>'trust')::boolean THEN
     PERFORM record_event(p_event || jsonb_build_object('type', 'device.trusted', 'outcome', 'by sign-in', 'factor', NULL, 'detail', 'device ' || d.id), p_user);
   END IF;
+END $$;
+
+-- Names a device of a user anew, or ends its trust; what is NULL stays. What that has changed: trust ended | named | nothing;
+-- NULL if there is none.
+CREATE OR REPLACE FUNCTION change_device(p_user uuid, p_device uuid, p_name text, p_ends_trust boolean, p_event jsonb) RETURNS text LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+  d devices;
+  changed text;
+BEGIN
+  SELECT * INTO d FROM devices WHERE id = p_device AND user_id = p_user AND expires_at > t;
+  IF d.id IS NULL THEN
+    RETURN NULL;
+  END IF;
+  changed := CASE WHEN p_ends_trust AND d.trusted_until > t THEN 'trust ended' WHEN p_name <> coalesce(d.name, '') THEN 'named' ELSE 'nothing' END;
+  IF changed <> 'nothing' THEN
+    UPDATE devices SET name = coalesce(p_name, name), trusted_until = CASE WHEN p_ends_trust THEN NULL ELSE trusted_until END WHERE id = d.id;
+    PERFORM record_event(p_event || jsonb_build_object('outcome', changed), p_user);
+  END IF;
+  RETURN changed;
 END $$;
 
 -- Appends one event to the log. Its number comes after the lock, so that whoever reads knows that it may still appear: the
@@ -1040,6 +1133,18 @@ BEGIN
   RETURN jsonb_build_object('outcome', 'read', 'events', rows, 'next_cursor', event_name(next));
 END $$;
 
+-- What a user has to finish a login with, the oldest first, and the recovery codes that are left.
+CREATE OR REPLACE FUNCTION list_factors(p_user uuid) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN (SELECT jsonb_build_object(
+    'factors', (SELECT coalesce(jsonb_agg(factor_state(f) #- '{data,secret}' ORDER BY f.created_at, f.id), '[]') FROM factors f WHERE f.user_id = u.id),
+    'recovery_codes', (SELECT CASE WHEN count(*) > 0 THEN jsonb_build_object('remaining', count(*), 'created_at', extract(epoch FROM min(created_at)),
+        'last_used_at', extract(epoch FROM max(last_used_at))) END
+      FROM recovery_codes r WHERE r.user_id = u.id),
+    'user_handle', base64url(u.handle), 'email_confirmed', u.email_confirmed_at IS NOT NULL)
+    FROM users u WHERE u.id = p_user);
+END $$;
+
 -- Begins to set up a factor: for a session (fresh, as its caller has seen to while the account was in p_parent's epoch), or in a
 -- login that must (p_parent: {session, epoch, challenge}). One that was begun before it in the same session or login ends. What
 -- is sent goes to nobody who is known: a number that is not confirmed counts as a stranger's. p_challenge: {id, setup (hex)};
@@ -1146,6 +1251,12 @@ BEGIN
     RETURN p_verdict || jsonb_build_object('notices', jsonb_build_array(p_verdict->'if_back'));
   END IF;
   RETURN p_verdict;
+END $$;
+
+-- Whether a sign-in with a passkey alone has succeeded already.
+CREATE OR REPLACE FUNCTION is_used_start(p_jti text) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM used_starts WHERE id = p_jti);
 END $$;
 
 -- A passkey alone has proven its user: starts the session, once for each start. p_start: {jti, expires_at}; p_device_token: the
@@ -1485,6 +1596,29 @@ BEGIN
   PERFORM record_device(p_user, d, p_device, p_event);
   PERFORM tell_of_sign_in(p_user, d, p_device, p_policy, p_event, t);
   RETURN session_state(s, t) || jsonb_build_object('outcome', 'started', 'device', device_state(d, p_device, t));
+END $$;
+
+-- Somebody who is signed in, to an account without a factor, has given the password once more: the session's new
+-- authentication (the session's state, outcome raised) | ended | stale (a factor is there by now, or the account changed).
+CREATE OR REPLACE FUNCTION raise_session(p_user uuid, p_session uuid, p_epoch integer, p_level jsonb, p_policy jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  t timestamptz := lock_account(p_user);
+  s sessions;
+BEGIN
+  PERFORM FROM sessions WHERE id = p_session FOR UPDATE;
+  SELECT * INTO s FROM live_session(p_session, p_user, t);
+  IF s.id IS NULL THEN
+    RETURN jsonb_build_object('outcome', 'ended');
+  ELSIF NOT EXISTS (SELECT FROM users WHERE id = p_user AND epoch = p_epoch)
+    OR EXISTS (SELECT FROM factors WHERE user_id = p_user AND p_policy->'factors' ? method) THEN
+    RETURN jsonb_build_object('outcome', 'stale');
+  END IF;
+  UPDATE sessions SET authenticated_at = t, last_used_at = t, acr = p_level->>'acr',
+    amr = ARRAY(SELECT jsonb_array_elements_text(p_level->'amr'))
+  WHERE id = s.id RETURNING * INTO s;
+  PERFORM record_event(p_event, p_user);
+  RETURN session_state(s, t) || jsonb_build_object('outcome', 'raised');
 END $$;
 
 -- Uses a refresh token of generation p_generation, at most once: one guarded update. The token before the newest is

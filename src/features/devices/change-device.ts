@@ -12,12 +12,11 @@ export async function changeDevice(
 ): Promise<DeviceView> {
   const { store, events } = services
   const { user_id: userId } = session
-  const endsTrust = change.trusted === false
-  const outcome = endsTrust ? 'trust ended' : 'named'
-  const event: Event = { type: 'device.changed', outcome, userId, caller, detail: `device ${deviceId}` }
-  const edit = { name: change.name ?? null, endsTrust }
-  if (!(await store.devices.change(userId, deviceId, edit, event))) throw new Problem('not_found')
-  events.announce(event)
+  const edit = { name: change.name ?? null, endsTrust: change.trusted === false }
+  const event: Event = { type: 'device.changed', outcome: 'named', userId, caller, detail: `device ${deviceId}` }
+  const outcome = await store.devices.change(userId, deviceId, edit, event)
+  if (outcome === null) throw new Problem('not_found')
+  if (outcome !== 'nothing') events.announce({ ...event, outcome })
   const { devices } = await listDevices(services, session)
   const changed = devices.find(({ id }) => id === deviceId)
   if (changed === undefined) throw new Problem('not_found')

@@ -63,6 +63,8 @@ export async function enrol(
   const owner = await ownerOf(services, session)
   if (!hasFactor(services, session.methods) && !session.mailbox_proven && mailboxMethods(services).length > 0) {
     assertEnrollable(services, enrolment)
+    // What is wrong with what was sent is told before a mail goes out for it.
+    factorOf(method).setUp?.(services, enrolment)
     return proveMailbox(services, owner, session, caller)
   }
   const parent = { session: session.id, epoch: session.epoch, challenge: null }

@@ -30,7 +30,8 @@ export async function listFactors(
     ? [
         {
           ...{ id: 'recovery_code', method: 'recovery_code', name: null, remaining: codes.remaining },
-          ...{ created_at: isoTime(codes.created_at), last_used_at: null },
+          created_at: isoTime(codes.created_at),
+          last_used_at: codes.last_used_at === null ? null : isoTime(codes.last_used_at),
         },
       ]
     : []

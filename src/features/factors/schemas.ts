@@ -55,7 +55,7 @@ export const EnrolBody = Type.Object(
     examples: [
       { method: 'passkey', name: "Ada's laptop" },
       { method: 'totp' },
-      { method: 'sms', phone: '+44 7700 900123' },
+      { method: 'sms', phone: '+44 7400 123456' },
       { method: 'recovery_code' },
     ],
   },

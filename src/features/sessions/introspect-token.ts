@@ -6,11 +6,12 @@ import type { Introspection } from './schemas.ts'
  * disabled, which the token itself cannot tell. Anything that is not a live access token is just `active: false`.
  */
 export async function introspectToken(
-  { tokens, store }: Pick<Services, 'tokens' | 'store'>,
+  { tokens, store, clock }: Pick<Services, 'tokens' | 'store' | 'clock'>,
   token: string,
 ): Promise<Introspection> {
   const claims = tokens.readAccess(token)
-  if (claims === null) return { active: false }
+  // To the second: the leeway that a token has elsewhere is for other clocks than the one that it was issued by.
+  if (claims === null || claims.exp * 1_000 <= clock.nowMs()) return { active: false }
   const session = await store.sessions.findLive(claims.sid, claims.sub)
   if (session === null) return { active: false }
   // The token's own words, except for how the session stands now: a step-up since then counts.

@@ -116,7 +116,7 @@ export const en = {
     title: 'Protect your account',
     lead: 'Choose a second step. Whoever learns your password then still cannot get in.',
     phone: 'Mobile number',
-    phoneHint: 'With country code, such as +44 7700 900123',
+    phoneHint: 'With country code, such as +44 7400 123456',
     start: 'Continue',
     best: 'Recommended',
     totpTitle: 'Connect your app',
@@ -255,7 +255,7 @@ export const en = {
       common: 'Many people use this one. Choose another.',
       breached: 'This one was found in a breach elsewhere. Choose another.',
     },
-    phone: 'Write the number with its country code, such as +44 7700 900123.',
+    phone: 'Write the number with its country code, such as +44 7400 123456.',
     emailForm: 'This is not an e-mail address.',
   },
 }
