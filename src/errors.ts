@@ -123,12 +123,16 @@ export const problemCatalogue = {
   sms_limit_reached: {
     status: 429,
     title: 'Too many texts without a sign-in',
-    advice: 'Wait `retry_after` seconds, use a text that has already arrived, or go on with another of the `methods`.',
+    advice:
+      'Wait `retry_after` seconds and sign in again, use a text that has already arrived, or go on with another of ' +
+      'the `methods`.',
   },
   mail_limit_reached: {
     status: 429,
     title: 'Too many mails without a sign-in',
-    advice: 'Wait `retry_after` seconds, use a mail that has already arrived, or go on with another of the `methods`.',
+    advice:
+      'Wait `retry_after` seconds and sign in again, use a mail that has already arrived, or go on with another of ' +
+      'the `methods`.',
   },
   rate_limited: {
     status: 429,
