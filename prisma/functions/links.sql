@@ -84,7 +84,8 @@ BEGIN
   WHERE id = m.id;
   IF a->>'link' IS NOT NULL THEN
     INSERT INTO mail_links (token_hash, kind, email, user_id, data, created_at, expires_at)
-    VALUES (p_hash, a->>'link', m.address, the_user, jsonb_build_object('locale', coalesce(nullif(m.locale, ''), 'en')), t, t + seconds(a->>'expires_in'));
+    VALUES (p_hash, a->>'link', m.address, the_user, jsonb_build_object('locale', coalesce(nullif(m.locale, ''), 'en'), 'mail', m.id), t,
+      t + seconds(a->>'expires_in'));
   END IF;
   RETURN a || jsonb_build_object('locale', coalesce(nullif(m.locale, ''), u.locale, 'en'));
 END $$;

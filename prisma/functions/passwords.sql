@@ -84,7 +84,7 @@ END $$;
 
 -- An operator or a backend has a new password set: a link is mailed (invite, to an account without a password, or reset); p_force: the
 -- old password is useless from now on, and sessions end. p_policy: with repeat_after, the seconds in which the same, asked once
--- more, mails nothing more and leaves the link that was mailed. The user's id, or NULL.
+-- more, mails nothing more and leaves the link that was mailed, as long as that is of use. The user's id, or NULL.
 CREATE OR REPLACE FUNCTION reset_password(p_whom text, p_force boolean, p_policy jsonb, p_event jsonb) RETURNS uuid LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -100,8 +100,8 @@ BEGIN
   END IF;
   the_topic := CASE WHEN u.password_hash IS NULL THEN 'invite' WHEN p_force THEN 'reset_forced' ELSE 'reset' END;
   is_repeated := NOT (p_force AND u.password_state NOT IN ('none', 'reset_required')) AND EXISTS (
-    SELECT FROM mails WHERE user_id = u.id AND kind = 'link' AND topic = the_topic AND address = u.email AND delivery <> 'failed'
-      AND created_at > t - seconds(p_policy->>'repeat_after'));
+    SELECT FROM mails m WHERE user_id = u.id AND kind = 'link' AND topic = the_topic AND address = u.email AND delivery <> 'failed'
+      AND created_at > t - seconds(p_policy->>'repeat_after') AND mail_serves(m, u, t));
   IF p_force THEN
     UPDATE users SET password_state = CASE WHEN password_hash IS NULL THEN 'none' ELSE 'reset_required' END WHERE id = u.id;
     PERFORM end_begun(u.id, NULL, true, t);
@@ -112,6 +112,15 @@ BEGIN
   END IF;
   PERFORM record_event(p_event, u.id);
   RETURN u.id;
+END $$;
+
+-- Whether a mail with a link is as good as one more: its link lives, or it is still to be sent with one; or it has told that the
+-- account is closed, which it still is. Of one that is being sent, and whose link has ended meanwhile, nobody has anything.
+CREATE OR REPLACE FUNCTION mail_serves(m mails, u users, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  lives boolean := (SELECT bool_or(ended_at IS NULL AND expires_at > p_now) FROM mail_links WHERE user_id = u.id AND data->>'mail' = m.id::text);
+BEGIN
+  RETURN coalesce(lives, m.delivery = 'queued' OR m.data->>'says' = 'closed' AND u.disabled_at IS NOT NULL);
 END $$;
 
 -- Puts a mail into the outbox by whose link the user sets a password. p_topic: invite, reset, reset_forced.

@@ -40,7 +40,7 @@ export function createPasswords(db: Database) {
 
     /**
      * A link is mailed; `force`: the old password is useless from now on. `whom`: the canonical e-mail, or the id;
-     * `repeat_after`: seconds in which the same is not mailed again. The user's id, or null if there is none.
+     * `repeat_after`: seconds in which the same is not mailed again while its link lives. The user's id, or null if there is none.
      */
     reset: async (
       whom: string,

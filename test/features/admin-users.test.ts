@@ -393,6 +393,79 @@ t.test('a new password is asked for by mail, once a minute, and with force the o
   t.match(await mailsTo(doorstep, invited.email), [{ subject: /account for you/ }])
 })
 
+t.test('said again, a new password is mailed at once where the link before is of no use any more', async (t) => {
+  const links = async ({ email }: { email: string }) =>
+    (await mailsTo(doorstep, email)).filter(({ text }) => /set-password#token=/.test(text)).length
+  const reset = async ({ id }: { id: string }, body = {}) =>
+    t.equal((await send(`POST /admin/users/${id}/password-reset`, body)).status, 202)
+  const set = async ({ email }: { email: string }, password: string) =>
+    call(doorstep, '/password/set', { body: { token: await mailedToken(doorstep, email), password } })
+
+  const forced = await createOwner(doorstep)
+  await reset(forced, { force: true })
+  await reset(forced, { force: true })
+  t.equal(await links(forced), 1, 'twice is as once while the mail waits')
+  const seen = await send(`GET /admin/users/${forced.id}`)
+  await send(`DELETE /admin/users/${forced.id}/factors/${seen.body.factors[0].id}`)
+  await reset(forced, { force: true })
+  t.equal(await links(forced), 2, 'of one who was forced, and has lost a factor')
+  await reset(forced, { force: true })
+  t.equal(await links(forced), 2)
+  t.equal((await set(forced, 'a new sentence of hers')).status, 200)
+
+  for (const end of ['DELETE factors', 'disabled'] as const) {
+    const email = freshEmail()
+    const { id } = (await send('POST /admin/users', { email, phone: freshPhone(), phone_confirmed: true })).body
+    const invited = { id, email }
+    const path = `/admin/users/${id}`
+    t.equal(await links(invited), 1)
+    if (end === 'disabled') {
+      for (const disabled of [true, false]) await send(`PATCH ${path}`, { disabled })
+    } else await send(`DELETE ${path}/factors`)
+    t.equal((await set(invited, 'a sentence that she chose')).status, 410, end)
+    await reset(invited)
+    t.equal(await links(invited), 2, end)
+    await reset(invited)
+    t.equal(await links(invited), 2, end)
+    t.equal((await set(invited, 'a sentence that she chose')).status, 200, end)
+  }
+
+  const changing = await createOwner(doorstep)
+  const { access } = await sessionOf(doorstep, changing)
+  await reset(changing)
+  t.equal(await links(changing), 1)
+  const body = { current_password: changing.password, password: 'a new sentence of hers' }
+  t.equal((await call(doorstep, '/me/password', { method: 'PUT', token: access, body })).status, 200)
+  t.equal((await call(doorstep, '/password/forgot', { body: { email: changing.email } })).status, 202)
+  t.equal(await links(changing), 2)
+  await reset(changing)
+  t.equal(await links(changing), 3, 'a link that she asked for herself is another')
+
+  const sending = await createOwner(doorstep)
+  await reset(sending)
+  t.equal(await links(sending), 1)
+  await sql(`UPDATE mails SET delivery = 'queued', claimed_until = now() + interval '30 s' WHERE user_id = $1`, [
+    sending.id,
+  ])
+  await reset(sending)
+  t.equal(await links(sending), 1, 'a mail that is just going out, with a link that lives, is one')
+  await sql('UPDATE mail_links SET ended_at = now() WHERE user_id = $1', [sending.id])
+  await reset(sending)
+  t.equal(await links(sending), 2, 'but none if its link has ended on the way')
+
+  const gone = await createOwner(doorstep)
+  await send(`PATCH /admin/users/${gone.id}`, { disabled: true })
+  const closed = async () =>
+    (await mailsTo(doorstep, gone.email)).filter(({ subject }) => /closed/.test(subject)).length
+  for (const _time of [1, 2]) {
+    await reset(gone)
+    t.equal(await closed(), 1, 'who is disabled is told once')
+  }
+  await send(`PATCH /admin/users/${gone.id}`, { disabled: false })
+  await reset(gone)
+  t.equal(await links(gone), 1, 'and gets a link when enabled')
+})
+
 t.test('locks end, and with all what is counted of the month', async (t) => {
   const owner = await createOwner(doorstep)
   for (let guess = 0; guess < 6; guess += 1) await login(doorstep, { ...owner, password: 'wrong' })

@@ -32,7 +32,7 @@ export async function inviteUser(
 
 /**
  * Has a link mailed by which a user sets a new password; `force`: the old one is useless from now on, and sessions end. A backend
- * that asks again within MAIL_COOLDOWN is answered alike, and nothing more is mailed. Throws `invalid_request`, `not_found`,
+ * that asks again within MAIL_COOLDOWN is answered alike, and nothing more is mailed while the link of that mail lives. Throws `invalid_request`, `not_found`,
  * `conflict` (no mail is sent here).
  */
 export async function resetPassword(

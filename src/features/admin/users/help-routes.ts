@@ -30,7 +30,7 @@ function resetPasswordRoute(app: App, services: Services): void {
     summary: 'Have a new password set',
     description:
       'Mails the user a link; nobody else sees it. To somebody without a password it is an invitation. Said again within a minute or so ' +
-      '(`MAIL_COOLDOWN`), nothing more is mailed.',
+      '(`MAIL_COOLDOWN`), nothing more is mailed while the link of that mail lives.',
     params: UserParams,
     body: ResetBody,
     response: { 202: Type.Object({ status: Type.Literal('mail_sent') }) },
