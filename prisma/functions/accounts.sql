@@ -63,11 +63,12 @@ BEGIN
 END $$;
 
 -- The one place where an account changes, and where everything begun before the change ends with it: live challenges,
--- sessions, and the trust in devices, which stay known; only what nobody signs in with (external_id, locale) ends nothing. A new
--- password or phone also ends what was counted about the old one, for both classes of clients; a new e-mail is not confirmed, and
--- the old one is told. p_change: {password_hash?, phone?, two_factor?, disabled?, email?, external_id? (null: none), locale? (null: the
--- first), notices (whether the owner is told)}; p_identifiers: the e-mail's keyed hashes. changed (id, type: the event's) | unknown | phone_taken |
--- email_taken, external_id_taken (user_id: whose it is)
+-- sessions, and the trust in devices, which stay known; only what nobody signs in with (external_id, locale) ends nothing. Links end
+-- where password, phone or e-mail change, and where somebody is disabled or enabled. A new password or phone also ends what was
+-- counted about the old one, for both classes of clients; a new e-mail is not confirmed, and the old one is told.
+-- p_change: {password_hash?, phone?, two_factor?, disabled?, email?, external_id? (null: none), locale? (null: the first), notices (whether
+-- the owner is told)}; p_identifiers: the e-mail's keyed hashes. changed (id, type: the event's) | unknown | phone_taken | email_taken,
+-- external_id_taken (user_id: whose it is)
 CREATE OR REPLACE FUNCTION change_user(p_whom text, p_identifiers bytea[], p_change jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -115,6 +116,8 @@ BEGIN
   END IF;
   IF ends THEN
     PERFORM end_begun(the_user, NULL, true, t);
+  END IF;
+  IF p_change ?| ARRAY['password_hash', 'phone', 'disabled', 'email'] THEN
     PERFORM end_links(the_user, u.email, t);
   END IF;
   IF p_change ? 'email' THEN

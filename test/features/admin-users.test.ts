@@ -270,6 +270,23 @@ t.test('a change of how a user is called ends nothing, and what is absent stays'
   t.equal((await call(doorstep, '/me', { token: access })).status, 200, 'what is refused ends nothing')
 })
 
+t.test('another rule for the second factor ends sessions, and no link to a password', async (t) => {
+  const email = freshEmail()
+  const { id } = (await send('POST /admin/users', { email })).body
+  const invitation = await mailedToken(doorstep, email)
+  t.match(await send(`PATCH /admin/users/${id}`, { two_factor: 'optional' }), { status: 200 })
+  const set = { token: invitation, password: 'a sentence that she chose' }
+  t.match(await call(doorstep, '/password/set', { body: set }), { status: 200, body: { status: 'authenticated' } })
+
+  const owner = await createOwner(doorstep)
+  const { access } = await sessionOf(doorstep, owner)
+  await call(doorstep, '/password/forgot', { body: { email: owner.email } })
+  const token = await mailedToken(doorstep, owner.email)
+  await send(`PATCH /admin/users/${owner.id}`, { two_factor: 'optional', locale: 'de' })
+  t.equal((await call(doorstep, '/me', { token: access })).status, 401)
+  t.equal((await call(doorstep, '/password/set', { body: { ...set, token } })).status, 200)
+})
+
 t.test('whoever is disabled is out at once, told by mail, and in again when enabled', async (t) => {
   const owner = await createOwner(doorstep)
   const { access } = await sessionOf(doorstep, owner)

@@ -80,8 +80,8 @@ function changeUserRoute(app: App, services: Services): void {
     summary: 'Change a user',
     description:
       'What is absent stays as it is. `email`, `two_factor` and `disabled` want the scope `users:security` as well; they end sessions, ' +
-      'the trust in devices, logins under way and links. A new e-mail is not confirmed, and the old one is told. What is so already ' +
-      'is no change.',
+      'the trust in devices and logins under way; `email` and `disabled` end links too. A new e-mail is not confirmed, and the old one is ' +
+      'told. What is so already is no change.',
     params: UserParams,
     body: ChangeBody,
     response: { 200: UserRef },
