@@ -24,8 +24,9 @@ BEGIN
 END $$;
 
 -- Users that match all of p_filter ({email, email_prefix, phone, external_id, status, created_after, created_before: seconds since 1970}), the
--- newest first, those after p_after ({at: microseconds since 1970, id}) only. Each with the "position" that the next page begins
--- after. A statement of fixed pieces: values go in as parameters only, and each search gets the plan that its filters deserve.
+-- newest first, those after p_after ({at: microseconds since 1970, id}) only. Times are shown to the millisecond: after one is later than
+-- all that are shown as it. Each with the "position" that the next page begins after. A statement of fixed pieces: values go in as
+-- parameters only, and each search gets the plan that its filters deserve.
 CREATE OR REPLACE FUNCTION search_users(p_filter jsonb, p_after jsonb, p_limit integer, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -39,7 +40,7 @@ BEGIN
     || CASE WHEN p_filter ? 'phone' THEN ' AND u.id IN (SELECT f.user_id FROM factors f WHERE f.phone = $1->>''phone'')' ELSE '' END
     || CASE WHEN p_filter ? 'external_id' THEN ' AND u.external_id = $1->>''external_id''' ELSE '' END
     || CASE WHEN p_filter ? 'status' THEN ' AND user_status(u) = $1->>''status''' ELSE '' END
-    || CASE WHEN p_filter ? 'created_after' THEN ' AND u.created_at > to_timestamp(($1->>''created_after'')::double precision)' ELSE '' END
+    || CASE WHEN p_filter ? 'created_after' THEN ' AND u.created_at >= to_timestamp(($1->>''created_after'')::double precision) + interval ''1 millisecond''' ELSE '' END
     || CASE WHEN p_filter ? 'created_before' THEN ' AND u.created_at < to_timestamp(($1->>''created_before'')::double precision)' ELSE '' END
     || CASE WHEN p_after IS NOT NULL THEN
       ' AND (u.created_at, u.id) < (timestamptz ''epoch'' + ($2->>''at'')::bigint * interval ''1 microsecond'', ($2->>''id'')::uuid)' ELSE '' END;

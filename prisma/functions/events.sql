@@ -94,7 +94,8 @@ DECLARE
   readable bigint;
   the_user uuid := (p_query->>'user_id')::uuid;
   of_type text := p_query->>'type';
-  after_at timestamptz := to_timestamp((p_query->>'after_at')::double precision);
+  -- Times are shown to the millisecond: later than all that are shown as this one.
+  after_at timestamptz := to_timestamp((p_query->>'after_at')::double precision) + interval '1 millisecond';
   before_at timestamptz := to_timestamp((p_query->>'before_at')::double precision);
   is_rising boolean := p_query->>'order' = 'asc';
   most integer := (p_query->>'limit')::integer;
@@ -126,7 +127,7 @@ BEGIN
     CASE WHEN is_rising THEN 'ASC' ELSE 'DESC' END, CASE WHEN is_rising THEN 'max' ELSE 'min' END,
     CASE WHEN the_user IS NOT NULL THEN 'AND user_id = $3' END,
     CASE WHEN of_type LIKE '%.*' THEN 'AND starts_with(type, left($4, -1))' WHEN of_type IS NOT NULL THEN 'AND type = $4' END,
-    CASE WHEN after_at IS NOT NULL THEN 'AND at > $5' END, CASE WHEN before_at IS NOT NULL THEN 'AND at < $6' END)
+    CASE WHEN after_at IS NOT NULL THEN 'AND at >= $5' END, CASE WHEN before_at IS NOT NULL THEN 'AND at < $6' END)
   INTO rows, next USING first_number, last_number, the_user, of_type, after_at, before_at, most;
   IF jsonb_array_length(rows) < most THEN
     next := CASE WHEN is_rising AND last_number < high THEN last_number WHEN NOT is_rising AND first_number > low THEN first_number + 1 END;

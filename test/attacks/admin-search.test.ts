@@ -118,6 +118,14 @@ t.test('filters combine, and each finds what it says', async (t) => {
   const [oldest] = await rows(3, 'moments-')
   t.same(await idsIn({ email_prefix: 'MOMENTS-', created_before: '2020-01-01T00:00:02Z' }), [oldest])
   t.equal((await idsIn({ email_prefix: 'moments-', created_after: '2020-01-01T00:00:01Z' })).length, 2)
+  const [past, , next] = await rows(3, 'fraction-')
+  const fraction = `UPDATE users SET created_at = '2020-01-01T00:00:05Z'::timestamptz + $2 * interval '1 microsecond' WHERE email = $1`
+  for (const [n, micros] of [122_999, 123_456, 124_000].entries())
+    await sql(fraction, [`fraction-${n + 1}@example.org`, micros])
+  const shown = (await search({ email_prefix: 'fraction-2' })).body.users[0].created_at
+  t.equal(shown, '2020-01-01T00:00:05.123Z')
+  t.same(await idsIn({ email_prefix: 'fraction-', created_after: shown }), [next], 'later than the time that is shown')
+  t.same(await idsIn({ email_prefix: 'fraction-', created_before: shown }), [past])
   const [invited] = await rows(1, 'nobody-has-set-a-password-')
   t.ok((await idsIn({ status: 'invited', limit: 200 })).includes(invited ?? ''))
   await sql(`UPDATE users SET disabled_at = now(), erases_at = now() + interval '1 day' WHERE id = $1`, [two.id])

@@ -103,6 +103,24 @@ t.test('types and groups of them, before and after, page by page while more is w
   t.same(outcomesOf(await read('?before=1999-01-01T00:00:00%2B01:00')), [])
 })
 
+t.test(
+  'times are as they are shown, to the millisecond: after one is later than it, before one is earlier',
+  async (t) => {
+    const { id } = await createUser(doorstep)
+    const minute = new Date(Math.floor(Date.now() / 60_000) * 60_000).toISOString()
+    for (const seconds of ['05.122999', '05.123', '05.123999', '05.124']) {
+      await record('moment.told', seconds, id)
+      const at = minute.replace('00.000Z', `${seconds}Z`)
+      await sql('UPDATE audit_events SET at = $1::timestamptz WHERE id = last_event()', [at])
+    }
+    const told = `?user_id=${id}&type=moment.told&order=asc`
+    const shown = (await read(told)).body.events.map(({ at }: { at: string }) => at)
+    t.same(new Set(shown.slice(1, 3)), new Set([minute.replace('00.000Z', '05.123Z')]))
+    t.same(outcomesOf(await read(`${told}&after=${shown[1]}`)), ['05.124'])
+    t.same(outcomesOf(await read(`${told}&before=${shown[1]}`)), ['05.122999'])
+  },
+)
+
 t.test('a rare type among many events: pages that are empty, and go on', async (t) => {
   const from = await named()
   await record('rare.one', 'first')
