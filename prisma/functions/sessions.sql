@@ -227,3 +227,33 @@ BEGIN
   END IF;
   RETURN ended;
 END $$;
+
+-- Ends what was begun by a batch of users, those after p_after (NULL: the first), by an operator: sessions, challenges and the trust in
+-- devices. An event for each who had something of it; who had nothing is not locked. {users, sessions (how many lived), next (the last
+-- user that was looked at, NULL at the end)}
+CREATE OR REPLACE FUNCTION end_everything(p_after uuid, p_batch integer, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  page uuid[] := ARRAY(SELECT id FROM users WHERE id > coalesce(p_after, '00000000-0000-0000-0000-000000000000') ORDER BY id LIMIT p_batch);
+  the_user uuid;
+  t timestamptz := clock_timestamp();
+  user_count integer := 0;
+  session_count integer := 0;
+BEGIN
+  PERFORM require_read_committed();
+  FOREACH the_user IN ARRAY page LOOP
+    CONTINUE WHEN NOT EXISTS (SELECT FROM sessions s WHERE s.user_id = the_user AND s.ended_at IS NULL AND s.expires_at > t AND s.idle_until > t)
+      AND NOT EXISTS (SELECT FROM challenges c WHERE c.user_id = the_user AND c.superseded_at IS NULL AND c.consumed_at IS NULL AND c.ends_at > t)
+      AND NOT EXISTS (SELECT FROM devices d WHERE d.user_id = the_user AND d.trusted_until > t);
+    t := lock_account(the_user);
+    session_count := session_count + jsonb_array_length(list_sessions(the_user));
+    PERFORM end_begun(the_user, NULL, true, t);
+    -- Of somebody who was forgotten a moment ago nothing is written.
+    IF EXISTS (SELECT FROM users u WHERE u.id = the_user) THEN
+      PERFORM record_event(p_event, the_user);
+      user_count := user_count + 1;
+    END IF;
+  END LOOP;
+  RETURN jsonb_build_object('outcome', 'ended', 'users', user_count, 'sessions', session_count,
+    'next', CASE WHEN cardinality(page) = p_batch THEN page[p_batch] END);
+END $$;

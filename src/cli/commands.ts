@@ -10,6 +10,14 @@ const commands: Record<string, Command> = {
   ...userCommands,
   ...clientCommands,
   ...webhookCommands,
+  'sessions revoke-all': {
+    usage: '',
+    options: {},
+    run: async (_given, place) => {
+      const { revokeAllSessions } = await import('../features/sessions/revoke-all-sessions.ts')
+      return serve(place, revokeAllSessions)
+    },
+  },
   migrate: {
     usage: '',
     options: {},

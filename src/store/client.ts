@@ -27,7 +27,7 @@ type Decision =
   | ('search_users' | 'read_user' | 'add_user' | 'admin_change_user' | 'admin_remove_factor' | 'admin_reset_factors')
   | ('admin_end_sessions' | 'admin_forget_devices')
   | ('claim_mail' | 'claim_due_mails' | 'record_mail' | 'purge_mails')
-  | ('start_session' | 'read_session' | 'list_sessions' | 'rotate_session' | 'end_sessions')
+  | ('start_session' | 'read_session' | 'list_sessions' | 'rotate_session' | 'end_sessions' | 'end_everything')
   | ('list_devices' | 'change_device' | 'forget_device')
   | (
       | 'find_account'

@@ -75,6 +75,11 @@ type Started = ({ outcome: 'started'; device: DeviceState } & SessionState) | { 
 
 type Raised = ({ outcome: 'raised' } & SessionState) | { outcome: 'ended' | 'stale' }
 
+type Ended = { users: number; sessions: number }
+
+/** Users that are decided about at once: their logins wait meanwhile. */
+const batchSize = 200
+
 /** What a login has proven: the counter that was charged, the known device that it came from, and whether it is enough. */
 export type Proof = { throttleKeys: Uint8Array[]; deviceId: string | null; isTrusted: boolean }
 
@@ -97,9 +102,7 @@ export function createSessions(db: Database) {
       { id, epoch }: { id: string; epoch: number },
       { throttleKeys, deviceId, isTrusted }: Proof,
       made: NewLogin,
-    ): Promise<Started> => {
-      return await db.decide('start_session', id, epoch, throttleKeys, deviceId, isTrusted, ...loginRows(made))
-    },
+    ): Promise<Started> => db.decide('start_session', id, epoch, throttleKeys, deviceId, isTrusted, ...loginRows(made)),
 
     /**
      * A session without a second factor has proven the password anew: its level and its moment. `ended`: it is over; `stale`: a
@@ -128,9 +131,8 @@ export function createSessions(db: Database) {
       generation: number,
       limits: { graceSeconds: number; idleSeconds: number },
       theft: Event,
-    ): Promise<Rotation> => {
-      return await db.decide('rotate_session', id, generation, limits.graceSeconds, limits.idleSeconds, auditRow(theft))
-    },
+    ): Promise<Rotation> =>
+      db.decide('rotate_session', id, generation, limits.graceSeconds, limits.idleSeconds, auditRow(theft)),
 
     /** The session of an access token, unless it or its user has been ended. */
     findLive: async (id: string, userId: string): Promise<LiveSession | null> => {
@@ -142,8 +144,27 @@ export function createSessions(db: Database) {
     list: async (userId: string): Promise<SessionSummary[]> => await db.decide('list_sessions', userId),
 
     /** Ends the session `id` of a user, the others, or all; how many were ended. */
-    end: async (userId: string, id: string, scope: LogoutScope, event: Event): Promise<number> => {
-      return await db.decide('end_sessions', userId, id, scope, auditRow(event))
-    },
+    end: (userId: string, id: string, scope: LogoutScope, event: Event): Promise<number> =>
+      db.decide('end_sessions', userId, id, scope, auditRow(event)),
+
+    /** Ends everything that was begun by anybody, in batches; `event` is each user's. How many users, and live sessions. */
+    endAll: (event: Event): Promise<Ended> => endAll(db, event),
   }
+}
+
+async function endAll(db: Database, event: Event): Promise<Ended> {
+  const ended = { users: 0, sessions: 0 }
+  let after: string | null = null
+  do {
+    const { users, sessions, next }: Ended & { next: string | null } = await db.decide(
+      'end_everything',
+      after,
+      batchSize,
+      auditRow(event),
+    )
+    ended.users += users
+    ended.sessions += sessions
+    after = next
+  } while (after !== null)
+  return ended
 }

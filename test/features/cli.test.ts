@@ -14,7 +14,7 @@ import { type CliRun, runCli, runHere } from '../helpers/cli.ts'
 import type { TestDatabase } from '../helpers/database.ts'
 import { startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { mailedToken, mailsTo } from '../helpers/links.ts'
-import { call, codeFor, finish, login, signIn } from '../helpers/story.ts'
+import { call, codeFor, createUser, finish, login, signIn } from '../helpers/story.ts'
 import { setWrongCodes } from '../helpers/wrong-codes.ts'
 
 /** Settings that hash quickly; the keys of the services that the tests start beside the commands. */
@@ -80,6 +80,7 @@ t.test('a wrong command line: exit 2, nothing on standard output, and what was t
     [['user', 'unlock'], /--email is missing/],
     [['user', 'list', '--limit', '0'], /--limit must be/],
     [['migrate', 'hunter2-hunter2'], /^Usage: .*migrate$/m],
+    [['sessions', 'revoke-all', 'hunter2'], /^Usage: .*sessions revoke-all$/m],
     [user, /no terminal.*--password-stdin/],
     [[...user, '--two-factor', 'email', '--password-stdin'], /--two-factor must be required, optional or off/],
     [[...user, '--two-factor', 'sms', '--password-stdin'], /--two-factor must be required, optional or off/],
@@ -428,6 +429,62 @@ t.test('users who are invited, have to set a new password, come back, and are fo
   const { users } = (await run(['user', 'list'])).result as { users: object[] }
   t.match(users, [{ email: 'ada@example.com' }])
   t.equal(users.length, 1)
+})
+
+t.test('sessions revoke-all: nobody is signed in any more, or on the way to it', async (t) => {
+  const doorstep = await startDoorstep(t)
+  const { sql } = doorstep
+  const env = { DATABASE_URL: doorstep.database.url, DATA_DIR: doorstep.config.dataDir, ...testKeys }
+  const revoke = () => here(['sessions', 'revoke-all'], { env })
+  t.match(await revoke(), success({ users: 0, sessions: 0 }))
+
+  const [signedIn, trusting] = [await createUser(doorstep), await createUser(doorstep)]
+  const [begun, idle] = [await createUser(doorstep), await createUser(doorstep)]
+  const sessions = [await signIn(doorstep, signedIn), await signIn(doorstep, signedIn)]
+  const first = await login(doorstep, trusting)
+  const code = codeFor(doorstep, trusting.phone)
+  const trusted = await finish(doorstep, first.body.pending_token, code, { body: { trust_device: true } })
+  const { device_token } = trusted.body
+  t.ok(trusted.body.trusted_until)
+  const raised = await call(doorstep, '/login/step-up', { token: trusted.body.access_token, body: {} })
+  t.match(raised, { status: 200, body: { status: '2fa_required' } })
+  const pending = await login(doorstep, begun)
+  await call(doorstep, '/password/forgot', { body: { email: idle.email } })
+  const link = await mailedToken(doorstep, idle.email)
+  // Of more users than are decided about at once.
+  await sql(
+    `WITH made AS (INSERT INTO users (email) SELECT 'many-' || n || '@example.org' FROM generate_series(1, 450) n RETURNING id)
+     INSERT INTO sessions (id, user_id, amr, acr, authenticated_at, last_used_at, idle_until, expires_at)
+     SELECT gen_random_uuid(), id, '{pwd}', 'aal1', now(), now(), now() + interval '1 hour', now() + interval '1 hour' FROM made`,
+  )
+  await sql(
+    `INSERT INTO sessions (id, user_id, amr, acr, authenticated_at, last_used_at, idle_until, expires_at)
+     VALUES (gen_random_uuid(), $1, '{pwd}', 'aal1', now(), now(), now() - interval '1 second', now() + interval '1 hour')`,
+    [idle.id],
+  )
+
+  t.match(await revoke(), success({ users: 453, sessions: 453 }), 'two sessions of one, none of who had only begun')
+  t.same(await sql('SELECT FROM sessions WHERE ended_at IS NULL AND idle_until > now()'), [])
+  for (const { body } of [...sessions, trusted]) {
+    t.equal((await call(doorstep, '/me', { token: body.access_token })).status, 401)
+    const refreshed = await call(doorstep, '/token/refresh', { body: { refresh_token: body.refresh_token } })
+    t.equal(refreshed.status, 401)
+  }
+  for (const { body } of [raised, pending])
+    t.equal((await call(doorstep, '/login/2fa', { token: body.pending_token })).status, 401)
+  await age(doorstep, trusting, 61)
+  const again = await login(doorstep, trusting, { body: { device_token } })
+  t.match(again, { status: 200, body: { status: '2fa_required' } }, 'no device is trusted')
+  const set = await call(doorstep, '/password/set', { body: { token: link, password: 'a new sentence of hers' } })
+  t.equal(set.status, 200, 'links live on')
+
+  const events = await sql(`SELECT user_id, outcome, actor_type FROM audit_events WHERE type = 'session.ended'`)
+  t.equal(events.length, 453)
+  for (const user of [signedIn, trusting, begun])
+    t.same(
+      events.filter(({ user_id }) => user_id === user.id),
+      [{ user_id: user.id, outcome: 'revoked', actor_type: 'operator' }],
+    )
 })
 
 t.test('no command repeated a password, and every answer was one line of JSON or nothing', async (t) => {
