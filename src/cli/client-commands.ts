@@ -15,7 +15,7 @@ export const clientCommands: Record<string, Command> = {
         name: nameIn(given),
         scopes: scopesIn(given),
         expires: typeof expires === 'string' ? expires : null,
-        networks: listOf(given, 'network'),
+        networks: networksIn(given),
       }
       const { createClient } = await import('../features/admin/clients/create-client.ts')
       return serve(place, (services) => createClient(services, client))
@@ -62,6 +62,13 @@ const listOf = (given: Given, name: string): string[] =>
       .split(/[\s,]+/)
       .filter((it) => it !== ''),
   )
+
+/** None were given: from everywhere. Given and empty, as by an unset variable of a shell, is a slip and must not mean that. */
+function networksIn(given: Given): string[] {
+  const networks = listOf(given, 'network')
+  if (given.network !== undefined && networks.length === 0) throw usageError('--network is empty.')
+  return networks
+}
 
 /** As they stand in the list of all, each once. */
 function scopesIn(given: Given): Scope[] {

@@ -19,6 +19,10 @@ t.test('a command line that is wrong is told so, and nothing is opened', async (
       ['client', 'create', '--name', 'shop', '--scope', 'users:read', '--secret', 'x'],
       /^Usage: npm run cli -- client create/,
     ],
+    ...['', ' , ', ' '].map((it): [string[], RegExp] => [
+      ['client', 'create', '--name', 'shop', '--scope', 'users:read', '--network', it],
+      /^--network is empty\.$/m,
+    ]),
     [['client', 'rotate'], /^--id is missing/],
     [['client', 'disable'], /^--id is missing/],
     [['client', 'enable', '--id', 'x'], /^There is no such command/],
