@@ -72,12 +72,24 @@ function parse(words: string[]): { command: Command; given: Given } {
   const name = Object.keys(commands).find((name) => name === words.slice(0, name.split(' ').length).join(' '))
   const command = name === undefined ? undefined : commands[name]
   if (name === undefined || command === undefined) throw usageError(`There is no such command.\n${usage}`)
+  const { values, tokens } = read(name, command, words)
+  const twice = twiceIn(tokens, command)
+  if (twice !== undefined) throw usageError(`--${twice} is given more than once.`)
+  return { command, given: values }
+}
+
+function read(name: string, { options, usage }: Command, words: string[]) {
   try {
-    const { values } = parseArgs({ args: words.slice(name.split(' ').length), options: command.options })
-    return { command, given: values }
+    return parseArgs({ args: words.slice(name.split(' ').length), options, tokens: true })
   } catch {
-    throw usageError(`Usage: npm run cli -- ${name} ${command.usage}`.trimEnd())
+    throw usageError(`Usage: npm run cli -- ${name} ${usage}`.trimEnd())
   }
+}
+
+/** An option that comes more often than it may: of two values one would be dropped without a word. */
+function twiceIn(tokens: { kind: string; name?: string }[], { options }: Command): string | undefined {
+  const names = tokens.flatMap(({ kind, name }) => (kind === 'option' && name !== undefined ? [name] : []))
+  return names.find((name, at) => names.indexOf(name) < at && options[name]?.multiple !== true)
 }
 
 /** Runs the command that `words` say; its exit code: 0, 1 (refused) or 2 (usage). Its answer is one line of JSON. */

@@ -107,6 +107,27 @@ t.test('a wrong command line: exit 2, nothing on standard output, and what was t
     [['users', 'import'], /--file is missing/],
     [['users', 'import', '--file'], /^Usage: .*users import --file F\.ndjson \[--dry-run\] \[--report R\.ndjson\]$/m],
     [['users', 'import', '--file', 'x', 'hunter2'], /^Usage: .*users import --file/m],
+    [
+      ['user', 'forget', '--email', 'ada@example.com', '--email', 'bob@example.com'],
+      /^--email is given more than once\.$/m,
+    ],
+    [['user', 'forget', '--email=a@example.com', '--email', 'a@example.com'], /^--email is given more than once\.$/m],
+    [['user', 'unlock', '--all', '--email', 'ada@example.com', '--all'], /^--all is given more than once\.$/m],
+    [
+      [
+        'client',
+        'create',
+        '--name',
+        'a',
+        '--scope',
+        'introspect',
+        '--expires',
+        '2100-01-01',
+        '--expires',
+        '2030-01-01',
+      ],
+      /^--expires is given more than once\.$/m,
+    ],
     [[...user, '--password', 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
     [[...user, 'hunter2-hunter2'], /^Usage: .*--password-stdin/m],
   ]
