@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createWriteStream, type ReadStream } from 'node:fs'
+import { createWriteStream, existsSync, type ReadStream, rmSync, statSync } from 'node:fs'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import type { RowResult } from '../features/admin/import-users.ts'
@@ -11,12 +11,14 @@ import { createProgress } from './progress.ts'
 /** `users import`: reads the file, says how far it is, writes the report, and answers with the summary. */
 export async function importFile(given: Given, place: Place): Promise<object> {
   const source = await openFile(required(given, 'file'))
-  const report = given.report === undefined ? null : await createReport(String(given.report))
+  const path = given.report === undefined ? null : String(given.report)
   try {
-    return await serve(place, (services) => importFrom(services, source, { given, place, report }))
+    if (path !== null && existsSync(path)) throw noReport()
+    return await serve(place, (services) =>
+      withReport(path, (report) => importFrom(services, source, { given, place, report })),
+    )
   } finally {
     source.stream.destroy()
-    await report?.close()
   }
 }
 
@@ -57,11 +59,45 @@ async function openFile(path: string): Promise<Source> {
   return { stream, size: found.isFile() ? found.size : 0 }
 }
 
+const noReport = (): Error => refusal('The file of --report cannot be made, or is there already.')
+
+/** What ends a command from outside. */
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** Does `work` with a new file, which is taken away again where the work is cut short and nothing stands in it: so it can be done again. */
+async function withReport<Result>(
+  path: string | null,
+  work: (report: Report | null) => Promise<Result>,
+): Promise<Result> {
+  if (path === null) return work(null)
+  const report = await createReport(path)
+  const leave = (signal: NodeJS.Signals): void => {
+    removeEmpty(path)
+    process.kill(process.pid, signal)
+  }
+  for (const signal of signals) process.once(signal, leave)
+  try {
+    const result = await work(report)
+    await report.close()
+    return result
+  } catch (error) {
+    await report.close().catch(() => {})
+    removeEmpty(path)
+    throw error
+  } finally {
+    for (const signal of signals) process.off(signal, leave)
+  }
+}
+
+function removeEmpty(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.size === 0) rmSync(path, { force: true })
+}
+
 /** A new file: what is there already is not overwritten. */
 async function createReport(path: string): Promise<Report> {
   const stream = createWriteStream(path, { flags: 'wx', mode: 0o600 })
   await once(stream, 'open').catch(() => {
-    throw refusal('The file of --report cannot be made, or is there already.')
+    throw noReport()
   })
   return {
     write: (result) => writeLine(stream, JSON.stringify(result)),

@@ -1,7 +1,10 @@
+import { execFileSync, spawn } from 'node:child_process'
 import { pbkdf2Sync, randomBytes } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
 import bcrypt from 'bcrypt'
 import t from 'tap'
 import { createProgress, progressLine } from '../../src/cli/progress.ts'
@@ -9,8 +12,9 @@ import { resetPassword } from '../../src/features/accounts/invite-user.ts'
 import { longestLine, readLines } from '../../src/features/admin/import-lines.ts'
 import { type ImportSummary, importUsers, type RowResult } from '../../src/features/admin/import-users.ts'
 import { createForeignHashes } from '../../src/security/foreign-hashes/index.ts'
-import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
+import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { prove, totpCode } from '../helpers/factors.ts'
+import { codeOf, loader } from '../helpers/program.ts'
 import { call, codeFor, finish, login } from '../helpers/story.ts'
 
 t.setTimeout(300_000)
@@ -519,4 +523,46 @@ t.test('the file of the command', async (t) => {
   t.match(taken, { exitCode: 1, stderr: /--report cannot be made, or is there already/ })
   t.match(readFileSync(path, 'utf8'), 'file-1', 'and is not overwritten')
   t.notOk(existsSync(join(home, 'none')))
+})
+
+t.test('a run that is cut short leaves no empty report, and can be done again', async (t) => {
+  const { runHere } = await import('../helpers/cli.ts')
+  const env = { NODE_ENV: 'test', ...testKeys }
+  const [file, report] = [join(home, 'rows.ndjson'), join(home, 'report.ndjson')]
+  writeFileSync(file, '{"email":"report-1@example.com"}\n')
+  const words = ['users', 'import', '--file', file, '--report', report]
+  const away = { ...env, DATABASE_URL: 'postgresql://ada@127.0.0.1:1/none' }
+  for (const time of ['once', 'again']) {
+    t.match(await runHere(words, { env: away }), { exitCode: 1, stderr: /cannot be reached/ }, time)
+    t.notOk(existsSync(report))
+  }
+  if (!doorstep.database.isReal) return t.pass('the command would open a second embedded database')
+
+  const here = { ...env, DATABASE_URL: doorstep.database.url }
+  await sql('ALTER FUNCTION import_users(jsonb, jsonb) RENAME TO import_away')
+  const failed = await runHere(words, { env: here })
+  await sql('ALTER FUNCTION import_away(jsonb, jsonb) RENAME TO import_users')
+  t.match(failed, { exitCode: 1, stdout: '' })
+  t.notOk(existsSync(report), 'nor does one that fails on its way')
+
+  const pipe = join(home, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const held = openSync(pipe, 'r+')
+  const child = spawn(
+    process.execPath,
+    [...loader, codeOf('src/cli.ts'), 'users', 'import', '--file', pipe, '--report', report],
+    { cwd: home, env: { PATH: process.env.PATH, ...here }, stdio: 'ignore' },
+  )
+  const left = once(child, 'exit')
+  for (let n = 0; n < 600 && !existsSync(report); n += 1) await setTimeout(100)
+  t.ok(existsSync(report), 'made once the database is there')
+  child.kill('SIGINT')
+  t.same(await left, [null, 'SIGINT'])
+  closeSync(held)
+  t.notOk(existsSync(report), 'nor does one that is interrupted')
+
+  writeFileSync(file, '{"email":"report-1@example.com"}\n{"email":7}\n')
+  t.match(await runHere(words, { env: here }), { exitCode: 0, result: { created: 1, failed: 1 } })
+  t.match(readFileSync(report, 'utf8'), /^\{"line":2,"outcome":"failed".*\}\n$/)
+  t.match(await runHere(words, { env: here }), { exitCode: 1, stderr: /is there already/ })
 })
