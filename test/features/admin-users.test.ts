@@ -74,6 +74,8 @@ t.test('a phone that nobody has confirmed is no factor, and not kept', async (t)
 })
 
 t.test('what there is already is a conflict that names it', async (t) => {
+  const joined = '\u{1f469}\u200d\u{1f52c}'.repeat(85)
+  t.match(await invent({ external_id: joined }), { external_id: joined }, 'anything but control characters')
   const first = await invent({ external_id: 'customer-2' })
   const again = await send('POST /admin/users', { email: first.email })
   t.match(again, { status: 409, body: { code: 'conflict', user_id: first.id, detail: /e-mail/ } })
@@ -101,6 +103,10 @@ t.test('wrong input is told by name, and changes nothing', async (t) => {
     ['POST /admin/users', { email, external_id: 'x'.repeat(256) }, '/external_id'],
     ['POST /admin/users', { email, external_id: null }, '/external_id'],
     ['POST /admin/users', { email, external_id: 'a\u0000b' }, '/external_id'],
+    ['POST /admin/users', { email, external_id: 'a\nb' }, '/external_id'],
+    ['POST /admin/users', { email, external_id: 'a\u0085b' }, '/external_id'],
+    ['POST /admin/users', { email, external_id: '\udc00' }, '/external_id'],
+    [`PATCH /admin/users/${id}`, { external_id: 'a\tb' }, '/external_id'],
     ['POST /admin/users', { email, locale: 'english' }, '/locale'],
     ['POST /admin/users', { email, two_factor: 'never' }, '/two_factor'],
     ['POST /admin/users', { email, password: 'x' }, '/password'],

@@ -82,13 +82,14 @@ t.test('a row has everything that a user has', async (t) => {
       ...{ phone: '+1 (202) 555-0142', phone_confirmed: true, totp_secret: 'gezd gnbv gy3t qojq' },
     },
     { email: 'bare@example.com' },
+    { email: 'joined@example.com', external_id: '\u{1f469}\u200d\u{1f52c} \ue000' },
     { email: 'unconfirmed@example.com', phone: '07700 900123', phone_confirmed: false, external_id: null },
     { email: 'closed@example.com', disabled: true, password_hash: `$aspnet$${identityBlob()}` },
   ])
-  t.same(summary, { dry_run: false, rows: 4, created: 4, exists: 0, failed: 0, codes: {}, failures: [] })
+  t.same(summary, { dry_run: false, rows: 5, created: 5, exists: 0, failed: 0, codes: {}, failures: [] })
   t.same(
     results,
-    [1, 2, 3, 4].map((line) => ({ line, outcome: 'created' })),
+    [1, 2, 3, 4, 5].map((line) => ({ line, outcome: 'created' })),
   )
 
   const ada = await userOf('ada@xn--bcher-kva.example')
@@ -109,6 +110,7 @@ t.test('a row has everything that a user has', async (t) => {
     ...{ password_hash: null, password_state: 'none', external_id: null, email_confirmed_at: null, factors: null },
     ...{ locale: 'en', two_factor: 'required' },
   })
+  t.match(await userOf('joined@example.com'), { external_id: '\u{1f469}\u200d\u{1f52c} \ue000' })
   t.match(await userOf('unconfirmed@example.com'), { factors: null }, 'a phone that was not confirmed is no factor')
   t.ok((await userOf('closed@example.com'))?.disabled_at)
   t.equal((await login(doorstep, { email: 'closed@example.com', password })).status, 401, 'disabled stays disabled')
@@ -116,7 +118,7 @@ t.test('a row has everything that a user has', async (t) => {
   const events = await sql(
     `SELECT type, outcome, actor_type, actor_id FROM audit_events e JOIN users u ON u.id = e.user_id ORDER BY e.id`,
   )
-  t.equal(events.filter(({ type }) => type === 'user.created').length, 4, 'an event for each, no more')
+  t.equal(events.filter(({ type }) => type === 'user.created').length, 5, 'an event for each, no more')
   t.match(events[0], { type: 'user.created', outcome: 'imported', actor_type: 'operator', actor_id: null })
 })
 
@@ -301,6 +303,8 @@ t.test('with few words for what is wrong with a row, none of them the row’s ow
     [{ ...good, external_id: 7 }, 'invalid_request', /^external_id/],
     [{ ...good, external_id: 'x'.repeat(256) }, 'invalid_request', /^external_id/],
     [{ ...good, external_id: 'a\nb' }, 'invalid_request', /^external_id/],
+    [{ ...good, external_id: 'a\u0085b' }, 'invalid_request', /^external_id/],
+    [{ ...good, external_id: `e${'\u0301'.repeat(255)}` }, 'invalid_request', /^external_id/],
     [{ ...good, external_id: '\udc00' }, 'invalid_request', /^external_id/],
     [{ ...good, locale: 'english please' }, 'invalid_request', /^locale/],
     [{ ...good, two_factor: 'always' }, 'invalid_request', /^two_factor/],

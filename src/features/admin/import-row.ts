@@ -8,6 +8,7 @@ import type { ImportedUser } from '../../store/imports.ts'
 import { sealSecret } from '../factors/totp/index.ts'
 import { locale } from '../login/fields.ts'
 import { longestLine } from './import-lines.ts'
+import { externalId } from './users/schemas.ts'
 
 /** Why a row made no user; `message` is for people, and repeats nothing of the row. */
 export type RowFailure = {
@@ -24,7 +25,7 @@ const ImportRow = Type.Object(
   {
     email: Type.String({ maxLength: 320 }),
     email_confirmed: Type.Optional(Type.Boolean()),
-    external_id: Type.Optional(Type.Refine(Type.String(), (text) => /^[^\p{C}]{1,255}$/u.test(text))),
+    external_id: Type.Optional(externalId),
     password_hash: Type.Optional(Type.String()),
     phone: Type.Optional(Type.String({ maxLength: 256 })),
     phone_confirmed: Type.Optional(Type.Boolean()),
