@@ -86,10 +86,9 @@ t.test('clients are made, listed, rotated and disabled at the command line', asy
   )
 
   const refused: [string[], RegExp][] = [
-    ...['yesterday', '2020-01-01', '2100-13-01', '100'].map((it): [string[], RegExp] => [
-      ['--expires', it],
-      /^expires must be /,
-    ]),
+    ...['yesterday', '2020-01-01', '2100-13-01', '2100-02-29', '2100-02-30T00:00:00Z', '100'].map(
+      (it): [string[], RegExp] => [['--expires', it], /^expires must be /],
+    ),
     ...[
       'x',
       '192.0.2.0/33',
@@ -110,6 +109,10 @@ t.test('clients are made, listed, rotated and disabled at the command line', asy
     )
   }
   t.equal((await doorstep.sql('SELECT FROM clients')).length, 1)
+  for (const it of ['2100-02-28t12:00:00z', '2100-02-28T14:00+02:00']) {
+    const words = ['create', '--name', 'x', '--scope', 'introspect', '--expires', it]
+    t.match((await cli(...words)).result, { expires_at: '2100-02-28T12:00:00.000Z' }, it)
+  }
   t.equal(scopes.length, 8)
 })
 

@@ -168,10 +168,11 @@ t.test('what is no query', async (t) => {
       'after=evt_9999999999999999999',
       'cursor=evt_9999999999999999999',
       'after=2026-02-31T99:00:00Z',
+      'after=2026-02-30T00:00:00Z',
     ],
   ]
   for (const query of bad) t.match(await read(`?${query}`), { status: 400, body: { code: 'invalid_request' } }, query)
-  for (const query of ['limit=200', 'limit=1', 'after=evt_8999999999999999999'])
+  for (const query of ['limit=200', 'limit=1', 'after=evt_8999999999999999999', 'after=2026-02-28t00:00:00z'])
     t.equal((await read(`?${query}`)).status, 200, query)
   const other = await makeBackend(doorstep, { scopes: ['users:read', 'webhooks:write'] })
   t.match(await ask(doorstep, other, 'GET /admin/events'), {
@@ -256,6 +257,7 @@ t.test('webhooks over HTTP, from the first to the last call', async (t) => {
     [`PATCH ${at}`, { secret: 'mine' }],
     [`POST ${at}/redeliver`, {}],
     [`POST ${at}/redeliver`, { after: '2001-01-01T00:00:00Z' }],
+    [`POST ${at}/redeliver`, { after: '2100-02-29T00:00:00Z' }],
   ]
   for (const [what, body] of bad)
     t.match(await ask(doorstep, backend, what, body), { status: 400 }, JSON.stringify(body))

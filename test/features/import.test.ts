@@ -311,6 +311,7 @@ t.test('with few words for what is wrong with a row, none of them the row’s ow
     [{ ...good, created_at: '2019' }, 'invalid_request', /^created_at/],
     [{ ...good, created_at: 1_556_712_000 }, 'invalid_request', /^created_at/],
     [{ ...good, created_at: '2019-13-01T00:00:00Z' }, 'invalid_request', /^created_at/],
+    [{ ...good, created_at: '2019-02-30T00:00:00Z' }, 'invalid_request', /^created_at/],
     [{ ...good, created_at: '1901-01-01T00:00:00Z' }, 'invalid_request', /^created_at/],
     [{ ...good, created_at: '2999-01-01T00:00:00Z' }, 'invalid_request', /^created_at/],
     [{ ...good, password_hash: '' }, 'hash_not_accepted', /one of \$argon2id\$/],

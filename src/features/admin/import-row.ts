@@ -6,6 +6,7 @@ import { canonicalEmail } from '../../security/email.ts'
 import type { Services } from '../../services.ts'
 import type { ImportedUser } from '../../store/imports.ts'
 import { sealSecret } from '../factors/totp/index.ts'
+import { readMoment } from '../iso-time.ts'
 import { locale } from '../login/fields.ts'
 import { longestLine } from './import-lines.ts'
 import { externalId } from './users/schemas.ts'
@@ -17,8 +18,6 @@ export type RowFailure = {
 }
 
 export type ReadServices = Pick<Services, 'config' | 'clock' | 'random' | 'sealer' | 'passwordHash' | 'phoneNumbers'>
-
-const moment = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/
 
 /** A row as it is written; what is null is not there. */
 const ImportRow = Type.Object(
@@ -33,7 +32,7 @@ const ImportRow = Type.Object(
     locale: Type.Optional(locale),
     two_factor: Type.Optional(Type.Enum(['required', 'optional', 'off'])),
     disabled: Type.Optional(Type.Boolean()),
-    created_at: Type.Optional(Type.Refine(Type.String({ maxLength: 40 }), (text) => moment.test(text))),
+    created_at: Type.Optional(Type.Refine(Type.String({ maxLength: 40 }), (text) => readMoment(text) !== null)),
   },
   { additionalProperties: false },
 )
@@ -49,7 +48,7 @@ export function readRow(services: ReadServices, text: string | null): ImportedUs
   const { config, clock, random, passwordHash, phoneNumbers } = services
   try {
     const email = canonicalEmail(row.email)
-    const createdMs = row.created_at === undefined ? null : Date.parse(row.created_at.replace(' ', 'T'))
+    const createdMs = row.created_at === undefined ? null : readMoment(row.created_at)
     if (createdMs !== null && !(createdMs >= 0 && createdMs <= clock.nowMs())) {
       return refused('created_at', 'must be a moment between 1970 and now')
     }

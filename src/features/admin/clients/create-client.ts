@@ -6,6 +6,7 @@ import type { Scope } from '../../../scopes.ts'
 import { rangeOf } from '../../../security/client-address.ts'
 import { newClientId, newClientSecret } from '../../../security/client-credentials.ts'
 import type { Services } from '../../../services.ts'
+import { readMoment } from '../../iso-time.ts'
 
 /** `expires`: a moment (RFC 3339), null: never; `networks`: addresses and CIDRs, none: from everywhere. */
 export type GivenClient = { name: string; scopes: Scope[]; expires: string | null; networks: string[] }
@@ -35,11 +36,11 @@ export async function createClient(
   return { id, secret, ...rest, expires_at: expiresMs === null ? null : new Date(expiresMs).toISOString() }
 }
 
+/** A day alone is its beginning, and seconds may be left out. */
 function momentOf(text: string, nowMs: number): number {
-  const ms = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
-    ? Date.parse(text)
-    : Number.NaN
-  if (Number.isNaN(ms)) throw refuse('/expires', 'must be a moment, such as 2030-01-31 or 2030-01-31T12:00:00Z')
+  const whole = text.replace(/^.{10}$/, '$&T00:00Z').replace(/^(.{10}[Tt]\d\d:\d\d)(?=[Zz+-])/, '$1:00')
+  const ms = readMoment(whole)
+  if (ms === null) throw refuse('/expires', 'must be a moment, such as 2030-01-31 or 2030-01-31T12:00:00Z')
   if (ms <= nowMs) throw refuse('/expires', 'must be in the future')
   return ms
 }

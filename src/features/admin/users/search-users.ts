@@ -3,6 +3,7 @@ import type { Event } from '../../../events.ts'
 import { canonicalEmail } from '../../../security/email.ts'
 import type { Services } from '../../../services.ts'
 import type { UserFilter } from '../../../store/admin.ts'
+import { readMoment } from '../../iso-time.ts'
 import type { ClientCall } from './call.ts'
 import { cursorOf, readCursor } from './cursor.ts'
 import type { Search, User } from './schemas.ts'
@@ -50,7 +51,7 @@ function filterOf(search: Omit<Search, 'limit' | 'cursor'>): UserFilter {
 }
 
 function secondsOf(pointer: string, time: string): number {
-  const ms = Date.parse(time)
-  if (Number.isNaN(ms)) throw invalidField(pointer, 'must be a moment (RFC 3339)')
+  const ms = readMoment(time)
+  if (ms === null) throw invalidField(pointer, 'must be a moment (RFC 3339)')
   return ms / 1_000
 }
