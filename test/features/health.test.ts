@@ -24,11 +24,17 @@ const look = async () => {
   return call(doorstep, '/health/ready')
 }
 
-/** What the operator is told, on the port that the public does not reach. */
+/** What stands at a path of the port that the public does not reach. */
+const within = async (path: string, method = 'GET') => {
+  const reply = await fetch(`http://127.0.0.1:${metricsPort}${path}`, { method })
+  return { status: reply.status, type: reply.headers.get('content-type'), body: await reply.json() }
+}
+
+/** What the operator is told. */
 const words = async () => {
   await wait()
-  const reply = await fetch(`http://127.0.0.1:${metricsPort}/health`)
-  return { status: reply.status, body: await reply.json() }
+  const { status, body } = await within('/health/ready')
+  return { status, body }
 }
 
 t.test('liveness looks at nothing and tells nothing', async (t) => {
@@ -148,12 +154,17 @@ t.test('the operator has a port of his own, on loopback unless he says otherwise
   const others = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
   const outside = others.find(({ family, internal }) => family === 'IPv4' && !internal)?.address
   if (outside !== undefined) await t.rejects(fetch(`http://${outside}:${metricsPort}/metrics`), 'not from outside')
-  for (const path of ['/metrics', '/health']) {
+  for (const path of ['/metrics', '/health', '/health/ready']) {
     const reply = await fetch(`http://127.0.0.1:${metricsPort}${path}`, { method: 'HEAD' })
     t.equal(reply.status, 200, path)
     t.equal(await reply.text(), '')
   }
   t.match(await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text(), /doorstep_sms_available 1/)
+  t.strictSame(await within('/health'), await within('/health/ready'))
+  const problem = { status: 404, type: 'application/problem+json; charset=utf-8', body: { code: 'not_found' } }
+  for (const path of ['/', '/health/live', '/health/ready/', '/login']) t.match(await within(path), problem, path)
+  t.match(await within('/metrics', 'POST'), problem)
+  t.notMatch(JSON.stringify(await within('/canary')), /canary/, 'and repeats nothing of what was asked for')
 
   const open = { ...doorstep.config, metricsHost: '0.0.0.0' }
   const port = await freePort()
