@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { isDatabaseAway, refusalOf, sqlStateOf } from './store/away.ts'
+import { isDatabaseAway, isLocked, refusalOf, sqlStateOf } from './store/away.ts'
 
 /** Reads `.env` of the working directory, in development only; what is set already stays as it is. */
 export function readDotEnv(): void {
@@ -27,6 +27,8 @@ export function explainStartError(error: unknown, failure = 'Doorstep could not 
     return `The database in DATABASE_URL refuses: ${inOneLine(refusal)}${hintOf(error as Error)}`
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return 'The host in DATABASE_URL is not known: its name, or the DNS of this machine, is not right.'
+  if (isLocked(error as Error))
+    return 'Another session of the database holds a lock on what is needed here. Try again once it is done.'
   if (isDatabaseAway(error as Error)) return 'The database in DATABASE_URL cannot be reached, or does not answer.'
   const reason = cause instanceof Error ? `${message}: ${cause.message}` : message
   return `${failure}: ${inOneLine(reason)}${hintOf(cause)}`

@@ -47,6 +47,9 @@ export function sqlStateOf(error: DatabaseError): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : causeOf(error).originalCode
 }
 
+/** True when another session of the database holds a lock, and did not let go of it in time. */
+export const isLocked = (error: DatabaseError): boolean => sqlStateOf(error) === '55P03'
+
 /** SQLSTATEs: as above, and 28 login, 3D no such database, 42501 no right; but not what only took too long. */
 const refusals = /^(08\w{3}|28\w{3}|3D\w{3}|53\w{3}|57P\w{2}|58\w{3}|25006|42501)$/
 

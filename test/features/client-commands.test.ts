@@ -1,3 +1,4 @@
+import pg from 'pg'
 import t from 'tap'
 import { isScope, scopes } from '../../src/scopes.ts'
 import { runHere } from '../helpers/cli.ts'
@@ -114,6 +115,22 @@ t.test('clients are made, listed, rotated and disabled at the command line', asy
     t.match((await cli(...words)).result, { expires_at: '2100-02-28T12:00:00.000Z' }, it)
   }
   t.equal(scopes.length, 8)
+})
+
+t.test('a lock that another session holds is called that', async (t) => {
+  const doorstep = await startDoorstep(t)
+  if (!doorstep.database.isReal) return t.pass('the commands would open a second embedded database')
+  const other = new pg.Client({ connectionString: doorstep.database.url })
+  await other.connect()
+  t.teardown(() => other.end())
+  await other.query('BEGIN; LOCK TABLE clients')
+  const env = { ...bare, DATABASE_URL: doorstep.database.url }
+  const stderr = /^Another session of the database holds a lock .*\n$/
+  for (const words of [['list'], ['create', '--name', 'shop', '--scope', 'introspect']]) {
+    t.match(await runHere(['client', ...words], { env }), { exitCode: 1, stdout: '', stderr })
+  }
+  await other.query('ROLLBACK')
+  t.match(await runHere(['client', 'list'], { env }), { exitCode: 0, result: { clients: [] } })
 })
 
 t.test('what an operator does at the command line is recorded as an operator\u2019s', async (t) => {
