@@ -30,15 +30,22 @@ export function registerGuards(app: App, services: GuardServices): void {
   app.decorateRequest('auth')
   app.addHook('onRequest', async (request) => {
     const { headers, raw } = request
-    // RFC 9112 3.2; asked for here and not by Node, whose own answer would have none of our headers.
+    // RFC 9112 3.2; asked for here and not by Node, whose own answer would have none of our headers and which takes the first of two.
     if (headers.host === undefined && raw.httpVersion === '1.1') {
       throw new Problem('invalid_request', { detail: 'The request has no Host header.' })
+    }
+    if (isTwice(raw.rawHeaders, 'host')) {
+      throw new Problem('invalid_request', { detail: 'The request has more than one Host header.' })
     }
     if (request.is404) throw new Problem('not_found')
     const { access = 'public' } = request.routeOptions.config
     request.auth = isOpen(services, request, access) ? { kind: 'public' } : await judge(services, request, access)
   })
 }
+
+/** Whether a header has more than one line; `lines`: names and values by turns. */
+const isTwice = (lines: string[], name: string): boolean =>
+  lines.filter((line, at) => at % 2 === 0 && line.toLowerCase() === name).length > 1
 
 type Credential = Exclude<Access, 'public' | 'nearby'>
 type TokenAccess = Exclude<Credential, 'client'>

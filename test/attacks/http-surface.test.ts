@@ -823,6 +823,12 @@ t.test('the odd corners of HTTP are answered by the application, not by Node', a
   const hostless = await first('GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n')
   t.equal(hostless?.status, 400, 'no Host (RFC 9112 3.2)')
   t.match(hostless?.headers, { 'cache-control': 'no-store', 'content-type': 'application/problem+json; charset=utf-8' })
+  for (const more of ['Host: localhost', 'hOST: evil.example', 'Host:']) {
+    const twofold = await first(head('GET /health/live', more, 'Connection: close'))
+    t.equal(twofold?.status, 400, `two of them: ${more}`)
+    t.match(twofold?.headers, { 'content-type': 'application/problem+json; charset=utf-8' })
+  }
+  t.equal((await first(head('GET /health/live', 'X-Forwarded-Host: x', 'X: Host', 'Connection: close')))?.status, 200)
   t.equal((await first('GET /health/live HTTP/1.0\r\n\r\n'))?.status, 200, 'HTTP/1.0 knows no Host')
   const expecting = await first(head('GET /health/live', 'Expect: something', 'Connection: close'))
   t.equal(expecting?.status, 200, 'an unknown expectation is ignored (RFC 9110 10.1.1)')
