@@ -77,7 +77,8 @@ export const SessionParams = Type.Object({
 
 export const IntrospectBody = Type.Object(
   {
-    token: Type.String({ minLength: 1, maxLength: 4_096 }),
+    // As long as the form may be: whatever is no token is not active (RFC 7662 2.2).
+    token: Type.String({ minLength: 1, maxLength: 8_192 }),
     token_type_hint: Type.Optional(Type.String({ maxLength: 64 })),
   },
   { examples: [{ token: 'eyJhbGciOi…' }] },
