@@ -72,8 +72,9 @@ export const problemCatalogue = {
   payload_too_large: { status: 413, title: 'The body is too large', advice: 'Send at most 16 KiB, 4 KiB for a login.' },
   unsupported_media_type: {
     status: 415,
-    title: 'The body must be JSON',
-    advice: 'Send UTF-8 with `Content-Type: application/json` and no content encoding.',
+    title: 'The body is not of the type that the call takes',
+    advice:
+      'Send UTF-8 with `Content-Type: application/json` (a form where the call asks for one) and no content encoding.',
   },
   invalid_code: {
     status: 422,

@@ -28,11 +28,18 @@ const jsonErrors = ['FST_ERR_CTP_INVALID_JSON_BODY', 'FST_ERR_CTP_EMPTY_JSON_BOD
 export function registerProblems(app: App, { config, store }: Pick<Services, 'config' | 'store'>): void {
   const { publicUrl } = config
   app.setErrorHandler(async (error: FastifyError, request, reply) => {
-    const problem = await judged(store, asProblem(error, request), request)
+    const problem = await judged(store, withType(asProblem(error, request), request), request)
     writeProblem(publicUrl, problem, request, reply)
     return reply
   })
   app.setNotFoundHandler((request, reply) => writeProblem(publicUrl, new Problem('not_found'), request, reply))
+}
+
+/** Where a call takes something else than JSON, that is told. */
+function withType(problem: Problem, { routeOptions }: FastifyRequest): Problem {
+  const [type] = routeOptions.schema?.consumes ?? []
+  if (problem.code !== 'unsupported_media_type' || type === undefined) return problem
+  return new Problem(problem.code, { detail: `Send \`${type}\`.` })
 }
 
 /**

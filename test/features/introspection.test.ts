@@ -210,8 +210,9 @@ t.test('the one endpoint that takes a form takes nothing else', async (t) => {
   for (const type of ['application/json', 'text/plain', 'multipart/form-data; boundary=x', undefined]) {
     const answer = await send(type, JSON.stringify({ token: access }))
     t.equal(answer.statusCode, 415, String(type))
-    t.equal(answer.json().code, 'unsupported_media_type')
+    t.match(answer.json(), { code: 'unsupported_media_type', detail: 'Send `application/x-www-form-urlencoded`.' })
   }
+  t.match((await send(`${form}; charset=latin1`, 'token=x')).json(), { detail: /^Send `application\/x-www-form/ })
   t.equal((await send(form, 'x=1')).statusCode, 400, 'a token is required')
   t.equal((await send(form, `token=${access}&token=${access}`)).statusCode, 400, 'and one only')
   t.equal((await send(form, `token=${'x'.repeat(9_000)}`)).statusCode, 413)
@@ -223,6 +224,8 @@ t.test('the one endpoint that takes a form takes nothing else', async (t) => {
     payload: 'email=a',
   })
   t.equal(login.statusCode, 415, 'no other endpoint takes a form')
+  t.match(login.json(), { detail: /^Send UTF-8 with `Content-Type: application\/json`/ })
+  t.notMatch(login.json().title, /JSON/, 'one title for both')
   const query = await app.inject({
     method: 'POST',
     url: `/token/introspect?token=${access}`,

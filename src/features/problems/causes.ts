@@ -31,7 +31,9 @@ export const causes: Record<ProblemCode, string> = {
     'on. A mailed code lives as long as its login.',
   link_expired: 'A mailed link works once, and for a limited time; a newer one for the same purpose may have ended it.',
   payload_too_large: 'The body has more bytes than any right one.',
-  unsupported_media_type: 'The `Content-Type` is not `application/json`, or the body is compressed or not in UTF-8.',
+  unsupported_media_type:
+    'The `Content-Type` is not the one that the call takes, nearly always `application/json`, at introspection ' +
+    '`application/x-www-form-urlencoded`; or the body is compressed or not in UTF-8.',
   invalid_code:
     'The code is not the one that was sent or shown, or the passkey does not prove what was asked. The try was counted before it ' +
     'was judged. It is not a `401`, because the token is good and the login goes on.',
