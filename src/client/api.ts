@@ -226,14 +226,14 @@ export interface paths {
     delete: operations["eraseUser"];
     /**
      * Change a user
-     * @description What is absent stays as it is. `email`, `two_factor` and `disabled` want the scope `users:security` as well; they end sessions, the trust in devices, logins under way and links. A new e-mail is not confirmed, and the old one is told. What is so already is no change. Scope: `users:write`.
+     * @description What is absent stays as it is. `email`, `two_factor` and `disabled` want the scope `users:security` as well; they end sessions, the trust in devices and logins under way; `email` and `disabled` end links too. A new e-mail is not confirmed, and the old one is told. What is so already is no change. Scope: `users:write`.
      */
     patch: operations["changeUser"];
   };
   "/admin/users/{id}/password-reset": {
     /**
      * Have a new password set
-     * @description Mails the user a link; nobody else sees it. To somebody without a password it is an invitation. Said again within a minute or so (`MAIL_COOLDOWN`), nothing more is mailed. Scope: `users:security`.
+     * @description Mails the user a link; nobody else sees it. To somebody without a password it is an invitation. Said again within a minute or so (`MAIL_COOLDOWN`), nothing more is mailed while the link of that mail lives. Scope: `users:security`.
      */
     post: operations["resetUserPassword"];
   };
@@ -809,7 +809,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -900,7 +900,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -1101,7 +1101,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -1199,7 +1199,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -1301,7 +1301,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -1395,7 +1395,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -1580,7 +1580,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -1796,7 +1796,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -1911,7 +1911,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -2001,7 +2001,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -2263,7 +2263,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -2543,7 +2543,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -2651,7 +2651,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -2750,7 +2750,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -2841,7 +2841,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -2937,7 +2937,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -3175,7 +3175,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -3386,7 +3386,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -3504,7 +3504,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -3594,7 +3594,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -3653,7 +3653,7 @@ export interface operations {
           email_prefix?: string;
           /** @description With + and country code. */
           phone?: string;
-          /** @description What your system calls the user; no two users have the same. */
+          /** @description What your system calls the user, without control characters; no two users have the same. */
           external_id?: string;
           /** @enum {string} */
           status?: "active" | "invited" | "disabled" | "erasing";
@@ -3720,7 +3720,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -3775,7 +3775,7 @@ export interface operations {
         "application/json": {
           /** @description Trimmed, NFKC, lower-cased; then 3 to 254 characters. */
           email: string;
-          /** @description What your system calls the user; no two users have the same. */
+          /** @description What your system calls the user, without control characters; no two users have the same. */
           external_id?: string;
           /** @description Language of mails (BCP 47); English where it is not known. */
           locale?: string;
@@ -3844,7 +3844,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -4161,7 +4161,7 @@ export interface operations {
   };
   /**
    * Change a user
-   * @description What is absent stays as it is. `email`, `two_factor` and `disabled` want the scope `users:security` as well; they end sessions, the trust in devices, logins under way and links. A new e-mail is not confirmed, and the old one is told. What is so already is no change. Scope: `users:write`.
+   * @description What is absent stays as it is. `email`, `two_factor` and `disabled` want the scope `users:security` as well; they end sessions, the trust in devices and logins under way; `email` and `disabled` end links too. A new e-mail is not confirmed, and the old one is told. What is so already is no change. Scope: `users:write`.
    */
   changeUser: {
     parameters: {
@@ -4255,7 +4255,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -4295,7 +4295,7 @@ export interface operations {
   };
   /**
    * Have a new password set
-   * @description Mails the user a link; nobody else sees it. To somebody without a password it is an invitation. Said again within a minute or so (`MAIL_COOLDOWN`), nothing more is mailed. Scope: `users:security`.
+   * @description Mails the user a link; nobody else sees it. To somebody without a password it is an invitation. Said again within a minute or so (`MAIL_COOLDOWN`), nothing more is mailed while the link of that mail lives. Scope: `users:security`.
    */
   resetUserPassword: {
     parameters: {
@@ -4372,7 +4372,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -4484,7 +4484,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -5282,7 +5282,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -5487,7 +5487,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -5594,7 +5594,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -5719,7 +5719,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };
@@ -6097,7 +6097,7 @@ export interface operations {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-      /** @description `unsupported_media_type`: The body must be JSON. */
+      /** @description `unsupported_media_type`: The body is not of the type that the call takes. */
       415: {
         headers: {
         };

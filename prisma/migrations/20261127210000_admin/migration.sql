@@ -151,11 +151,12 @@ BEGIN
 END $$;
 
 -- The one place where an account changes, and where everything begun before the change ends with it: live challenges,
--- sessions, and the trust in devices, which stay known; only what nobody signs in with (external_id, locale) ends nothing. A new
--- password or phone also ends what was counted about the old one, for both classes of clients; a new e-mail is not confirmed, and
--- the old one is told. p_change: {password_hash?, phone?, two_factor?, disabled?, email?, external_id? (null: none), locale? (null: the
--- first), notices (whether the owner is told)}; p_identifiers: the e-mail's keyed hashes. changed (id, type: the event's) | unknown | phone_taken |
--- email_taken, external_id_taken (user_id: whose it is)
+-- sessions, and the trust in devices, which stay known; only what nobody signs in with (external_id, locale) ends nothing. Links end
+-- where password, phone or e-mail change, and where somebody is disabled or enabled. A new password or phone also ends what was
+-- counted about the old one, for both classes of clients; a new e-mail is not confirmed, and the old one is told.
+-- p_change: {password_hash?, phone?, two_factor?, disabled?, email?, external_id? (null: none), locale? (null: the first), notices (whether
+-- the owner is told)}; p_identifiers: the e-mail's keyed hashes. changed (id, type: the event's) | unknown | phone_taken | email_taken,
+-- external_id_taken (user_id: whose it is)
 CREATE OR REPLACE FUNCTION change_user(p_whom text, p_identifiers bytea[], p_change jsonb, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -203,6 +204,8 @@ BEGIN
   END IF;
   IF ends THEN
     PERFORM end_begun(the_user, NULL, true, t);
+  END IF;
+  IF p_change ?| ARRAY['password_hash', 'phone', 'disabled', 'email'] THEN
     PERFORM end_links(the_user, u.email, t);
   END IF;
   IF p_change ? 'email' THEN
@@ -349,8 +352,9 @@ BEGIN
 END $$;
 
 -- Users that match all of p_filter ({email, email_prefix, phone, external_id, status, created_after, created_before: seconds since 1970}), the
--- newest first, those after p_after ({at: microseconds since 1970, id}) only. Each with the "position" that the next page begins
--- after. A statement of fixed pieces: values go in as parameters only, and each search gets the plan that its filters deserve.
+-- newest first, those after p_after ({at: microseconds since 1970, id}) only. Times are shown to the millisecond: after one is later than
+-- all that are shown as it. Each with the "position" that the next page begins after. A statement of fixed pieces: values go in as
+-- parameters only, and each search gets the plan that its filters deserve.
 CREATE OR REPLACE FUNCTION search_users(p_filter jsonb, p_after jsonb, p_limit integer, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -364,7 +368,7 @@ BEGIN
     || CASE WHEN p_filter ? 'phone' THEN ' AND u.id IN (SELECT f.user_id FROM factors f WHERE f.phone = $1->>''phone'')' ELSE '' END
     || CASE WHEN p_filter ? 'external_id' THEN ' AND u.external_id = $1->>''external_id''' ELSE '' END
     || CASE WHEN p_filter ? 'status' THEN ' AND user_status(u) = $1->>''status''' ELSE '' END
-    || CASE WHEN p_filter ? 'created_after' THEN ' AND u.created_at > to_timestamp(($1->>''created_after'')::double precision)' ELSE '' END
+    || CASE WHEN p_filter ? 'created_after' THEN ' AND u.created_at >= to_timestamp(($1->>''created_after'')::double precision) + interval ''1 millisecond''' ELSE '' END
     || CASE WHEN p_filter ? 'created_before' THEN ' AND u.created_at < to_timestamp(($1->>''created_before'')::double precision)' ELSE '' END
     || CASE WHEN p_after IS NOT NULL THEN
       ' AND (u.created_at, u.id) < (timestamptz ''epoch'' + ($2->>''at'')::bigint * interval ''1 microsecond'', ($2->>''id'')::uuid)' ELSE '' END;
@@ -1088,7 +1092,8 @@ DECLARE
   readable bigint;
   the_user uuid := (p_query->>'user_id')::uuid;
   of_type text := p_query->>'type';
-  after_at timestamptz := to_timestamp((p_query->>'after_at')::double precision);
+  -- Times are shown to the millisecond: later than all that are shown as this one.
+  after_at timestamptz := to_timestamp((p_query->>'after_at')::double precision) + interval '1 millisecond';
   before_at timestamptz := to_timestamp((p_query->>'before_at')::double precision);
   is_rising boolean := p_query->>'order' = 'asc';
   most integer := (p_query->>'limit')::integer;
@@ -1120,7 +1125,7 @@ BEGIN
     CASE WHEN is_rising THEN 'ASC' ELSE 'DESC' END, CASE WHEN is_rising THEN 'max' ELSE 'min' END,
     CASE WHEN the_user IS NOT NULL THEN 'AND user_id = $3' END,
     CASE WHEN of_type LIKE '%.*' THEN 'AND starts_with(type, left($4, -1))' WHEN of_type IS NOT NULL THEN 'AND type = $4' END,
-    CASE WHEN after_at IS NOT NULL THEN 'AND at > $5' END, CASE WHEN before_at IS NOT NULL THEN 'AND at < $6' END)
+    CASE WHEN after_at IS NOT NULL THEN 'AND at >= $5' END, CASE WHEN before_at IS NOT NULL THEN 'AND at < $6' END)
   INTO rows, next USING first_number, last_number, the_user, of_type, after_at, before_at, most;
   IF jsonb_array_length(rows) < most THEN
     next := CASE WHEN is_rising AND last_number < high THEN last_number WHEN NOT is_rising AND first_number > low THEN first_number + 1 END;
@@ -1357,6 +1362,53 @@ BEGIN
   RETURN 'created';
 END $$;
 
+-- What a mail with a link, which its caller has claimed, is to say: {topic, link (its kind), expires_in, locale} or {topic:
+-- null}, when it says nothing: its budgets are spent, or it was called off. What it may say is weighed at its first try, what
+-- it says at each. p_hash: of the token that the caller has made for it. p_policy: {cooldown, address_hour, address_day,
+-- network_day, link_hour, link_day, registration}.
+CREATE OR REPLACE FUNCTION prepare_link(p_mail bigint, p_hash bytea, p_policy jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  m mails;
+  u users;
+  is_public boolean;
+  the_user uuid;
+  t timestamptz;
+  a jsonb;
+BEGIN
+  SELECT * INTO m FROM mails WHERE id = p_mail;
+  is_public := m.topic IN ('register', 'forgot');
+  -- Two mails to one address are weighed one after the other, and no link is made while the account ends them.
+  PERFORM lock_links(m.address);
+  the_user := CASE WHEN is_public THEN (SELECT id FROM users WHERE email = m.address) ELSE m.user_id END;
+  t := lock_account(the_user);
+  SELECT * INTO m FROM mails WHERE id = p_mail;
+  SELECT * INTO u FROM users WHERE email = m.address;
+  the_user := CASE WHEN is_public THEN u.id ELSE m.user_id END;
+  m.known := EXISTS (SELECT FROM devices WHERE token_hash = decode(m.data->>'device', 'hex') AND user_id = u.id AND expires_at > t AND failures < 20);
+  IF is_public AND u.id IS NULL THEN
+    PERFORM lock_links('strangers');
+  END IF;
+  a := CASE WHEN m.delivery = 'queued' THEN words_for(m, u, p_policy) ELSE '{"topic": null}' END;
+  IF is_public AND NOT m.data ? 'says' AND NOT may_mail(m, u, a, p_policy, t) THEN
+    a := '{"topic": null}';
+  END IF;
+  IF is_public AND a->>'topic' IS NULL AND NOT m.data ? 'unsure' THEN
+    -- However many ask: what nobody is to be sent leaves nothing behind.
+    DELETE FROM mails WHERE id = m.id;
+    RETURN a;
+  END IF;
+  UPDATE mails SET user_id = coalesce(user_id, u.id), known = m.known,
+    data = CASE WHEN a->>'topic' IS NULL THEN data ELSE data || jsonb_build_object('says', a->'topic') END
+  WHERE id = m.id;
+  IF a->>'link' IS NOT NULL THEN
+    INSERT INTO mail_links (token_hash, kind, email, user_id, data, created_at, expires_at)
+    VALUES (p_hash, a->>'link', m.address, the_user, jsonb_build_object('locale', coalesce(nullif(m.locale, ''), 'en'), 'mail', m.id), t,
+      t + seconds(a->>'expires_in'));
+  END IF;
+  RETURN a || jsonb_build_object('locale', coalesce(nullif(m.locale, ''), u.locale, 'en'));
+END $$;
+
 -- The links that set a password or confirm an address end: those of a user, those to the user's address (whoever they were made
 -- for: an account may have come into being since), and those to another one.
 CREATE OR REPLACE FUNCTION end_links(p_user uuid, p_email text, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
@@ -1404,7 +1456,7 @@ END $$;
 
 -- An operator or a backend has a new password set: a link is mailed (invite, to an account without a password, or reset); p_force: the
 -- old password is useless from now on, and sessions end. p_policy: with repeat_after, the seconds in which the same, asked once
--- more, mails nothing more and leaves the link that was mailed. The user's id, or NULL.
+-- more, mails nothing more and leaves the link that was mailed, as long as that is of use. The user's id, or NULL.
 CREATE OR REPLACE FUNCTION reset_password(p_whom text, p_force boolean, p_policy jsonb, p_event jsonb) RETURNS uuid LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 DECLARE
@@ -1420,8 +1472,8 @@ BEGIN
   END IF;
   the_topic := CASE WHEN u.password_hash IS NULL THEN 'invite' WHEN p_force THEN 'reset_forced' ELSE 'reset' END;
   is_repeated := NOT (p_force AND u.password_state NOT IN ('none', 'reset_required')) AND EXISTS (
-    SELECT FROM mails WHERE user_id = u.id AND kind = 'link' AND topic = the_topic AND address = u.email AND delivery <> 'failed'
-      AND created_at > t - seconds(p_policy->>'repeat_after'));
+    SELECT FROM mails m WHERE user_id = u.id AND kind = 'link' AND topic = the_topic AND address = u.email AND delivery <> 'failed'
+      AND created_at > t - seconds(p_policy->>'repeat_after') AND mail_serves(m, u, t));
   IF p_force THEN
     UPDATE users SET password_state = CASE WHEN password_hash IS NULL THEN 'none' ELSE 'reset_required' END WHERE id = u.id;
     PERFORM end_begun(u.id, NULL, true, t);
@@ -1432,6 +1484,15 @@ BEGIN
   END IF;
   PERFORM record_event(p_event, u.id);
   RETURN u.id;
+END $$;
+
+-- Whether a mail with a link is as good as one more: its link lives, or it is still to be sent with one; or it has told that the
+-- account is closed, which it still is. Of one that is being sent, and whose link has ended meanwhile, nobody has anything.
+CREATE OR REPLACE FUNCTION mail_serves(m mails, u users, p_now timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  lives boolean := (SELECT bool_or(ended_at IS NULL AND expires_at > p_now) FROM mail_links WHERE user_id = u.id AND data->>'mail' = m.id::text);
+BEGIN
+  RETURN coalesce(lives, m.delivery = 'queued' OR m.data->>'says' = 'closed' AND u.disabled_at IS NOT NULL);
 END $$;
 
 -- Puts a mail into the outbox by whose link the user sets a password. p_topic: invite, reset, reset_forced.
@@ -1670,6 +1731,36 @@ BEGIN
   END IF;
   RETURN (SELECT 5 - count(f) FROM sessions s LEFT JOIN unnest(s.proofs_failed_at) f ON f > p_now - interval '24 hours'
     WHERE s.id = session_of(p_client));
+END $$;
+
+-- Ends what was begun by a batch of users, those after p_after (NULL: the first), by an operator: sessions, challenges and the trust in
+-- devices. An event for each who had something of it; who had nothing is not locked. {users, sessions (how many lived), next (the last
+-- user that was looked at, NULL at the end)}
+CREATE OR REPLACE FUNCTION end_everything(p_after uuid, p_batch integer, p_event jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  page uuid[] := ARRAY(SELECT id FROM users WHERE id > coalesce(p_after, '00000000-0000-0000-0000-000000000000') ORDER BY id LIMIT p_batch);
+  the_user uuid;
+  t timestamptz := clock_timestamp();
+  user_count integer := 0;
+  session_count integer := 0;
+BEGIN
+  PERFORM require_read_committed();
+  FOREACH the_user IN ARRAY page LOOP
+    CONTINUE WHEN NOT EXISTS (SELECT FROM sessions s WHERE s.user_id = the_user AND s.ended_at IS NULL AND s.expires_at > t AND s.idle_until > t)
+      AND NOT EXISTS (SELECT FROM challenges c WHERE c.user_id = the_user AND c.superseded_at IS NULL AND c.consumed_at IS NULL AND c.ends_at > t)
+      AND NOT EXISTS (SELECT FROM devices d WHERE d.user_id = the_user AND d.trusted_until > t);
+    t := lock_account(the_user);
+    session_count := session_count + jsonb_array_length(list_sessions(the_user));
+    PERFORM end_begun(the_user, NULL, true, t);
+    -- Of somebody who was forgotten a moment ago nothing is written.
+    IF EXISTS (SELECT FROM users u WHERE u.id = the_user) THEN
+      PERFORM record_event(p_event, the_user);
+      user_count := user_count + 1;
+    END IF;
+  END LOOP;
+  RETURN jsonb_build_object('outcome', 'ended', 'users', user_count, 'sessions', session_count,
+    'next', CASE WHEN cardinality(page) = p_batch THEN page[p_batch] END);
 END $$;
 
 -- Keeps to this transaction all that a text is counted by, in the order of its keys. p_text: {phone, address}.
