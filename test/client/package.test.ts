@@ -143,11 +143,14 @@ t.test('the packed client comes without the service, compiles in the strictest m
   const { explain, doorstep, orders } = await import(pathToFileURL(join(folder, 'built/application.js')).href)
   t.same(await explain(doorstep.me()), ['signed_out', undefined])
   t.same(await explain(orders()), ['signed_out', undefined])
+
+  writeFileSync(join(folder, 'older.cjs'), `console.log(typeof require('doorstep/client').createDoorstep)`)
+  t.equal((await node(['older.cjs'], folder)).stdout, 'function\n', 'CommonJS can require it')
 })
 
 t.test('`npm run build` makes what package.json promises', async (t) => {
   const { exports, files, scripts } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'))
-  t.same(exports['./client'], { types: './dist/client/index.d.ts', import: './dist/client/index.js' })
+  t.same(exports['./client'], { types: './dist/client/index.d.ts', default: './dist/client/index.js' })
   t.ok(files.includes('dist/client'))
   t.ok(scripts.build.includes('tsc -p tsconfig.build.json && tsc -p src/client && '))
 })
