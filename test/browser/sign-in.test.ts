@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { de } from '../../src/client/page/words/de.ts'
 import { age } from '../helpers/age.ts'
 import { createOwner } from '../helpers/equipped.ts'
-import { createBareUser, totpCode } from '../helpers/factors.ts'
+import { createBareUser, mailedCode, totpCode } from '../helpers/factors.ts'
 import { inspect, servePage, type Visit } from '../helpers/page.ts'
 import { codeFor, createUser, login, type TestUser, textsTo, wrongCode } from '../helpers/story.ts'
 
@@ -39,13 +39,17 @@ t.test('by text: a wrong password, a wrong code, a second text, a code pasted wi
   await codeOnScreen(page).fill(wrongCode(code))
   await reads(words.challenge.triesLeft(4))
   await inspect(t, here, '21-wrong-code')
-  await page.evaluate(`navigator.clipboard.writeText('${wrongCode(code)}')`)
+  await codeOnScreen(page).press('Enter')
+  await reads(words.problems.refusedAlready)
+  await reads(words.challenge.triesLeft(4))
+  const otherWrong = wrongCode(wrongCode(code))
+  await page.evaluate(`navigator.clipboard.writeText('${otherWrong}')`)
   await codeOnScreen(page).press('ControlOrMeta+v')
   await reads(words.challenge.triesLeft(3))
   t.equal(
     await codeOnScreen(page).inputValue(),
-    wrongCode(code),
-    'pasted in the place of the wrong one, and sent by itself',
+    otherWrong,
+    'pasted in the place of the wrong one, and sent by itself; what was refused is not sent again and costs nothing',
   )
   await page.getByRole('button', { name: words.challenge.resend, exact: true }).click()
   await page.getByText(words.challenge.resent).waitFor({ state: 'attached' })
@@ -206,13 +210,17 @@ t.test('a first login: the mailbox, then a second factor; five wrong answers end
   await withPassword(here, bare)
   await sees(words.challenge.title.email)
   await inspect(t, here, '24-email')
-  for (const left of [4, 3, 2, 1, 0]) {
+  let code = mailedCode(doorstep, bare.email)
+  const fillInAnother = async (): Promise<void> => {
+    code = wrongCode(code)
     await codeOnScreen(page).fill('')
-    await codeOnScreen(page).fill('000000')
+    await codeOnScreen(page).fill(code)
+  }
+  for (const left of [4, 3, 2, 1, 0]) {
+    await fillInAnother()
     await reads(words.challenge.triesLeft(left))
   }
-  await codeOnScreen(page).fill('')
-  await codeOnScreen(page).fill('000000')
+  await fillInAnother()
   await reads(words.problems.byCode.code_attempts_exhausted ?? '')
   await inspect(t, here, '25-exhausted')
 })

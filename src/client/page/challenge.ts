@@ -14,7 +14,7 @@ import { make, say } from './dom.ts'
 import { doorstep } from './doorstep.ts'
 import { form, tick } from './form.ts'
 import { iconOf } from './icons.ts'
-import { codeField, listenForText } from './one-time-code.ts'
+import { codeField, listenForText, refusedCode } from './one-time-code.ts'
 import { sendingStatus } from './sending-status.ts'
 import { setUpPart } from './set-up.ts'
 import { focusOn } from './view.ts'
@@ -92,6 +92,7 @@ function answerForm(login: TwoFactorRequired, { ended, mayTrust, onAnswer, onOve
   const isWeak = challenge.method === 'email' || challenge.method === 'recovery_code'
   const trust = mayTrust && !isSetUp && !isWeak ? [tick('trust_device', text.trust)] : []
   const isPasskey = challenge.method === 'passkey'
+  const refused = refusedCode()
   const answering = form({
     fields: isPasskey ? trust : [codeField(challenge), ...trust],
     submit: isPasskey ? (isSetUp ? enrol.create : text.usePasskey) : text.submit,
@@ -102,9 +103,11 @@ function answerForm(login: TwoFactorRequired, { ended, mayTrust, onAnswer, onOve
         : { method: challenge.method, code: of('code') }
       const device = isTicked('trust_device') ? { trust_device: true, device_name: deviceName() } : {}
       try {
+        if (!isPasskey) refused.check(of('code'))
         onAnswer(await doorstep.finish(login, { ...proof, ...device }))
       } catch (error) {
         if (error instanceof DoorstepError && error.code === 'invalid_token') return onOver()
+        if (error instanceof DoorstepError && error.code === 'invalid_code') refused.keep(of('code'), error)
         answering.querySelector<HTMLInputElement>('[name="code"]')?.select()
         // The problem says how many are left, once.
         answering.parentElement?.querySelector('.tries')?.remove()

@@ -1,4 +1,4 @@
-import type { Challenge } from '../index.ts'
+import type { Challenge, DoorstepError } from '../index.ts'
 import { field } from './form.ts'
 import { words } from './words/index.ts'
 
@@ -34,6 +34,25 @@ export function codeField(challenge: Challenge): HTMLElement {
     before = digits
   })
   return wrapped
+}
+
+/**
+ * Remembers which code was refused last, since one that is filled in is sent by itself and then easily once more by its reader:
+ * `check` throws for the same code again, which would cost a try and can do nothing else.
+ */
+export function refusedCode() {
+  let last: { code: string; attemptsRemaining: number | undefined } | undefined
+  const bare = (code: string): string => code.replace(/[\s-]/g, '')
+  return {
+    check: (code: string): void => {
+      if (bare(code) !== last?.code) return
+      const { attemptsRemaining } = last
+      throw Object.assign(new Error('was refused already'), { name: 'RefusedAlready', attemptsRemaining })
+    },
+    keep: (code: string, { attemptsRemaining }: DoorstepError): void => {
+      last = { code: bare(code), attemptsRemaining }
+    },
+  }
 }
 
 /** Fills in a code, as the phone's keyboard would. False where none is asked for. */

@@ -3,23 +3,25 @@ import { countDown } from './countdown.ts'
 import { make } from './dom.ts'
 import { words } from './words/index.ts'
 
-/** What the browser throws instead of a passkey's answer. */
-const passkeyErrors: Record<string, 'passkeyRefused' | 'passkeyElsewhere' | 'passkeyKnown'> = {
+/** What is not of the service: what the browser throws instead of a passkey's answer, and what this page does not send. */
+const ownErrors: Record<string, 'passkeyRefused' | 'passkeyElsewhere' | 'passkeyKnown' | 'refusedAlready'> = {
   NotAllowedError: 'passkeyRefused',
   AbortError: 'passkeyRefused',
   SecurityError: 'passkeyElsewhere',
   InvalidStateError: 'passkeyKnown',
+  RefusedAlready: 'refusedAlready',
 }
 
 /** What went wrong, for people: what it is, how many tries are left, and what to name when asking for help. */
 function wordsOf(error: unknown): string {
   const { problems, challenge } = words()
+  const { name, attemptsRemaining } = error as Partial<DoorstepError>
+  const tries = attemptsRemaining === undefined ? '' : ` ${challenge.triesLeft(attemptsRemaining)}`
   if (!(error instanceof DoorstepError)) {
-    const known = passkeyErrors[(error as Error).name]
-    return known ? problems[known] : problems.unexpected
+    const known = ownErrors[name ?? '']
+    return (known ? problems[known] : problems.unexpected) + tries
   }
   if (error.code === 'network') return problems.offline
-  const tries = error.attemptsRemaining === undefined ? '' : ` ${challenge.triesLeft(error.attemptsRemaining)}`
   return (problems.byCode[error.code] ?? problems.unexpected) + tries
 }
 

@@ -216,6 +216,7 @@ export const de: Words = {
     passkeyRefused: 'Ihr Gerät gab keine Passkey-Antwort: abgebrochen, zu spät, oder es hat keinen für diese Seite.',
     passkeyElsewhere: 'Passkeys gehen nur unter der Adresse des Dienstes. Öffnen Sie diese Seite dort.',
     passkeyKnown: 'Dieses Gerät hat schon einen Passkey für Ihr Konto.',
+    refusedAlready: 'Dieser Code wurde schon abgelehnt. Tippen Sie einen anderen ein.',
     codeForm: (length) => `Der Code hat ${length} Ziffern.`,
     recoveryCodeForm: 'Ein Wiederherstellungscode hat 24 Buchstaben und Ziffern.',
     nameForm: 'Ein Name hat höchstens 64 Zeichen.',

@@ -216,6 +216,7 @@ export const en = {
     passkeyRefused: 'Your device made no passkey answer: it was cancelled, ran out of time, or has none for this site.',
     passkeyElsewhere: 'Passkeys work at the address of the service only. Open this page there.',
     passkeyKnown: 'This device has a passkey for your account already.',
+    refusedAlready: 'This code was refused already. Type another one.',
     codeForm: (length: number) => `The code has ${length} digits.`,
     recoveryCodeForm: 'A recovery code has 24 letters and digits.',
     nameForm: 'A name has at most 64 characters.',
