@@ -1,11 +1,46 @@
 import t from 'tap'
+import { createOwner } from '../helpers/equipped.ts'
+import { totpCode } from '../helpers/factors.ts'
 import { inspect, type Language, servePage } from '../helpers/page.ts'
 import { freshPhone } from '../helpers/story.ts'
 
 // The page alone carries a new person from registering to signing in with nothing but a passkey.
 
 t.setTimeout(600_000)
-const { visit } = await servePage(t)
+const { doorstep, visit } = await servePage(t)
+
+t.test('where the browser has no passkeys, none are offered', async (t) => {
+  const here = await visit(t)
+  const { page, context, words, fill, press, sees, reads } = here
+  const passkeyButtons = () => page.getByRole('button', { name: /passkey/i }).count()
+  const owner = await createOwner(doorstep, ['passkey', 'totp'])
+  const begin = async ({ email, password }: { email: string; password: string }): Promise<void> => {
+    await fill(words.signIn.email, email)
+    await fill(words.signIn.password, password)
+    await press(words.signIn.submit)
+  }
+  await sees(words.signIn.title)
+  t.equal(await passkeyButtons(), 1)
+  // As on a page without TLS.
+  await context.addInitScript('delete window.PublicKeyCredential')
+  await page.reload()
+  await sees(words.signIn.title)
+  t.equal(await passkeyButtons(), 0)
+  await begin(owner)
+  await reads(words.challenge.noPasskeys)
+  await inspect(t, here, '15-no-passkeys')
+  await page.getByRole('button', { name: words.methods.totp.name }).click()
+  await sees(words.challenge.title.totp)
+  await page.getByText(words.challenge.another, { exact: true }).click()
+  await page.getByRole('button', { name: words.methods.recovery_code.name }).waitFor()
+  t.equal(await passkeyButtons(), 0, 'nor as another way')
+  await fill(words.challenge.code, totpCode(owner.secret))
+  await sees(words.factors.title)
+  await page.getByRole('button', { name: words.methods.sms.name }).waitFor()
+  t.equal(await page.locator('.choice').filter({ hasText: words.methods.passkey.name }).count(), 0, 'nor to set up')
+}).waitFor()
+  t.equal(await page.getByRole('button', { name: words.recovery.copy }).count(), 0, 'nor is there a clipboard')
+})
 
 const password = 'a few words of my own'
 const tours: Language[] = process.env.PAGE_PICTURES === undefined ? ['en'] : ['en', 'de']

@@ -3,6 +3,7 @@ import {
   type ChallengeStatus,
   DoorstepError,
   type FinishAnswer,
+  hasPasskeys,
   type Method,
   type Proof,
   passkeyProof,
@@ -56,6 +57,7 @@ export function challengeCard(login: TwoFactorRequired, surroundings: Surroundin
 }
 
 function partsOf(login: TwoFactorRequired, around: Surroundings, change: (status: ChallengeStatus) => void): Node[] {
+  const { challenge: text } = words()
   const { challenge } = login
   const { title, lead } = headOf(challenge)
   const place = make('div')
@@ -64,7 +66,7 @@ function partsOf(login: TwoFactorRequired, around: Surroundings, change: (status
     make(around.heading, { tabindex: -1 }, title),
     say(lead, 'soft'),
     ...setUpPart(challenge),
-    answerForm(login, around),
+    isUsable(challenge.method) ? answerForm(login, around) : make('p', { class: 'problem' }, text.noPasskeys),
     ...again,
     ...otherWays(login, place, around, change),
     place,
@@ -123,6 +125,9 @@ function answerForm(login: TwoFactorRequired, { ended, mayTrust, onAnswer, onOve
 /** What its owner will know this browser by. */
 export const deviceName = (): string => browserName(navigator.userAgent) ?? 'Browser'
 
+/** Whether this browser can do it: there are no passkeys where the address of the page is not a secure one, for example. */
+export const isUsable = (method: Method): boolean => method !== 'passkey' || hasPasskeys()
+
 function otherWays(
   login: TwoFactorRequired,
   place: HTMLElement,
@@ -130,7 +135,7 @@ function otherWays(
   change: (status: ChallengeStatus) => void,
 ): Node[] {
   const { challenge: text, methods: names } = words()
-  const others = login.methods.filter((it) => it !== login.challenge.method)
+  const others = login.methods.filter((it) => it !== login.challenge.method && isUsable(it))
   if (others.length === 0) return []
   const switchTo = (method: Method) => async () => {
     try {
@@ -146,5 +151,6 @@ function otherWays(
     button.append(iconOf(method), make('span', {}, name, make('small', {}, lead)))
     return make('li', {}, button)
   })
-  return [make('details', {}, make('summary', {}, text.another), make('ul', { class: 'plain' }, ...buttons))]
+  const open = !isUsable(login.challenge.method)
+  return [make('details', { open }, make('summary', {}, text.another), make('ul', { class: 'plain' }, ...buttons))]
 }

@@ -1,6 +1,6 @@
 import type { EnrolmentRequired, Method, NewFactor, Pending } from '../index.ts'
 import { action } from './action.ts'
-import { deviceName } from './challenge.ts'
+import { deviceName, isUsable } from './challenge.ts'
 import { card, make, say } from './dom.ts'
 import { doorstep } from './doorstep.ts'
 import { field, form } from './form.ts'
@@ -29,7 +29,7 @@ type Around = {
 
 const isNew = (method: Method): method is NewFactor['method'] => method !== 'recovery_code'
 
-/** What can be set up, each as a button; a phone needs its number first. */
+/** What can be set up here, each as a button; a phone needs its number first. */
 export function choices(methods: readonly Method[], { ended, login, have }: Around): Node[] {
   const { enrol: text, factors, methods: names } = words()
   const place = make('div')
@@ -42,7 +42,9 @@ export function choices(methods: readonly Method[], { ended, login, have }: Arou
     if (!have.includes(method)) return names[method].lead
     return method === 'passkey' ? factors.another : factors.replaces
   }
-  const buttons = methods.filter(isNew).map((method, index) => {
+  const usable = methods.filter(isNew).filter(isUsable)
+  if (usable.length === 0 && methods.includes('passkey')) return [say(words().challenge.noPasskeys)]
+  const buttons = usable.map((method, index) => {
     const start = { sms: askForPhone, passkey: () => begin({ method, name: deviceName() }) }[method as string]
     const button = action('', { look: 'quiet choice', place, ended }, start ?? (() => begin({ method })))
     const best = index === 0 && have.length === 0 ? make('span', { class: 'badge' }, text.best) : null

@@ -1,4 +1,4 @@
-import { passkeyProof } from '../index.ts'
+import { hasPasskeys, passkeyProof } from '../index.ts'
 import { action } from './action.ts'
 import { card, make, say } from './dom.ts'
 import { doorstep } from './doorstep.ts'
@@ -44,9 +44,7 @@ export const signIn: View = (ended) => {
         ...(['h1', text.title, say(text.lead, 'soft')] as const),
         note === null ? null : make('p', { class: 'good', role: 'status' }, note),
         withPassword,
-        make('p', { class: 'or' }, text.or),
-        withPasskey,
-        place,
+        ...(hasPasskeys() ? [make('p', { class: 'or' }, text.or), withPasskey, place] : []),
       ),
       make('p', { class: 'row apart' }, linkTo('#forgot', text.forgot), linkTo('#register', text.register)),
     ],

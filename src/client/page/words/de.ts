@@ -100,6 +100,7 @@ export const de: Words = {
     code: 'Code',
     recoveryCode: 'Wiederherstellungscode',
     submit: 'Weiter',
+    noPasskeys: 'Dieser Browser hat keine Passkeys, oder nicht unter dieser Adresse.',
     usePasskey: 'Passkey benutzen',
     trust: 'Diesem Gerät 30 Tage vertrauen: Hier genügt dann das Passwort',
     resend: 'Noch einmal schicken',

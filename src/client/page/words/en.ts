@@ -100,6 +100,7 @@ export const en = {
     code: 'Code',
     recoveryCode: 'Recovery code',
     submit: 'Continue',
+    noPasskeys: 'This browser has no passkeys, or not at this address.',
     usePasskey: 'Use passkey',
     trust: 'Trust this device for 30 days: here the password is then enough',
     resend: 'Send it again',
