@@ -22,7 +22,7 @@ t.test('where the browser has no passkeys, none are offered', async (t) => {
   await sees(words.signIn.title)
   t.equal(await passkeyButtons(), 1)
   // As on a page without TLS.
-  await context.addInitScript('delete window.PublicKeyCredential')
+  await context.addInitScript('delete window.PublicKeyCredential; delete Navigator.prototype.clipboard')
   await page.reload()
   await sees(words.signIn.title)
   t.equal(await passkeyButtons(), 0)
@@ -38,7 +38,10 @@ t.test('where the browser has no passkeys, none are offered', async (t) => {
   await sees(words.factors.title)
   await page.getByRole('button', { name: words.methods.sms.name }).waitFor()
   t.equal(await page.locator('.choice').filter({ hasText: words.methods.passkey.name }).count(), 0, 'nor to set up')
-}).waitFor()
+
+  await press(`${words.factors.renew}: ${words.methods.recovery_code.name}`)
+  await sees(words.recovery.title)
+  await page.getByRole('button', { name: words.recovery.print }).waitFor()
   t.equal(await page.getByRole('button', { name: words.recovery.copy }).count(), 0, 'nor is there a clipboard')
 })
 

@@ -132,6 +132,7 @@ export const de: Words = {
     title: 'Ihre Wiederherstellungscodes',
     lead: 'Sie lassen Sie herein, wenn Telefon und Passkey weg sind. Jeder gilt einmal. Drucken oder schreiben Sie sie auf: Sie werden nur jetzt gezeigt.',
     copy: 'Kopieren',
+    notCopied: 'Der Browser lässt sie nicht kopieren. Drucken oder schreiben Sie sie auf.',
     copied: 'Kopiert.',
     print: 'Drucken',
     kept: 'Ich habe sie aufbewahrt',

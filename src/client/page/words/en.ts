@@ -132,6 +132,7 @@ export const en = {
     title: 'Your recovery codes',
     lead: 'They let you in when phone and passkey are gone. Each works once. Print them or write them down: they are shown only now.',
     copy: 'Copy',
+    notCopied: 'The browser does not let them be copied. Print them, or write them down.',
     copied: 'Copied.',
     print: 'Print',
     kept: 'I have put them away',
