@@ -155,6 +155,13 @@ t.test('profile: language, password, e-mail with its link, everything to take al
   await change('not the right one')
   await reads(words.problems.byCode.invalid_password ?? '')
   await inspect(t, here, '33-wrong-password')
+  await change('x'.repeat(300))
+  await reads(words.problems.passwords.longest(256))
+  const unknown = { pointer: '/current_password', message: 'must NOT be like this' }
+  const json = { code: 'invalid_request', status: 400, errors: [unknown] }
+  await page.route('**/me/password', (route) => route.fulfill({ status: 400, json }), { times: 1 })
+  await change(owner.password)
+  await reads(words.problems.byCode.invalid_request ?? '')
   await change(owner.password)
   await reads(words.profile.passwordChanged)
   owner.password = 'another sentence of mine'

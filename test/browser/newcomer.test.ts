@@ -74,6 +74,9 @@ for (const language of tours) {
     await press(words.setPassword.submit)
     await reads(words.problems.passwords.common)
     await look('05-password-refused')
+    await fill(words.setPassword.password, 'x'.repeat(300))
+    await press(words.setPassword.submit)
+    await reads(words.problems.passwords.longest(256))
     await fill(words.setPassword.password, password)
     await press(words.setPassword.submit)
 

@@ -25,30 +25,38 @@ function wordsOf(error: unknown): string {
   return (problems.byCode[error.code] ?? problems.unexpected) + tries
 }
 
-/** What is wrong with one field, in words of ours where we have some: the service speaks English. */
+/** What is wrong with one field, in words of ours: those of the service are English, and for programmers. */
 export function wordsOfField(pointer: string, message: string): string {
+  const { problems } = words()
+  const known = knownWordsOf(pointer, message)
+  return known ?? problems.byCode.invalid_request ?? problems.unexpected
+}
+
+function knownWordsOf(pointer: string, message: string): string | undefined {
   const { problems } = words()
   if (pointer === '/phone') return problems.phone
   if (pointer === '/email') return problems.emailForm
   if (pointer === '/name') return problems.nameForm
   if (pointer === '/code') return wordsOfCode(message)
-  return pointer === '/password' ? wordsOfPassword(message) : message
+  return /password$/.test(pointer) ? wordsOfPassword(message) : undefined
 }
 
-function wordsOfCode(message: string): string {
+function wordsOfCode(message: string): string | undefined {
   const { problems } = words()
   const [, digits] = /(\d+) digits/.exec(message) ?? []
   if (digits !== undefined) return problems.codeForm(Number(digits))
-  return /recovery code/.test(message) ? problems.recoveryCodeForm : message
+  return /recovery code/.test(message) ? problems.recoveryCodeForm : undefined
 }
 
-function wordsOfPassword(message: string): string {
+function wordsOfPassword(message: string): string | undefined {
   const { problems } = words()
-  if (/at least (\d+)/.test(message)) return problems.passwords.length(Number(/\d+/.exec(message)?.[0]))
+  const limit = Number(/\d+/.exec(message)?.[0])
+  if (/at least \d/.test(message)) return problems.passwords.length(limit)
+  if (/more than \d/.test(message)) return problems.passwords.longest(limit)
   if (/e-mail/.test(message)) return problems.passwords.email
   if (/this service/.test(message)) return problems.passwords.service
   if (/many people/.test(message)) return problems.passwords.common
-  return /breach/.test(message) ? problems.passwords.breached : message
+  return /breach/.test(message) ? problems.passwords.breached : undefined
 }
 
 /**

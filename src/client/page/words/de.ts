@@ -253,6 +253,7 @@ export const de: Words = {
     },
     passwords: {
       length: (n) => `Es braucht mindestens ${n} Zeichen.`,
+      longest: (n) => `Es hat höchstens ${n} Zeichen.`,
       email: 'Ihre E-Mail-Adresse oder Ihr Name darf nicht darin vorkommen.',
       service: 'Der Name dieses Dienstes darf nicht darin vorkommen.',
       common: 'Dieses benutzen viele. Wählen Sie ein anderes.',

@@ -253,6 +253,7 @@ export const en = {
     /** What the service has against a password, in its own words and in ours. */
     passwords: {
       length: (n: number) => `It must have at least ${n} characters.`,
+      longest: (n: number) => `It has at most ${n} characters.`,
       email: 'It must not contain your e-mail address or name.',
       service: 'It must not contain the name of this service.',
       common: 'Many people use this one. Choose another.',
