@@ -253,4 +253,7 @@ t.test('a second link of the same kind in the same tab takes the place of the fi
   await other.press(words.setPassword.submit)
   t.equal((await asked).postDataJSON().token, 'dsm_second')
   await other.reads(words.problems.byCode.link_expired ?? '')
+  await inspect(t, other, '42-set-password-expired')
+  await other.follow(words.signIn.forgot)
+  await other.sees(words.forgot.title)
 })

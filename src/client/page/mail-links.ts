@@ -1,9 +1,10 @@
+import { DoorstepError } from '../index.ts'
 import { card, make, say } from './dom.ts'
 import { doorstep } from './doorstep.ts'
-import { form, passwordField } from './form.ts'
+import { form, passwordField, type Values } from './form.ts'
 import { go, linkTo } from './go.ts'
 import { leaveNote, proceed, returnTo } from './proceed.ts'
-import { signIn } from './sign-in.ts'
+import { otherDoors, signIn } from './sign-in.ts'
 import type { View } from './view.ts'
 import { words } from './words/index.ts'
 
@@ -37,18 +38,32 @@ const noLink: View = () => ({
   body: [card('h1', words().setPassword.title, say(words().noLink)), make('p', {}, linkTo('', words().register.back))],
 })
 
+/** Sends, and where the link is spent shows the ways to another one at `place`. */
+const withWaysOn =
+  (place: HTMLElement, send: (values: Values) => Promise<unknown>) =>
+  async (values: Values): Promise<void> => {
+    try {
+      await send(values)
+    } catch (error) {
+      if (error instanceof DoorstepError && error.code === 'link_expired') place.replaceChildren(otherDoors())
+      throw error
+    }
+  }
+
 const setPassword =
   (token: string): View =>
   (ended) => {
     const { setPassword: text } = words()
+    const place = make('div')
     const choosing = form({
       fields: [passwordField('password', text.password, 'new-password')],
       submit: text.submit,
       ended,
-      send: async ({ text: of }) =>
+      send: withWaysOn(place, async ({ text: of }) =>
         proceed(await doorstep.setPassword({ token, password: of('password'), ...returnTo() })),
+      ),
     })
-    return { body: [card('h1', text.title, say(text.lead, 'soft'), choosing)] }
+    return { body: [card('h1', text.title, say(text.lead, 'soft'), choosing), place] }
   }
 
 const confirmEmail =
@@ -67,12 +82,14 @@ const notMe =
   (token: string): View =>
   (ended) => {
     const { notMe: text } = words()
-    const send = async () => {
+    const place = make('div')
+    const send = withWaysOn(place, async () => {
       await doorstep.secureAccount(token)
       // The session of this browser has ended too.
       await doorstep.signOut()
       leaveNote(text.done)
       go('', { replace: true })
-    }
-    return { body: [card('h1', text.title, say(text.lead), form({ fields: [], submit: text.submit, ended, send }))] }
+    })
+    const sending = form({ fields: [], submit: text.submit, ended, send })
+    return { body: [card('h1', text.title, say(text.lead), sending), place] }
   }

@@ -8,6 +8,12 @@ import { proceed, returnTo, takeNote } from './proceed.ts'
 import type { View } from './view.ts'
 import { words } from './words/index.ts'
 
+/** To those who have no password that works: a link by mail. */
+export const otherDoors = (): HTMLElement => {
+  const { signIn: text } = words()
+  return make('p', { class: 'row apart' }, linkTo('#forgot', text.forgot), linkTo('#register', text.register))
+}
+
 /** E-mail and password, or a passkey alone. */
 export const signIn: View = (ended) => {
   const { signIn: text } = words()
@@ -46,7 +52,7 @@ export const signIn: View = (ended) => {
         withPassword,
         ...(hasPasskeys() ? [make('p', { class: 'or' }, text.or), withPasskey, place] : []),
       ),
-      make('p', { class: 'row apart' }, linkTo('#forgot', text.forgot), linkTo('#register', text.register)),
+      otherDoors(),
     ],
   }
 }
