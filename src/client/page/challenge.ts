@@ -111,8 +111,7 @@ function answerForm(login: TwoFactorRequired, { ended, mayTrust, onAnswer, onOve
         if (error instanceof DoorstepError && error.code === 'invalid_token') return onOver()
         if (error instanceof DoorstepError && error.code === 'invalid_code') refused.keep(of('code'), error)
         answering.querySelector<HTMLInputElement>('[name="code"]')?.select()
-        // The problem says how many are left, once.
-        answering.parentElement?.querySelector('.tries')?.remove()
+        tellTries(answering, error)
         throw error
       }
     },
@@ -120,6 +119,15 @@ function answerForm(login: TwoFactorRequired, { ended, mayTrust, onAnswer, onOve
   if (isPasskey) answering.querySelector('button')?.setAttribute('autofocus', '')
   if (challenge.method === 'sms') listenForText(answering, ended)
   return answering
+}
+
+/** How many tries are left is said once: by the problem, where that knows, and otherwise where it stood before. */
+function tellTries(answering: HTMLElement, error: unknown): void {
+  const tries = answering.parentElement?.querySelector<HTMLElement>('.tries')
+  if (!tries) return
+  const { attemptsRemaining } = error as Partial<DoorstepError>
+  tries.hidden = attemptsRemaining !== undefined
+  if (attemptsRemaining !== undefined) tries.textContent = words().challenge.triesLeft(attemptsRemaining)
 }
 
 /** What its owner will know this browser by. */
