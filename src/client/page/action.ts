@@ -1,3 +1,4 @@
+import { Dismissed } from './dismissed.ts'
 import { make } from './dom.ts'
 import { problemBox } from './problem.ts'
 
@@ -20,7 +21,8 @@ export function action(
       await work()
       free()
     } catch (error) {
-      if (!ended.aborted) place.replaceChildren(problemBox(error, ended, free))
+      if (error instanceof Dismissed) free()
+      else if (!ended.aborted) place.replaceChildren(problemBox(error, ended, free))
     }
   }
   const button = make('button', { type: 'button', class: look, 'aria-label': label, onclick }, text)

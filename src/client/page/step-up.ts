@@ -1,5 +1,6 @@
 import { DoorstepError, type TwoFactorRequired } from '../index.ts'
 import { challengeCard } from './challenge.ts'
+import { Dismissed } from './dismissed.ts'
 import { button, make, say } from './dom.ts'
 import { doorstep } from './doorstep.ts'
 import { form, passwordField } from './form.ts'
@@ -9,7 +10,7 @@ import { words } from './words/index.ts'
 
 /**
  * Asks once more who it is, over whatever is shown (RFC 9470): a call wants a fresher proof than the session has. True when it was
- * given; the client then repeats that call, which knows nothing of it.
+ * given; the client then repeats that call, which knows nothing of it. Who closes the dialog ends the call with `Dismissed`.
  */
 export function stepUp(): Promise<boolean> {
   const { stepUp: text, cancel } = words()
@@ -24,11 +25,12 @@ export function stepUp(): Promise<boolean> {
   document.body.append(dialog)
   dialog.showModal()
   void ask(host, ending.signal, () => dialog.close('yes')).then(() => focusOn(host))
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     dialog.addEventListener('close', () => {
       ending.abort()
       dialog.remove()
-      resolve(dialog.returnValue === 'yes')
+      if (dialog.returnValue === 'yes') resolve(true)
+      else reject(new Dismissed())
     })
   })
 }
