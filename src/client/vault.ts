@@ -47,8 +47,9 @@ export function createVault(storage: TokenStorage, name: string) {
     save: async ({ access_token, refresh_token, expires_in, device_token }: Authenticated): Promise<Kept> => {
       // A tenth of its life early: clocks run apart, and a request is under way for a while.
       const kept: Kept = { access_token, refresh_token, renewAtMs: nowMs() + expires_in * 900 }
-      await set(sessionKey, JSON.stringify(kept))
+      // Before the session: where this fails nobody is signed in.
       if (device_token !== undefined) await set(deviceKey, device_token)
+      await set(sessionKey, JSON.stringify(kept))
       return kept
     },
 

@@ -17,7 +17,8 @@ import { startChaosProxy } from '../helpers/chaos-proxy.ts'
 import { createClient, listen, wiretap } from '../helpers/client.ts'
 import { refresh } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
-import { createBareUser } from '../helpers/factors.ts'
+import { createOwner } from '../helpers/equipped.ts'
+import { createBareUser, totpCode } from '../helpers/factors.ts'
 import { part } from '../helpers/forge.ts'
 import type { TestUser } from '../helpers/story.ts'
 
@@ -303,6 +304,26 @@ t.test('a storage that fails is an error of the client, and what it holds stays'
     t.same(await made.kept(), before)
   }
   t.match(await made.client.me(), { id: made.user.id }, 'and goes on when that is over')
+})
+
+t.test('a storage that fails for the device token alone leaves nobody signed in by half', async (t) => {
+  const inner = memoryStorage()
+  const storage: TokenStorage = {
+    ...inner,
+    set: (key, value) => {
+      if (key.endsWith('.device')) throw new Error('the quota is exceeded')
+      return inner.set(key, value)
+    },
+  }
+  const { client } = createClient(baseUrl, { storage })
+  const events: SessionEvent[] = []
+  client.onSession((event) => events.push(event))
+  const owner = await createOwner(doorstep, ['totp'])
+  const login = await client.signIn({ email: owner.email, password: owner.password })
+  if (login.status !== '2fa_required') throw new Error(login.status)
+  t.match(await problem(client.finish(login, { code: totpCode(owner.secret) })), { code: 'storage' })
+  t.equal(await client.isSignedIn(), false)
+  t.same(events, [])
 })
 
 t.test('a service that never answers is not waited for', async (t) => {
