@@ -12,7 +12,9 @@ const manifest = { name, version, description, license, type, sideEffects, expor
 
 const folder = mkdtempSync(join(tmpdir(), 'doorstep-client-'))
 try {
-  cpSync(join(built, 'client'), join(folder, 'dist', 'client'), { recursive: true })
+  // Maps would lead to sources that are not in it.
+  const filter = (path) => !path.endsWith('.map')
+  cpSync(join(built, 'client'), join(folder, 'dist', 'client'), { recursive: true, filter })
   cpSync('LICENSE', join(folder, 'LICENSE'))
   writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest, null, 2))
   execFileSync('npm', ['pack', '--silent', '--pack-destination', target, folder], { stdio: 'inherit' })

@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -119,7 +119,9 @@ t.test('the packed client comes without the service, compiles in the strictest m
   const folder = mkdtempSync(join(tmpdir(), 'doorstep-consumer-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const dist = join(folder, 'dist')
-  await node([compiler, '-p', 'src/client', '--emitDeclarationOnly', 'false', '--outDir', join(dist, 'client')])
+  // As `npm run build` does.
+  await node([compiler, '-p', 'tsconfig.build.json', '--outDir', dist])
+  await node([compiler, '-p', 'src/client', '--outDir', join(dist, 'client')])
   const { stdout } = await node(['.ci/pack-client.mjs', dist, folder])
   const installed = join(folder, 'node_modules/doorstep')
   mkdirSync(installed, { recursive: true })
@@ -129,6 +131,16 @@ t.test('the packed client comes without the service, compiles in the strictest m
   t.notOk(manifest.dependencies, 'no other package comes with it')
   t.notOk(existsSync(join(installed, 'dist/main.js')), 'nor does the service')
   t.notOk(existsSync(join(installed, 'dist/client/page')))
+  const packed = readdirSync(join(installed, 'dist/client'))
+  t.strictSame(
+    packed.filter((name) => !/\.(js|d\.ts)$/.test(name)),
+    [],
+  )
+  t.notMatch(
+    readFileSync(join(installed, 'dist/client/index.js'), 'utf8'),
+    /sourceMappingURL/,
+    'nor maps to no sources',
+  )
 
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
   writeFileSync(join(folder, 'application.ts'), application)
