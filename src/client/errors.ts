@@ -34,12 +34,18 @@ export class DoorstepError extends Error {
     super(message, { cause })
     this.code = code
     this.status = response?.status ?? 0
-    this.retryAfter = problem?.retry_after
+    this.retryAfter = problem ? problem.retry_after : secondsOf(response)
     this.attemptsRemaining = problem?.attempts_remaining
     this.errors = problem?.errors
     this.requestId = problem?.instance
     this.challenge = response && readStepUpChallenge(response)
   }
+}
+
+/** What something in front of the service says of when to try again; where that is a date it is left out. */
+function secondsOf(response: Response | undefined): number | undefined {
+  const text = response?.headers.get('retry-after') ?? ''
+  return /^\d+$/.test(text) ? Number(text) : undefined
 }
 
 export const signedOut = (): DoorstepError => new DoorstepError({ code: 'signed_out', message: 'Nobody is signed in.' })

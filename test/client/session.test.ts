@@ -233,7 +233,12 @@ t.test('offline, a captive portal, a limit and a broken service end no session',
     t.match(await refused(), { name: 'DoorstepError', code: 'network', status: 200 }, foreign)
   }
   instead = () => new Response('<h1>Bad gateway</h1>', { status: 502 })
-  t.match(await refused(), { code: 'network', status: 502 })
+  t.match(await refused(), { code: 'network', status: 502, retryAfter: undefined })
+  const busy = (after: string) => new Response('<h1>Busy</h1>', { status: 502, headers: { 'retry-after': after } })
+  instead = () => busy('7')
+  t.match(await refused(), { code: 'network', status: 502, retryAfter: 7 }, 'what is in front of the service says when')
+  instead = () => busy('Wed, 21 Oct 2026 07:28:00 GMT')
+  t.match(await refused(), { code: 'network', status: 502, retryAfter: undefined })
   instead = () => new Response('{}', { status: 401 })
   t.match(await refused(), { code: 'network', status: 401 })
   instead = () => answer('unavailable', { retryAfter: 5 })
