@@ -71,6 +71,8 @@ t.test('by text: a wrong password, a wrong code, a second text, a code pasted wi
   await page.evaluate(`navigator.clipboard.writeText('${code.slice(0, 3)} ${code.slice(3)} ')`)
   await codeOnScreen(page).press('ControlOrMeta+v')
   await sees(words.factors.title)
+  await here.takeFromInbox(words.inbox.fill, ada.phone)
+  await reads(words.inbox.nowhere)
   await press(words.menu.signOut)
   await reads(words.signIn.ended)
 })

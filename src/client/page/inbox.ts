@@ -71,6 +71,8 @@ function messageOf({ kind, to, subject, body, sent_at }: Message): HTMLElement {
   const { inbox: text } = words()
   const code = (kind === 'text' ? /#(\d+)$/ : /^(\d{6,10})$/m).exec(body)?.[1]
   const link = /https?:\S+(\/(?:set-password|confirm-email|not-me)#token=\S+)$/m.exec(body)?.[1]
+  const told = make('small', { role: 'status' })
+  const fill = (found: string) => () => told.replaceChildren(fillIn(found) ? '' : text.nowhere)
   return make(
     'article',
     { class: `message ${kind}-message` },
@@ -78,7 +80,8 @@ function messageOf({ kind, to, subject, body, sent_at }: Message): HTMLElement {
     subject === undefined ? null : make('h3', {}, subject),
     ...paragraphs(body, kind),
     kind === 'text' || code === undefined ? null : make('p', { class: 'code' }, code),
-    code === undefined ? null : button(text.fill, () => fillIn(code), 'small'),
+    code === undefined ? null : button(text.fill, fill(code), 'small'),
+    told,
     // Here, even where APP_URL names an application of its own.
     link === undefined ? null : make('a', { class: 'button small', href: new URL(`.${link}`, base).href }, text.open),
   )

@@ -204,6 +204,7 @@ export const de: Words = {
     empty: 'Noch nichts.',
     text: (to) => `SMS an ${to}`,
     mail: (to) => `Mail an ${to}`,
+    nowhere: 'Hier wird gerade nach keinem Code gefragt.',
     fill: 'Code einsetzen',
     open: 'Link öffnen',
     more: 'Mehr',

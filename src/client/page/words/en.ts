@@ -204,6 +204,7 @@ export const en = {
     empty: 'Nothing yet.',
     text: (to: string) => `Text to ${to}`,
     mail: (to: string) => `Mail to ${to}`,
+    nowhere: 'Nothing here asks for a code now.',
     fill: 'Fill in the code',
     open: 'Open the link',
     more: 'More',
