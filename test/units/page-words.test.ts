@@ -30,6 +30,17 @@ t.test('every language says everything, each in its own words', async (t) => {
   t.strictSame([...new Set(alike)].sort(), ['Code', 'Passkey'])
 })
 
+t.test('no heading has a word that a narrow screen has to part where it should not', async (t) => {
+  for (const words of [en, de]) {
+    const headings = textsOf(words).filter(([path]) => /title|\/(add|sessions)$/i.test(path))
+    t.ok(headings.length > 15)
+    for (const [path, text] of headings) {
+      const parts = text.split(/[\s\u00ad-]/)
+      t.ok(Math.max(...parts.map(({ length }) => length)) <= 16, `${path}: ${text}`)
+    }
+  }
+})
+
 t.test('seconds become what people say', async (t) => {
   t.strictSame([1, 59, 300, 86_400].map(en.time), ['1 second', '59 seconds', '5 minutes', '24 hours'])
   t.strictSame([1, 59, 300, 86_400].map(de.time), ['1 Sekunde', '59 Sekunden', '5 Minuten', '24 Stunden'])

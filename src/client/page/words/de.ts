@@ -8,6 +8,9 @@ const time = (seconds: number): string => {
   return count(Math.ceil(seconds / 3_600), 'Stunde', 'Stunden')
 }
 
+/** Where a narrow screen may part it: not every browser knows how to part German words. */
+const recoveryCode = 'Wieder\u00adherstellungs\u00adcode'
+
 export const de: Words = {
   language: 'Deutsch',
   languages: 'Sprache',
@@ -83,7 +86,7 @@ export const de: Words = {
       totp: 'Öffnen Sie Ihre Authenticator-App',
       sms: 'Sehen Sie auf Ihr Telefon',
       email: 'Sehen Sie in Ihr Postfach',
-      recovery_code: 'Wiederherstellungscode',
+      recovery_code: recoveryCode,
     },
     lead: {
       passkey: 'Ihr Gerät fragt nach Finger, Gesicht oder PIN.',
@@ -129,7 +132,7 @@ export const de: Words = {
     create: 'Passkey anlegen',
   },
   recovery: {
-    title: 'Ihre Wiederherstellungscodes',
+    title: `Ihre ${recoveryCode}s`,
     lead: 'Sie lassen Sie herein, wenn Telefon und Passkey weg sind. Jeder gilt einmal. Drucken oder schreiben Sie sie auf: Sie werden nur jetzt gezeigt.',
     copy: 'Kopieren',
     notCopied: 'Der Browser lässt sie nicht kopieren. Drucken oder schreiben Sie sie auf.',
