@@ -27,6 +27,19 @@ async function signIn(visit: Visit, { email, password }: { email: string; passwo
   await visit.press(words.signIn.submit)
 }
 
+/** On how many lines of a narrow phone the menu stands. */
+async function menuLines({ page }: Visit): Promise<number> {
+  const size = page.viewportSize() ?? { width: 1_280, height: 800 }
+  await page.setViewportSize({ ...size, width: 375 })
+  const middles = (await page.evaluate(`[...document.querySelectorAll('#menu > *')].map((it) => {
+    const { top, bottom } = it.getBoundingClientRect()
+    return Math.round((top + bottom) / 10)
+  })`)) as number[]
+  await page.setViewportSize(size)
+  t.equal(middles.length, 4)
+  return new Set(middles).size
+}
+
 /** Answers the dialog that asks once more. */
 async function proveAgain(): Promise<void> {
   await page
@@ -40,6 +53,7 @@ t.test('factors: rename, remove, add, renew; what matters asks once more who it 
   await signIn(here, owner)
   await fill(words.challenge.code, await appCode())
   await sees(words.factors.title)
+  t.equal(await menuLines(here), 1)
   await press(`${words.factors.rename}: ${words.methods.totp.name}`)
   await fill(words.factors.newName, 'My old phone')
   await press(words.save)
@@ -219,6 +233,7 @@ t.test('somebody without a second factor proves himself with the password, and l
   await other.press(german.signIn.submit)
   await other.sees(german.factors.title)
   await inspect(t, other, '37-no-factor')
+  t.equal(await menuLines(other), 1)
   await other.follow(german.menu.profile)
   await age(doorstep, bare, 700)
   await other.page.getByText(german.profile.leave, { exact: true }).click()
