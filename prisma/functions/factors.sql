@@ -313,12 +313,6 @@ BEGIN
     FROM factors f JOIN users u ON u.id = f.user_id WHERE f.credential_id = p_credential);
 END $$;
 
--- Whether a sign-in with a passkey alone has succeeded already.
-CREATE OR REPLACE FUNCTION is_used_start(p_jti text) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
-BEGIN
-  RETURN EXISTS (SELECT FROM used_starts WHERE id = p_jti);
-END $$;
-
 -- A passkey alone has proven its user: starts the session, once for each start. p_start: {jti, expires_at}; p_device_token: the
 -- hash of a device token, or NULL. started (as start_session) | used | stale
 CREATE OR REPLACE FUNCTION start_passkey_session(p_user uuid, p_epoch integer, p_start jsonb, p_verdict jsonb, p_device_token bytea, p_session jsonb, p_device jsonb, p_policy jsonb, p_event jsonb)

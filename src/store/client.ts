@@ -11,7 +11,7 @@ type Decision =
   | ('begin_login' | 'fail_login' | 'give_back_password' | 'open_challenge' | 'is_pending' | 'read_challenge')
   | ('switch_method' | 'resend_code' | 'answer_challenge' | 'record_answer' | 'record_receipt' | 'texts_used')
   | ('begin_enrolment' | 'list_factors' | 'rename_factor' | 'remove_factor' | 'renew_recovery_codes')
-  | ('find_passkey' | 'is_used_start' | 'start_passkey_session' | 'raise_session' | 'fail_proof')
+  | ('find_passkey' | 'start_passkey_session' | 'raise_session' | 'fail_proof')
   | (
       | 'request_link'
       | 'prepare_link'

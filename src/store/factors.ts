@@ -151,9 +151,6 @@ export function createFactors(db: Database) {
       return await db.decide('find_passkey', credentialId)
     },
 
-    /** Whether a sign-in with nothing but a passkey has succeeded already, by the id of its start. */
-    isStartUsed: async (jti: string): Promise<boolean> => await db.decide('is_used_start', jti),
-
     /** A sign-in with nothing but a passkey. `used`: this start has succeeded before; `stale`: the account has changed. */
     startSession: async (
       { user_id: userId, epoch }: PasskeyOwner,

@@ -1,4 +1,4 @@
-import { Dismissed } from './dismissed.ts'
+import { dismissed } from './dismissed.ts'
 import { make } from './dom.ts'
 import { problemBox } from './problem.ts'
 
@@ -21,7 +21,7 @@ export function action(
       await work()
       free()
     } catch (error) {
-      if (error instanceof Dismissed) free()
+      if (error === dismissed) free()
       else if (!ended.aborted) place.replaceChildren(problemBox(error, ended, free))
     }
   }

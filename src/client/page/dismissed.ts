@@ -1,4 +1,2 @@
 /** Thrown in place of a step-up by somebody who did not want it after all: there is nothing to tell him. */
-export class Dismissed extends Error {
-  override readonly name = 'Dismissed'
-}
+export const dismissed = new Error('The step-up was dismissed.')

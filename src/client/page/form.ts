@@ -1,5 +1,5 @@
 import { DoorstepError } from '../index.ts'
-import { Dismissed } from './dismissed.ts'
+import { dismissed } from './dismissed.ts'
 import { freshId, make } from './dom.ts'
 import { problemBox, wordsOfField } from './problem.ts'
 import { words } from './words/index.ts'
@@ -72,7 +72,7 @@ export function form({ fields, submit, look, ended, send }: Parts): HTMLFormElem
       setBusy(false)
     } catch (error) {
       if (ended.aborted) return
-      if (error instanceof Dismissed) return setBusy(false)
+      if (error === dismissed) return setBusy(false)
       if (!(error instanceof DoorstepError && markFields(element, error))) {
         place.replaceChildren(problemBox(error, ended, () => setBusy(false)))
         place.hidden = false

@@ -1,6 +1,6 @@
 import { DoorstepError, type TwoFactorRequired } from '../index.ts'
 import { challengeCard } from './challenge.ts'
-import { Dismissed } from './dismissed.ts'
+import { dismissed } from './dismissed.ts'
 import { button, make, say } from './dom.ts'
 import { doorstep } from './doorstep.ts'
 import { form, passwordField } from './form.ts'
@@ -10,7 +10,7 @@ import { words } from './words/index.ts'
 
 /**
  * Asks once more who it is, over whatever is shown (RFC 9470): a call wants a fresher proof than the session has. True when it was
- * given; the client then repeats that call, which knows nothing of it. Who closes the dialog ends the call with `Dismissed`.
+ * given; the client then repeats that call, which knows nothing of it. Who closes the dialog ends the call with `dismissed`.
  */
 export function stepUp(): Promise<boolean> {
   const { stepUp: text, cancel } = words()
@@ -30,7 +30,7 @@ export function stepUp(): Promise<boolean> {
       ending.abort()
       dialog.remove()
       if (dialog.returnValue === 'yes') resolve(true)
-      else reject(new Dismissed())
+      else reject(dismissed)
     })
   })
 }

@@ -8,8 +8,8 @@ import type { ImportedUser } from '../../store/imports.ts'
 import { sealSecret } from '../factors/totp/index.ts'
 import { readMoment } from '../iso-time.ts'
 import { locale } from '../login/fields.ts'
+import { externalId } from './external-id.ts'
 import { longestLine } from './import-lines.ts'
-import { externalId } from './users/schemas.ts'
 
 /** Why a row made no user; `message` is for people, and repeats nothing of the row. */
 export type RowFailure = {

@@ -1,4 +1,3 @@
-import { Problem } from '../../errors.ts'
 import type { Caller } from '../../events.ts'
 import type { PendingClaims } from '../../security/claims.ts'
 import type { ChallengeAnswer } from '../factors/challenge-schemas.ts'
@@ -13,10 +12,7 @@ export async function challengeStatus(
   pending: PendingClaims,
   caller: Caller,
 ): Promise<ChallengeAnswer> {
-  if (pending.pur === 'passkey') {
-    if (await services.store.factors.isStartUsed(pending.jti)) throw new Problem('invalid_token')
-    return describePasskeyStart(services, Buffer.from(pending.jti, 'base64url'))
-  }
+  if (pending.pur === 'passkey') return describePasskeyStart(services, Buffer.from(pending.jti, 'base64url'))
   const { context, state } = await readChallenge(services, pending, caller)
   return describeChallenge(services, context, state)
 }

@@ -3,6 +3,7 @@ import { methodNames } from '../../../methods.ts'
 import { userStatuses } from '../../../store/admin.ts'
 import { email, locale } from '../../login/fields.ts'
 import { SessionListSchema } from '../../sessions/schemas.ts'
+import { externalId } from '../external-id.ts'
 
 const uuidExample = '6f1c1f5e-7a52-4d3a-9a39-0a1f2b3c4d5e'
 const example = '2026-11-24T08:00:00.000Z'
@@ -15,17 +16,6 @@ const orNull = (shown: string, description: string, options: Type.TStringOptions
 const timeOrNull = (description: string) => orNull(example, description, { format: 'date-time' })
 const id = Type.String({ format: 'uuid', examples: [uuidExample] })
 
-/**
- * Of a user that a backend makes as of one that is imported: no control characters, no lone surrogates. Written so that it means
- * the same where a pair of surrogates counts as one character and where it counts as two.
- */
-export const externalId = Type.String({
-  minLength: 1,
-  maxLength: 255,
-  pattern: '^([^\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,255}$',
-  description: 'What your system calls the user, without control characters; no two users have the same.',
-  examples: ['customer-4711'],
-})
 const twoFactor = Type.Enum(['required', 'optional', 'off'], {
   description: 'Whether a login asks for a second factor: always, if there is one, or never.',
 })
