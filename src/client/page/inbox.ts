@@ -33,7 +33,7 @@ export function openInbox(): void {
     const arrived = all.filter((it) => !messages.some((known) => isSame(it, known)))
     const isFirst = messages.length === 0
     messages = all
-    if (isFirst || part('inbox').hidden) drawInbox()
+    if (part('inbox').hidden || (isFirst && arrived.length > 0)) drawInbox()
     else if (arrived.length > 0) put(arrived)
   }
   const keepLooking = (): void =>

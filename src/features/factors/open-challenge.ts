@@ -72,9 +72,7 @@ export async function refused(
 ): Promise<Problem> {
   const { outcome } = refusal
   const stuck = candidates.find(({ sends }) => outcome.startsWith(`${sends}_`)) ?? candidates[0]
-  const type = stuck?.sends === 'mail' ? 'mail.refused' : 'sms.refused'
-  const { owner, caller } = context
-  await events.record({ type, outcome, userId: owner.id, caller, ...(stuck && { factor: stuck.method }) })
+  await recordRefusal(events, context, outcome, stuck?.method)
   try {
     if (stuck && outcome.endsWith('_unavailable'))
       factorOf(stuck.method).assertSendable?.({ events, ...services }, context)
@@ -83,6 +81,16 @@ export async function refused(
     throw error
   }
   return problemOf(refusal)
+}
+
+async function recordRefusal(
+  events: Services['events'],
+  { owner, caller }: ChallengeContext,
+  outcome: string,
+  method: Method | undefined,
+): Promise<void> {
+  const type = method !== undefined && factorOf(method).traits.sends === 'mail' ? 'mail.refused' : 'sms.refused'
+  await events.record({ type, outcome, userId: owner.id, caller, ...(method !== undefined && { factor: method }) })
 }
 
 /**
@@ -110,9 +118,7 @@ export async function sendDue(
   if (sent.left !== null) return sent.left
   const switched = await switchToNext(services, context, next)
   if (switched === null) {
-    const type = factorOf(method).traits.sends === 'mail' ? 'mail.refused' : 'sms.refused'
-    const { owner, caller } = context
-    await services.events.record({ type, outcome: sent.problem.code, factor: method, userId: owner.id, caller })
+    await recordRefusal(services.events, context, sent.problem.code, method)
     throw sent.problem
   }
   return sendDue(services, { context, opened: switched, methods: next })

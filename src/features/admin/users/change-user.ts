@@ -13,7 +13,8 @@ const guarded = ['email', 'two_factor', 'disabled'] as const
 
 /**
  * Changes what is given of a user, and ends what the change ends: sessions, trust and challenges, unless it is only how the user is
- * called, and links, unless it is only that or the rule for the second factor. Throws `insufficient_scope`, `invalid_request`, `not_found`, `conflict`, which names the other user.
+ * called, and links, unless it is only that or the rule for the second factor. Throws `insufficient_scope`, `invalid_request`,
+ * `not_found`, `conflict`, which names the other user.
  */
 export async function changeUser(
   services: Pick<Services, 'store' | 'events' | 'phoneNumbers' | 'config' | 'challengeRules' | 'mailBell'>,
