@@ -77,7 +77,7 @@ function isProblem(
       type: type.replace(/^https?:\/\/[^/]+/, ''),
       isComplete: Boolean(title) && Boolean(detail) && /^[0-9a-f-]{36}$/.test(instance),
       unknown: Object.keys(more).filter((name) => !extras.includes(name)),
-      internals: internals.exec(reply.body)?.[0],
+      internals: internals.exec(reply.body.replaceAll(instance, ''))?.[0], // a random id may hold any five digits
     },
     {
       contentType: 'application/problem+json; charset=utf-8',
