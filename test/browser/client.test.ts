@@ -53,10 +53,17 @@ t.test('two tabs whose token has run out ask at once: one new token for both, an
     // A tab may read what the other has stored a moment late: then it asks as well, with the same token, and gets the same.
     t.equal(spent.size, 1, `round ${round}`)
   }
-  await page.getByRole('button', { name: words.menu.signOut }).click()
-  await other.getByText(words.signIn.ended).waitFor()
-  t.pass('who signs out in one tab is signed out in the other')
-})
+  const asked: string[] = []
+  other.on('request', (request) => asked.push(request.url()))
+  // Often what one tab has stored is not yet what the other reads; it has been told, and believes that.
+  for (let times = 0; times < 5; times += 1) {
+    await page.getByRole('button', { name: words.menu.signOut }).click()
+    await other.getByText(words.signIn.ended).waitFor()
+    await enter(here, await createUser(doorstep))
+    if (times < 4) await other.goto(`${url}/?${times}#factors`)
+    else await other.reload()
+    await other.getByRole('heading', { name: words.factors.title }).waitFor()
+  }
 
 t.test('a reply that is lost in the middle of a refresh, and a network that is gone, end no session', async (t) => {
   const here = await visit(t)

@@ -40,8 +40,13 @@ export const testKeys = { SECRET_KEYS: 'k1:q5Pu0wN2Vn8x1tJr7ZsYb3KdLmGh6cAeXoWf9
 /**
  * The whole application as main.ts builds it, on a database of its own (or on `database`, to run a second instance
  * beside a first), closed when the test ends. `sql` goes to the database directly; `logs` holds every line logged.
+ * `patience`: how many times as long as the service's own the database is waited for, so that no test fails because the
+ * machine stood still; 1 where those limits are what is tried.
  */
-export async function startDoorstep(t: Test, options: { env?: Record<string, string>; database?: TestDatabase } = {}) {
+export async function startDoorstep(
+  t: Test,
+  options: { env?: Record<string, string>; database?: TestDatabase; patience?: number } = {},
+) {
   const database = options.database ?? (await createTestDatabase())
   const dataDir = mkdtempSync(join(tmpdir(), 'doorstep-test-'))
   const config = loadConfig({ ...testEnvironment, ...testKeys, DATA_DIR: dataDir, ...options.env })
@@ -52,9 +57,9 @@ export async function startDoorstep(t: Test, options: { env?: Record<string, str
       done()
     },
   })
-  const parts = { config, database, clock: systemClock, random: systemRandom, log: createLog(config.logLevel, sink) }
+  const system = { clock: systemClock, random: systemRandom, log: createLog(config.logLevel, sink) }
   let draining = false
-  const services = await createServices(parts)
+  const services = await createServices({ config, database, ...system, patience: options.patience ?? 3 })
   const app = await buildApp(services, () => draining)
   const client = new pg.Client({ connectionString: database.url })
   client.on('error', () => {})
