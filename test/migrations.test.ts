@@ -15,7 +15,7 @@ import { askPrisma } from './helpers/prisma-judge.ts'
 // Our runner and `prisma migrate deploy` must agree on one database, whichever of them came first. Prisma's own engine is
 // the judge.
 
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 
 const migrationsFolder = fileURLToPath(new URL('../prisma/migrations', import.meta.url))
 const functionsFolder = fileURLToPath(new URL('../prisma/functions', import.meta.url))

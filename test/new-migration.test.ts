@@ -10,7 +10,7 @@ import { catalogue, createHistory, empty, emptyDatabase } from './helpers/catalo
 
 // What `npm run migration` writes: the history, and then schema.prisma and the functions' files as they stand.
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const users = `datasource db {
   provider = "postgresql"

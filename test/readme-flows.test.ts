@@ -12,7 +12,7 @@ import { call, createUser, signIn } from './helpers/story.ts'
 
 // What README tells a newcomer to type, typed: every line in its order, against a service whose settings nobody has touched.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
 const between = (mark: string): string => {
   const [, text] = new RegExp(`<!-- ${mark} -->\n([\\s\\S]*?)<!-- /${mark} -->`).exec(readme) ?? []

@@ -57,12 +57,16 @@ BEGIN
 END $$;
 
 -- The same for challenges, an hour after their end; set-ups of factors are counted by the day. A login whose password was
--- right and whose code nobody typed is recorded as it goes, and may be one too many (p_notices: its owner can be told).
+-- right and whose code nobody typed is recorded as it goes, and may be one too many (p_notices: its owner can be told). One
+-- replica at a time: two that shared them out would each see too few of one owner's.
 CREATE OR REPLACE FUNCTION purge_challenges(p_batch integer, p_notices boolean, p_now timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   deleted integer := 0;
   c challenges;
 BEGIN
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('purge of challenges', 0)) THEN
+    RETURN 0;
+  END IF;
   FOR c IN
     DELETE FROM challenges WHERE id = ANY (ARRAY(
       SELECT id FROM challenges

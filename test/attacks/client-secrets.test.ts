@@ -33,7 +33,7 @@ t.test('a secret has 256 random bits, and only its hash is kept', async (t) => {
     [secret, id],
   )
   t.equal(row?.is_hash, true)
-  t.notMatch(JSON.stringify(await listClients(services)), /dss_|hash/)
+  t.notMatch(JSON.stringify(await listClients(services)).replaceAll(id, ''), /dss_|hash/)
 })
 
 t.test('keys that are wrong in every way are answered alike, by the same statements', async (t) => {

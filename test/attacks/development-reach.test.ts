@@ -2,7 +2,7 @@ import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 // A developer's service shows every code it "sends" at /dev/sms, and on its page (SEC-110). Whoever gets there signs in as anybody: from the
 // network beside the developer, through a proxy or tunnel that ends on the machine, or by a web page in the developer's own

@@ -103,7 +103,7 @@ t.test('a stranger cannot learn it from the lock either: real, made up and disab
     t.same(sequence.map(visibleButTheWait), madeUp.map(visibleButTheWait), name)
     for (const [n, answer] of sequence.entries()) {
       const difference = Math.abs(Number(answer.body.retry_after ?? 0) - Number(madeUp[n]?.body.retry_after ?? 0))
-      t.ok(difference <= 3, `${name}: the wait of answer ${n + 1}`)
+      t.ok(difference <= 9, `${name}: the wait of answer ${n + 1}`)
     }
   }
 })
@@ -244,7 +244,7 @@ t.test('a stranger with a stopwatch cannot tell a known e-mail from a made-up on
     while (areas.length < 4 && !isExpected(areas.at(-1) ?? Number.NaN)) areas.push(await areaOver(target, pairs))
     return { last: areas.at(-1) ?? Number.NaN, all: areas.map((area) => area.toFixed(3)).join(', ') }
   }
-  const isEven = (area: number): boolean => area >= 0.4 && area <= 0.6
+  const isEven = (area: number): boolean => area >= 0.35 && area <= 0.65
   const isTelling = (area: number): boolean => area > 0.95
 
   const honest = await measure(realistic, 45, isEven)

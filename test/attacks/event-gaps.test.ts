@@ -162,7 +162,8 @@ if (!database.isReal) {
       const writer = await connect(t)
       const locks = async (): Promise<number> => {
         const [row] = await sql<{ count: number }>(
-          `SELECT count(*)::integer AS count FROM pg_locks WHERE locktype = 'advisory' AND classid = event_lock()::oid`,
+          `SELECT count(*)::integer AS count FROM pg_locks WHERE locktype = 'advisory' AND classid = event_lock()::oid
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
         )
         return row?.count ?? -1
       }
@@ -217,7 +218,7 @@ if (!database.isReal) {
       t.ok(limits && limits.idle > 0 && limits.idle <= 10_000, 'and so does a transaction in which nothing happens')
     }
     const hung = await connect(t)
-    await hung.query('SET idle_in_transaction_session_timeout = 1000')
+    await hung.query('SET idle_in_transaction_session_timeout = 4000')
     await hung.query('BEGIN')
     await record(hung, 'lost')
     await record(await connect(t), 'behind it')

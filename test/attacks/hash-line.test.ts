@@ -130,7 +130,7 @@ function assertLetIn(t: Test, answers: string[]): void {
 /** Slow hashes, as on a machine that is at its limit. */
 const slowHashes = (t: Test): void =>
   watchHashing(t, async (compute) => {
-    await sleep(15)
+    await sleep(60)
     return compute()
   })
 

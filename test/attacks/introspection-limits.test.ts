@@ -4,7 +4,7 @@ import { freshAddress } from '../helpers/password-guesses.ts'
 import { stopClock } from '../helpers/stopped-clock.ts'
 import { type Answer, call } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const clients = { INTROSPECTION_CLIENTS: 'billing:secret-of-billing-1,shop:secret-of-shop-22' }
 const first = await startDoorstep(t, { env: clients })

@@ -31,7 +31,7 @@ import {
 } from '../helpers/story.ts'
 import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const doorstep = await startDoorstep(t)
 const second = await startDoorstep(t, { database: doorstep.database })

@@ -7,7 +7,7 @@ import { type Answer, call, codeFor, createUser, finish, login, type TestUser, w
 // Who can make the database server lose its memory must not win back a try whose result is known, nor anybody lose a
 // session: whatever an answer tells of is on disk before it is told, and what may not be is not told.
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 
 const doorstep = await startDoorstep(t)
 const { sql } = doorstep

@@ -20,7 +20,7 @@ import {
 } from '../helpers/story.ts'
 import { countOf, isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const event = { type: 'user.changed', outcome: 'test' } as const
 t.test('an attacker who sends everything at once, to two replicas on one database', async (t) => {

@@ -13,7 +13,7 @@ import { meetAtRow } from '../helpers/hold-row.ts'
 import { type Answer, call, createUser, rightPassword, signIn, type TestUser } from '../helpers/story.ts'
 import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const doorstep = await startDoorstep(t)
 const second = await startDoorstep(t, { database: doorstep.database })

@@ -17,7 +17,7 @@ import {
   wrongCode,
 } from '../helpers/story.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 let database: TestDatabase
 t.before(async () => {

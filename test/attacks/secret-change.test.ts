@@ -4,7 +4,7 @@ import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { createUser, login } from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 // A stranger guesses a password while the operator changes SECRET_KEYS, replica by replica. Failed passwords are counted
 // under a keyed hash of the e-mail: were each replica to count under its own first key, he would have the free guesses

@@ -20,7 +20,7 @@ import {
   wrongCode,
 } from '../helpers/story.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const hour = 3_600
 const day = 86_400

@@ -17,7 +17,7 @@ import { passTime } from '../helpers/pass-time.ts'
 import { type Answer, call, codeFor, createUser, finish, freshPhone, login, resend, textsTo } from '../helpers/story.ts'
 import { startWireTap } from '../helpers/wire-tap.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const secrets = createSecrets([{ id: 'k1', key: createHash('sha256').update('a key of this test').digest() }])
 const codes = createOneTimeCodes({ secrets, length: 6 })

@@ -59,7 +59,7 @@ const accessRoutes = [
   ...['POST /factors', 'POST /login/step-up', 'POST /logout', 'POST /me/email/confirm'],
 ]
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
 const { app, services, config, sql, logs } = doorstep
 const ada = await createUser(doorstep)
@@ -459,7 +459,8 @@ t.test(`${mutations} mutations of each kind of token: 401 every time`, async (t)
     let tried = 0
     await fc.assert(
       fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 3 }), async (changes) => {
-        const mutant = changes.reduce(mutate, token)
+        // More spaces after the scheme mean nothing.
+        const mutant = changes.reduce(mutate, token).replace(/^ +/, '')
         fc.pre(!isSame(token, mutant) && !isSame(older, mutant))
         tried += 1
         const reply = await app.inject({ url: kinds[kind].path, headers: { authorization: `Bearer ${mutant}` } })

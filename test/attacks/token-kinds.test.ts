@@ -8,7 +8,7 @@ import { mailedToken } from '../helpers/links.ts'
 import { allRoutes, pathOf, withHead } from '../helpers/registered-routes.ts'
 import { type Answer, call, createUser, login, type TestUser } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const client = 'billing:a-secret-of-the-billing-team-0123'
 const doorstep = await startDoorstep(t, { env: { INTROSPECTION_CLIENTS: client } })

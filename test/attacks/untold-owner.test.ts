@@ -432,6 +432,18 @@ t.test(
     const events = await sql(`SELECT FROM audit_events WHERE user_id = $1 AND type = 'code.abandoned'`, [owner.id])
     t.equal(events.length, 3)
 
+    if (doorstep.database.isReal) {
+      const shared = await createOwner(doorstep)
+      await abandon(shared, 3)
+      await age(doorstep, shared, 4_201)
+      await sql('BEGIN')
+      await sql(`SELECT purge('challenges', 1, 400, true)`)
+      await purge()
+      await sql('COMMIT')
+      await purge()
+      t.same(await told(shared), ['codes.failed'], 'nor do two that purge at once each see too few')
+    }
+
     const mixed = await createOwner(doorstep)
     await failing('totp')(doorstep, mixed, 1)
     await abandon(mixed, 1)

@@ -16,7 +16,7 @@ import { startReceiver } from '../helpers/webhook-receiver.ts'
 // Whoever may name the endpoints of webhooks (a backend's stolen key is enough) has this service send requests for him: to the
 // metadata of the cloud, to admin pages without a password, to databases, from within the network (SEC-119).
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const forbidden = [
   ...[

@@ -23,7 +23,7 @@ import { codeFor, freshPhone, wrongCode } from '../helpers/story.ts'
 
 // Everything that the client can do, against the service itself.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const doorstep = await startDoorstep(t, { env: allMethods })
 const { sql, services, config } = doorstep

@@ -10,7 +10,7 @@ import t from 'tap'
 
 // What an application gets that installs the client: small, typed, and nothing else with it.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const repository = fileURLToPath(new URL('../../', import.meta.url))
 const compiler = join(repository, 'node_modules/typescript/bin/tsc')

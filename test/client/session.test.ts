@@ -25,7 +25,7 @@ import type { TestUser } from '../helpers/story.ts'
 // How the client keeps a session: one refresh for all who ask, an end only when the service says so, and no token where
 // it does not belong.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const doorstep = await startDoorstep(t)
 const { sql } = doorstep

@@ -11,7 +11,7 @@ import type { Answer, TestUser } from '../helpers/story.ts'
 
 // A page of an application and the service, each at an address of its own, in a browser that keeps them apart.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 /** The page of an application. Nothing here knows the service but what it is told to call. */
 const application = `<!doctype html><title>Application</title><body><script>${passkeyScript}

@@ -13,7 +13,7 @@ import { attachAuthenticator, launchBrowser, passkeyScript, serveSite } from '..
 
 // What passkeys are worth is what browsers make of our options, and we of their answers.
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const document = `<!doctype html><title>Passkeys</title><body><script>${passkeyScript}</script>`
 

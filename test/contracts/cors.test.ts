@@ -4,7 +4,7 @@ import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { pathOf, registeredRoutes } from '../helpers/registered-routes.ts'
 import { call, createUser, login } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const app = 'https://app.example.com'
 const phone = 'capacitor://localhost'

@@ -15,7 +15,7 @@ import { codeFor, type TestUser } from '../helpers/story.ts'
 // What a team that knows nothing but the OpenAPI document makes of it: types, a client of them that says in every place
 // which answer it has, and a compiler that lets nothing pass. Where the document is wrong, this does not compile or does not run.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 /** As such a team would write it. Each `never` fails to compile as soon as an answer is not told apart. */
 const source = `

@@ -6,7 +6,7 @@ import { exchange, type RawAnswer } from '../helpers/raw-http.ts'
 import { allRoutes, pathOf } from '../helpers/registered-routes.ts'
 import { call, codeFor, createUser, finish, freshPhone, login, rightPassword } from '../helpers/story.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 /** As issue 10 found it: a secret with the signs that forms encode. */
 const clients = { billing: 'kJ3+aZ/9Qw==pP0xYt5R', shop: 'another:secret%2Bwith 100% signs&more' }

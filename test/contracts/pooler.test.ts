@@ -10,7 +10,7 @@ import { runService } from '../helpers/service-process.ts'
 // PgBouncer between the service and its database. In transaction mode it lends a connection for one transaction, so that
 // whatever belongs to a session (a lock, a setting, a named statement) stays with a connection that others get next.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const names = await listMigrations()
 

@@ -10,7 +10,7 @@ import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { freePort } from '../helpers/service-process.ts'
 import { codeFor, createUser } from '../helpers/story.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 /** The service under a path of somebody's site: `start` puts a proxy at a port, in front of another, and takes `/auth` off. */
 async function behind(t: Test, start: (t: Test, port: number, upstream: number) => Promise<void>, env = {}) {

@@ -14,7 +14,7 @@ import { countOf } from '../helpers/together.ts'
 
 // What the store's verbs promise about factors, where several call at once too: who wins, and what is then there.
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 let doorstep: Doorstep
 t.before(async () => {

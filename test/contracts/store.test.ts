@@ -15,7 +15,7 @@ import { countOf } from '../helpers/together.ts'
 // What each verb of the store promises its callers, on the embedded database and on a real server alike. Where several
 // call at once the promise is who wins; what they answer to a client is tried elsewhere.
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 let doorstep: Doorstep
 t.before(async () => {

@@ -6,7 +6,7 @@ import { type StubMode, startTwilioStub, type TwilioStub } from '../helpers/twil
 
 // The whole service with the real provider code, against a server that speaks the provider's protocol and fails on command.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const callback = 'http://localhost:3000/webhooks/twilio/status'
 

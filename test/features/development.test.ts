@@ -4,7 +4,7 @@ import { startDoorstep } from '../helpers/doorstep.ts'
 import { registeredRoutes } from '../helpers/registered-routes.ts'
 import { call, codeFor, createUser, login } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
 
 t.test('the texts of the console sender, newest first, so that a newcomer can read the code', async (t) => {

@@ -4,7 +4,7 @@ import { enter, tokensOf, trustDevice } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { type Answer, call, codeFor, createUser, finish, login, signIn, type TestUser } from '../helpers/story.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const doorstep = await startDoorstep(t)
 const { sql } = doorstep

@@ -6,7 +6,7 @@ import { startDoorstep } from '../helpers/doorstep.ts'
 import { freePort } from '../helpers/service-process.ts'
 import { call, createUser, login } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t, { env: { SMS_GLOBAL_DAY: '10', SMS_GLOBAL_HOUR: '1000', SMS_SPEND_DAY: '20' } })
 const { services, sql, database } = doorstep
 const { health } = services.store

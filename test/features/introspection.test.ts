@@ -7,7 +7,7 @@ import { startDoorstep } from '../helpers/doorstep.ts'
 import { ecdsa, forge, nothing, part } from '../helpers/forge.ts'
 import { call, codeFor, createUser, finish, login } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const clients = { billing: 'a-secret-of-the-billing-team-0123', shop: 'another:secret:with:colons-4567' }
 const doorstep = await startDoorstep(t, {

@@ -7,7 +7,7 @@ import { call, createUser, login } from '../helpers/story.ts'
 
 // To parse a key takes longer than to verify with it, and ten times as long as to sign: it is done once for each key.
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const client = 'billing:a-secret-of-the-billing-team-0123'
 const doorstep = await startDoorstep(t, { env: { INTROSPECTION_CLIENTS: client } })

@@ -13,7 +13,7 @@ import { meetAtRow } from '../helpers/hold-row.ts'
 import { call, codeFor, createUser, finish, login } from '../helpers/story.ts'
 import { together } from '../helpers/together.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const client = { INTROSPECTION_CLIENTS: 'billing:a-secret-of-the-billing-team-0123' }
 const doorstep = await startDoorstep(t, { env: client })

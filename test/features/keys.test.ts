@@ -3,7 +3,7 @@ import t from 'tap'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { call, createUser, signIn } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
 
 t.test('the JWKS shows public members only, may be cached, and verifies what we sign', async (t) => {

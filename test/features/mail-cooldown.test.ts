@@ -5,7 +5,7 @@ import { createBareUser } from '../helpers/factors.ts'
 import { startSmtpStub } from '../helpers/smtp-stub.ts'
 import { createUser, login, resend } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('codes by mail have a cooldown of their own, and answers say how long it is', async (t) => {
   const doorstep = await startDoorstep(t, { env: { SMS_COOLDOWN: '60', MAIL_COOLDOWN: '200' } })

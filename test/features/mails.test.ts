@@ -10,7 +10,7 @@ import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { readMail, startSmtpStub } from '../helpers/smtp-stub.ts'
 import { call, createUser } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
 const { sql } = doorstep
 const second = await startDoorstep(t, { database: doorstep.database })

@@ -5,7 +5,7 @@ import { createOwner } from '../helpers/equipped.ts'
 import { enrol, prove } from '../helpers/factors.ts'
 import { call, createUser, login, signIn } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('a passkey that counts backwards gets in; it is recorded, and its owner is told once a day', async (t) => {
   const doorstep = await startDoorstep(t)

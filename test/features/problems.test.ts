@@ -6,7 +6,7 @@ import { problemBody } from '../../src/problem-body.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { call } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 const doorstep = await startDoorstep(t)
 const codes = Object.keys(problemCatalogue) as ProblemCode[]
 

@@ -7,7 +7,7 @@ import { call, codeFor, createUser, finish, login, signIn, wrongCode } from '../
 // Data goes away (SEC-79): what has run out is deleted within a day, a little at a time, while people sign in. What still
 // counts is kept: a purge that forgot a lock or a budget would hand out tries.
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 let doorstep: Doorstep
 t.before(async () => {

@@ -9,7 +9,7 @@ import { call, createUser, finish, login, resend, type TestUser } from '../helpe
 import { together } from '../helpers/together.ts'
 import { type StubMode, startTwilioStub } from '../helpers/twilio-stub.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const stub = await startTwilioStub()
 const settings = {

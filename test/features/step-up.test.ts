@@ -14,7 +14,7 @@ import { startDoorstep } from '../helpers/doorstep.ts'
 import { part } from '../helpers/forge.ts'
 import { call, codeFor, createUser, finish, login, resend, signIn, type TestUser, wrongCode } from '../helpers/story.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const doorstep = await startDoorstep(t)
 const { sql, services } = doorstep

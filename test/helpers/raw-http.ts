@@ -20,7 +20,7 @@ export function exchange(
   bytes: string,
   options: { waitMs?: number; drip?: string; everyMs?: number } = {},
 ): Promise<Exchange> {
-  const { waitMs = 3_000, drip = '', everyMs = 500 } = options
+  const { waitMs = 15_000, drip = '', everyMs = 500 } = options
   const startedAt = performance.now()
   return new Promise((resolve) => {
     const socket: Socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })

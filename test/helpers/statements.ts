@@ -16,7 +16,8 @@ export function interceptStatements(t: Test, around: (text: string, run: () => u
     const answer = args.at(-1)
     // The pool asks with a callback, others for a promise.
     const given = typeof answer === 'function' ? args.slice(0, -1) : args
-    if (connectionParameters?.application_name !== 'doorstep') return query.apply(this, args)
+    const isOpening = textOf(args[0]).startsWith('SET ')
+    if (connectionParameters?.application_name !== 'doorstep' || isOpening) return query.apply(this, args)
     const result = around(textOf(args[0]), () => query.apply(this, given))
     if (typeof answer !== 'function') return result
     Promise.resolve(result).then(
