@@ -1,4 +1,4 @@
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 
 /**
  * Takes `folder` for this process, by a file beside it that names the process; returns what gives it back. Two
@@ -12,7 +12,7 @@ export function lockFolder(folder: string): () => void {
   // A finished file is linked into place: there is never half a lock, and a link never overwrites one.
   writeFileSync(draft, own, { mode: 0o600 })
   try {
-    removeIfStale(path)
+    removeIfStale(path, draft)
     linkSync(draft, path)
   } catch (error) {
     throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? inUse(path, readIfThere(path)) : error
@@ -24,22 +24,22 @@ export function lockFolder(folder: string): () => void {
   }
 }
 
-function removeIfStale(path: string): void {
+/** One process at a time takes over: so what it removes is the stale lock that it found, and no live one that came meanwhile. */
+function removeIfStale(path: string, draft: string): void {
   const found = readIfThere(path)
   if (found === undefined) return
   if (isHeld(found)) throw inUse(path, found)
-  const aside = `${path}.${process.pid}.stale`
-  try {
-    renameSync(path, aside)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw error
+  const guard = `${path}.taking`
+  const taker = readIfThere(guard)
+  if (taker !== undefined) {
+    if (isHeld(taker)) throw inUse(path, taker)
+    rmSync(guard, { force: true })
   }
+  linkSync(draft, guard)
   try {
-    // Another process may have taken the stale lock over first: then this one is live, and goes back.
-    if (readIfThere(aside) !== found) linkSync(aside, path)
+    if (readIfThere(path) === found) rmSync(path, { force: true })
   } finally {
-    rmSync(aside)
+    rmSync(guard, { force: true })
   }
 }
 

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import fs, { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
@@ -34,6 +35,8 @@ async function startContender(folder: string): Promise<{ child: ChildProcess; lo
     },
   }
 }
+
+const readIfThere = (path: string): string => (existsSync(path) ? readFileSync(path, 'utf8') : '')
 
 async function kill(child: ChildProcess): Promise<void> {
   child.kill('SIGKILL')
@@ -73,6 +76,47 @@ t.test('the lock of a process that was killed is taken over, by one process only
   await Promise.all(contenders.map(({ child }) => kill(child)))
   lockFolder(folder)()
   t.same(readdirSync(join(folder, '..')), [], 'nothing is left lying about')
+})
+
+t.test('a lock that another took over a moment ago is never moved, not even for a moment', async (t) => {
+  const folder = join(t.testdir(), 'postgres')
+  const path = `${folder}.lock`
+  const winner = await startContender(folder)
+  t.equal(await winner.lock(), 'held')
+  const live = readFileSync(path, 'utf8')
+  writeFileSync(path, 'gone')
+  const { linkSync, renameSync } = fs
+  let calls = 0
+  // Between the look at the stale lock and what is done about it.
+  const beside =
+    <Args extends unknown[]>(work: (...args: Args) => void) =>
+    (...args: Args): void => {
+      calls += 1
+      if (calls === 1) writeFileSync(path, live)
+      t.equal(readIfThere(path), live, `before step ${calls}`)
+      work(...args)
+      t.equal(readIfThere(path), live, `after step ${calls}`)
+    }
+  Object.assign(fs, { linkSync: beside(linkSync), renameSync: beside(renameSync) })
+  syncBuiltinESMExports()
+  t.teardown(() => {
+    Object.assign(fs, { linkSync, renameSync })
+    syncBuiltinESMExports()
+  })
+  t.throws(() => lockFolder(folder), { name: 'InUse' })
+  t.ok(calls >= 1)
+  t.same(readdirSync(join(folder, '..')), ['postgres.lock'], 'nothing is left lying about')
+  await kill(winner.child)
+})
+
+t.test('a process that died while it took a lock over keeps nobody out', async (t) => {
+  const folder = join(t.testdir(), 'postgres')
+  for (const name of ['lock', 'lock.taking']) writeFileSync(`${folder}.${name}`, '99999999999 1\n')
+  lockFolder(folder)()
+  t.same(readdirSync(join(folder, '..')), [])
+  writeFileSync(`${folder}.lock`, '99999999999 1\n')
+  writeFileSync(`${folder}.lock.taking`, `${process.pid} \n`)
+  t.throws(() => lockFolder(folder), { name: 'InUse', message: new RegExp(`process ${process.pid} `) }, 'one at a time')
 })
 
 t.test('the number of a dead process may belong to another one by now', async (t) => {
