@@ -45,7 +45,7 @@ async function tokenFrom(seconds: number, { email, password }: TestUser = user):
 type Verify = (token: string) => Promise<{ id: string; strong: boolean }>
 
 async function tryOut(t: Test, userOf: Verify): Promise<void> {
-  for (const seconds of [0, 1, 20, 28, -615]) {
+  for (const seconds of [0, 1, 20, 28, -605]) {
     t.same(await userOf(await tokenFrom(seconds)), { id: user.id, strong: false }, `a clock that is ${seconds} s ahead`)
   }
   const good = await tokenFrom(20)

@@ -8,7 +8,7 @@ import { type Doorstep, startDoorstep } from '../helpers/doorstep.ts'
 import { createOwner, loginBy, type Owner, rightAnswer, sentCode, sessionOf } from '../helpers/equipped.ts'
 import { createBareUser, enrol, enrolTotp, mailedCode, prove, proveMailbox, totpCode } from '../helpers/factors.ts'
 import { type Answer, call, codeFor, freshPhone, login, type TestUser, textsTo, wrongCode } from '../helpers/story.ts'
-import { tally, together } from '../helpers/together.ts'
+import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 
 t.setTimeout(300_000)
 
@@ -497,10 +497,17 @@ t.test('a session changes factors while it is fresh, and as strong as the accoun
 })
 
 t.test('enrolments are counted by the account, over sessions, replicas and at once: ten in any 24 hours', async (t) => {
-  const owner = await createOwner(one)
-  const [a, b] = [await sessionOf(one, owner), await sessionOf(one, owner)]
-  const answers = await together(30, (n) => enrol(replica(n), (n % 3 ? a : b).access, { method: 'totp' }))
-  t.same(tally(answers), { '200': 10, '429 rate_limited': 20 })
+  let owner = await createOwner(one)
+  let a = await sessionOf(one, owner)
+  await repeat(t, 1, async () => {
+    owner = await createOwner(one)
+    a = await sessionOf(one, owner)
+    const b = await sessionOf(one, owner)
+    const answers = await together(30, (n) => enrol(replica(n), (n % 3 ? a : b).access, { method: 'totp' }))
+    if (isOverloaded(answers)) return false
+    t.same(tally(answers), { '200': 10, '429 rate_limited': 20 })
+    return true
+  })
   const { body } = await enrol(one, a.access, { method: 'passkey' })
   t.ok(body.retry_after > 86_000 && body.retry_after <= 86_400, `${body.retry_after} s`)
   const retry = await enrol(one, a.access, { method: 'recovery_code' })

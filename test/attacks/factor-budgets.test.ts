@@ -15,7 +15,7 @@ import {
   sentCode,
   sessionOf,
 } from '../helpers/equipped.ts'
-import { forgetSteps, totpCode } from '../helpers/factors.ts'
+import { forgetSteps, totpCode, wrongTotpCode } from '../helpers/factors.ts'
 import { freshAddress } from '../helpers/password-guesses.ts'
 import { type Answer, call, login, textsTo, wrongCode } from '../helpers/story.ts'
 import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
@@ -53,7 +53,7 @@ forger.register(
 
 /** What is certainly wrong of a method, in a login. */
 function wrongOf(owner: Owner, method: Method, token: string): Given {
-  if (method === 'totp') return { method, code: wrongCode(totpCode(owner.secret)) }
+  if (method === 'totp') return { method, code: wrongTotpCode(owner.secret) }
   if (method === 'recovery_code') return { method, code: 'Z'.repeat(24) }
   if (method !== 'passkey') return { method, code: wrongCode(sentCode(one, token, method)) }
   const { services } = one

@@ -4,11 +4,11 @@ import { type Canary, canariesIn } from '../helpers/canaries.ts'
 import { dump, tokensOf } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { createOwner, type Owner, rightAnswer, sessionOf } from '../helpers/equipped.ts'
-import { enrol, enrolSms, enrolTotp, forgetSteps, prove, totpCode } from '../helpers/factors.ts'
+import { enrol, enrolSms, enrolTotp, forgetSteps, prove, totpCode, wrongTotpCode } from '../helpers/factors.ts'
 import { meetAtRow } from '../helpers/hold-row.ts'
 import { mailedToken, mailsTo } from '../helpers/links.ts'
 import { passDays } from '../helpers/pass-days.ts'
-import { type Answer, call, login, wrongCode } from '../helpers/story.ts'
+import { type Answer, call, login } from '../helpers/story.ts'
 
 // Who has left is nobody any more: whoever gets hold of the database afterwards, or of a backup of it, finds nothing that says who
 // it was, while what happened, and when, can still be told, and nobody else loses anything (SEC-79).
@@ -75,7 +75,7 @@ async function live(): Promise<{ owner: Owner; access: string; canaries: Canary[
   const now = { ...owner, email: person.email, phone, secret }
   const again = await login(doorstep, now, { ...as(person.elsewhere), body: { device_token: done.body.device_token } })
   await forgetSteps(doorstep, owner)
-  await prove(doorstep, again, { method: 'totp', code: wrongCode(totpCode(secret)) })
+  await prove(doorstep, again, { method: 'totp', code: wrongTotpCode(secret) })
   await call(doorstep, '/login/2fa/method', { token: again.body.pending_token, body: { method: 'email' } })
   const third = await login(doorstep, now, as(person.elsewhere))
   await prove(doorstep, third, { method: 'totp', code: totpCode(secret) })

@@ -371,8 +371,9 @@ t.test('of two last guesses that meet at the very same moment one is looked at',
     const answers = await meetAtRow(doorstep, row, () => together(2, (n) => knock(ada, device, 'wrong', eachOf(n))))
     const evaluated = evaluations(doorstep, second) - before
     const own = evaluated - (await failuresOf(ada))
-    t.equal(own, 1, 'the twentieth')
+    t.ok(own <= 1, 'at most the twentieth')
     if (isOverloaded(answers)) return false
+    t.equal(own, 1)
     t.strictSame(await sql('SELECT FROM devices WHERE user_id = $1', [ada.id]), [], 'the device is forgotten')
     return true
   })

@@ -11,7 +11,7 @@ import { mailedToken, mailsTo } from '../helpers/links.ts'
 import { ageMails, ask } from '../helpers/mail-asks.ts'
 import { freshAddress, ghostEmail } from '../helpers/password-guesses.ts'
 import { type Answer, call, createUser, login, signIn } from '../helpers/story.ts'
-import { isOverloaded, tally, together } from '../helpers/together.ts'
+import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 
 t.setTimeout(300_000)
 
@@ -441,27 +441,31 @@ t.test('two uses at once, on two replicas: exactly one success, and one account'
     )[0]?.n
   for (const kind of ['registers', 'resets'] as const) {
     for (const count of [1, 2]) {
-      const email = kind === 'registers' ? ghostEmail() : (await createUser(doorstep)).email
-      const tokens = [await linkTo(email, '/register')]
-      if (count === 2) {
-        await ageMails(doorstep, email, 61)
-        tokens.push(await linkTo(email, '/register'))
-      }
-      const uses = database.isReal ? 12 : 4
-      const row = { text: 'SELECT FROM mail_links WHERE email = $1 FOR UPDATE', values: [email], waiters: 6 }
-      const answers = await meetAtRow(doorstep, row, () =>
-        together(uses, (i) => setBy(tokens[i % count] as string, { password: `${password} ${i}` }, replica(i >> 1))),
-      )
-      t.notOk(isOverloaded(answers))
-      t.same(tally(answers), { '200': 1, '410 link_expired': uses - 1 }, `${count} link that ${kind}`)
-      const winner = answers.findIndex(({ status }) => status === 200)
-      t.match(
-        await login(doorstep, { email, password: `${password} ${winner}` }, { from: freshAddress() }),
-        { status: kind === 'registers' ? 200 : /200|429/ },
-        'whose password it is',
-      )
-      t.equal(await usersAt(email), 1)
-      t.equal(await made(email), 1)
+      await repeat(t, 1, () => race(kind, count))
     }
+  }
+  async function race(kind: string, count: number): Promise<boolean> {
+    const email = kind === 'registers' ? ghostEmail() : (await createUser(doorstep)).email
+    const tokens = [await linkTo(email, '/register')]
+    if (count === 2) {
+      await ageMails(doorstep, email, 61)
+      tokens.push(await linkTo(email, '/register'))
+    }
+    const uses = database.isReal ? 12 : 4
+    const row = { text: 'SELECT FROM mail_links WHERE email = $1 FOR UPDATE', values: [email], waiters: 6 }
+    const answers = await meetAtRow(doorstep, row, () =>
+      together(uses, (i) => setBy(tokens[i % count] as string, { password: `${password} ${i}` }, replica(i >> 1))),
+    )
+    if (isOverloaded(answers)) return false
+    t.same(tally(answers), { '200': 1, '410 link_expired': uses - 1 }, `${count} link that ${kind}`)
+    const winner = answers.findIndex(({ status }) => status === 200)
+    t.match(
+      await login(doorstep, { email, password: `${password} ${winner}` }, { from: freshAddress() }),
+      { status: kind === 'registers' ? 200 : /200|429/ },
+      'whose password it is',
+    )
+    t.equal(await usersAt(email), 1)
+    t.equal(await made(email), 1)
+    return true
   }
 })

@@ -8,7 +8,7 @@ import { canariesIn } from '../helpers/canaries.ts'
 import { enter, plantDevice, refresh, tokensOf } from '../helpers/credentials.ts'
 import { startDoorstep } from '../helpers/doorstep.ts'
 import { allMethods, createOwner, loginBy, type Owner, rightAnswer, sentCode } from '../helpers/equipped.ts'
-import { createBareUser, enrol, enrolTotp, forgetSteps, prove, totpCode } from '../helpers/factors.ts'
+import { createBareUser, enrol, enrolTotp, forgetSteps, prove, totpCode, wrongTotpCode } from '../helpers/factors.ts'
 import { meetAtRow } from '../helpers/hold-row.ts'
 import { mailedToken } from '../helpers/links.ts'
 import { evaluations, freshAddress } from '../helpers/password-guesses.ts'
@@ -16,7 +16,7 @@ import { plantLink, resetLink } from '../helpers/planted-links.ts'
 import { rangeOf, startRangeStub } from '../helpers/range-stub.ts'
 import { refuseAt, storedRows } from '../helpers/refusing-tables.ts'
 import { interceptStatements } from '../helpers/statements.ts'
-import { type Answer, call, createUser, finish, freshPhone, login, type TestUser, wrongCode } from '../helpers/story.ts'
+import { type Answer, call, createUser, finish, freshPhone, login, type TestUser } from '../helpers/story.ts'
 import { isOverloaded, repeat, tally, together } from '../helpers/together.ts'
 import { setWrongCodes } from '../helpers/wrong-codes.ts'
 
@@ -160,7 +160,7 @@ t.test('a thief of the mailbox who resets 50 times in a day has 20 answers (SEC-
     const begun = await reset(owner)
     answers.push(begun)
     // While codes are locked, a recovery code is all that is asked for.
-    const wrong = { method: 'totp' as const, code: wrongCode(totpCode(owner.secret)) }
+    const wrong = { method: 'totp' as const, code: wrongTotpCode(owner.secret) }
     for (let tries = 0; tries < 5 && (tries === 0 || answers.at(-1)?.status === 422); tries += 1)
       answers.push(await prove(doorstep, begun, wrong))
     await age(doorstep, owner, 1_700)
@@ -586,10 +586,11 @@ t.test('who has listened to breaches finds no password here, unless nobody answe
   const put = () => call(asking, '/me/password', { method: 'PUT', token: access, body })
   t.match(await put(), found)
   for (const { url, headers } of ranges.asked) t.notMatch(`${url} ${headers}`, breached)
+  const unanswered = () => asking.logs.filter((line) => line.includes('breached passwords were not looked for'))
+  const before = unanswered().length
   ranges.answerWith((reply) => reply.writeHead(500).end())
   t.match(await set(token, { at: asking, body: { password: breached } }), { status: 200 })
-  const lines = asking.logs.filter((line) => line.includes('breached passwords were not looked for'))
-  t.equal(lines.length, 1)
+  t.equal(unanswered().length, before + 1)
 
   for (const given of ['shorts!', 'password123', user.email, 'a doorstep to nowhere', breached]) {
     await reset(user, { at: asking, body: { password: given } })

@@ -136,10 +136,11 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
     await repeat(t, rounds(3, 2), async () => {
       const user = await createUser(one)
       const answers = await together(50, (i) => login(replica(i), user))
+      t.ok(textsSent(user.phone).length <= 1, 'at most one')
+      if (isOverloaded(answers)) return false
       t.equal(textsSent(user.phone).length, 1)
       t.equal(await count('sms_messages WHERE user_id = $1', user), 1)
       t.equal(await liveChallengesOf(user), 1)
-      if (isOverloaded(answers)) return false
       t.same(tally(answers), { '200': 50 })
       const code = /#(\d+)$/.exec(textsSent(user.phone)[0] ?? '')?.[1] ?? ''
       const last = answers.at(-1)?.body.pending_token
@@ -152,9 +153,10 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
     await repeat(t, rounds(3, 2), async () => {
       const user = await createUser(one)
       const answers = await together(50, (i) => login(replica(i), user, { from: `10.2.0.${i}` }))
+      t.ok(textsSent(user.phone).length <= 1, 'at most one')
+      if (isOverloaded(answers)) return false
       t.equal(textsSent(user.phone).length, 1)
       t.equal(await liveChallengesOf(user), 1)
-      if (isOverloaded(answers)) return false
       t.same(tally(answers), { '200': 1, '429 resend_too_soon': 49 })
       return true
     })
@@ -165,9 +167,10 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
       const { user, token } = await begin()
       await passTime(one, 61)
       const answers = await together(20, (i) => resend(replica(i), token))
-      t.equal(textsSent(user.phone).length, 2, 'the first text and one more')
-      t.equal((await challengeOf(user))?.sends, 2)
+      t.ok(textsSent(user.phone).length <= 2, 'the first text and one more')
       if (isOverloaded(answers)) return false
+      t.equal(textsSent(user.phone).length, 2)
+      t.equal((await challengeOf(user))?.sends, 2)
       t.same(tally(answers), { '200': 1, '429 resend_too_soon': 19 })
       return true
     })
@@ -233,9 +236,10 @@ t.test('an attacker who sends everything at once, to two replicas on one databas
       const ada = await createUser(one)
       const bob = await createUser(one, { phone: ada.phone })
       const answers = await together(8, (i) => login(replica(i >> 1), i % 2 === 0 ? ada : bob))
+      t.ok(textsSent(ada.phone).length <= 1, 'at most one')
+      if (isOverloaded(answers)) return false
       t.equal(textsSent(ada.phone).length, 1)
       t.equal((await liveChallengesOf(ada)) + (await liveChallengesOf(bob)), 1)
-      if (isOverloaded(answers)) return false
       t.same(tally(answers), { '200': 4, '429 resend_too_soon': 4 })
       return true
     })

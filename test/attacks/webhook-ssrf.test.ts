@@ -227,7 +227,7 @@ t.test('a name that means something else when it is looked up again (rebinding)'
   const receiver = await startReceiver(t)
   // Once it is a public address, which nobody answers here; from then on this machine.
   const lookupAll = names(['203.0.114.1'], ['127.0.0.1'])
-  const poster = createWebhookPoster({ isAllowed: createAddressRule([]), nowMs, lookupAll, timeoutMs: 1_000 })
+  const poster = createWebhookPoster({ isAllowed: createAddressRule([]), nowMs, lookupAll, timeoutMs: 3_000 })
   const url = `http://rebind.example.com:${receiver.port}/`
   t.match(await poster.post(url, headers, '{}'), { error: /unreachable|timeout/ })
   t.same(lookupAll.asked, ['rebind.example.com'], 'looked up once, by the connection itself')
@@ -238,7 +238,7 @@ t.test('a name that means something else when it is looked up again (rebinding)'
 t.test('an address in place of a name, which is never looked up', async (t) => {
   const receiver = await startReceiver(t)
   const lookupAll = names(['8.8.8.8'])
-  const poster = createWebhookPoster({ isAllowed: createAddressRule([]), nowMs, lookupAll, timeoutMs: 1_000 })
+  const poster = createWebhookPoster({ isAllowed: createAddressRule([]), nowMs, lookupAll, timeoutMs: 3_000 })
   for (const host of [
     '127.0.0.1',
     '127.1',
@@ -380,13 +380,13 @@ t.test(
       answers.push((address) => done(null, [{ address, family: 4 }]))
     }
     const isAllowed = createAddressRule(['127.0.0.1'])
-    const poster = createWebhookPoster({ isAllowed, nowMs, lookupAll, timeoutMs: 1_000 })
+    const poster = createWebhookPoster({ isAllowed, nowMs, lookupAll, timeoutMs: 3_000 })
     const post = (host: string) => poster.post(`http://${host}.example.com:${receiver.port}/`, headers, '{}')
 
     const begun = performance.now()
     const ended = await Promise.all(['hung', 'hung', 'hung', 'good', 'good'].map(post))
     t.same(ended, Array(5).fill({ error: 'timeout' }))
-    t.ok(performance.now() - begun < 5_000, 'the time in line counts')
+    t.ok(performance.now() - begun < 10_000, 'the time in line counts')
     t.same(asked, ['hung.example.com'], 'one at a time')
 
     const [third, other] = [post('good'), post('hung')]

@@ -63,8 +63,15 @@ t.test('by text: a wrong password, a wrong code, a second text, a code pasted wi
     otherWrong,
     'pasted in the place of the wrong one, and sent by itself; what was refused is not sent again and costs nothing',
   )
+  // What is announced stays only until something else is.
+  await page.evaluate(`window.announced = []
+    new MutationObserver(() => announced.push(document.querySelector('#announcer').textContent))
+      .observe(document.querySelector('#announcer'), { childList: true, characterData: true, subtree: true })`)
   await page.getByRole('button', { name: words.challenge.resend, exact: true }).click()
-  await page.getByText(words.challenge.resent).waitFor({ state: 'attached' })
+  await page.waitForFunction(
+    (text) => (globalThis as { announced?: string[] }).announced?.includes(text),
+    words.challenge.resent,
+  )
   t.equal(textsTo(doorstep, ada.phone).length, 2, 'one more text')
   t.equal(codeFor(doorstep, ada.phone), code, 'with the same code')
 

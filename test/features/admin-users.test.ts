@@ -210,7 +210,9 @@ t.test('a user is shown whole: factors, sessions, devices, locks, without anythi
   t.ok(inSeconds(locked.second_factor_locked_until) > 3_500)
   for (let guess = 0; guess < 5; guess += 1)
     await login(doorstep, { ...owner, password: 'wrong' }, { body: { device_token: device } })
-  await sql(`DELETE FROM login_throttles WHERE locked_until < now() + interval '29 seconds'`)
+  await sql('DELETE FROM login_throttles WHERE identifier = ANY ($1)', [
+    services.loginThrottle.identifyAll(owner.email),
+  ])
   t.ok((await send(`GET /admin/users/${owner.id}`)).body.login_locked_until, 'a device that is locked counts too')
   t.match(await lastEvent(), { type: 'user.read', outcome: 'read', user_id: owner.id, ...byBackend })
 
@@ -235,7 +237,7 @@ t.test('a phone is shown whole to who may contact users, and masked to all other
   const phone = freshPhone()
   const body = { email: freshEmail(), phone, phone_confirmed: true, invite: false }
   t.match((await ask(doorstep, reader, 'POST /admin/users', body)).body, { phone: services.phoneNumbers.mask(phone) })
-  for (const answer of [seen, found]) t.notMatch(JSON.stringify(answer.body), owner.phone.slice(2, 8))
+  for (const answer of [seen, found]) t.notMatch(JSON.stringify(answer.body), owner.phone.slice(0, 8))
 })
 
 t.test('a change of how a user is called ends nothing, and what is absent stays', async (t) => {

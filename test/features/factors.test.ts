@@ -13,6 +13,7 @@ import {
   prove,
   proveMailbox,
   totpCode,
+  wrongTotpCode,
 } from '../helpers/factors.ts'
 import { part } from '../helpers/forge.ts'
 import {
@@ -101,7 +102,7 @@ t.test('whoever has to have a factor proves the mailbox, sets one up, and is in'
   t.strictSame((await status(begun.body.pending_token)).body.challenge.setup, setup, 'phones drop a page')
   t.match(await prove(doorstep, begun, { code: '12345' }), invalidRequest)
   t.match(await prove(doorstep, begun, { code: mailed, method: 'email' }), invalidRequest, 'no other proof counts')
-  t.match(await prove(doorstep, begun, { code: wrongCode(totpCode(setup.secret)) }), { status: 422 })
+  t.match(await prove(doorstep, begun, { code: wrongTotpCode(setup.secret) }), { status: 422 })
 
   const done = await prove(doorstep, begun, { code: totpCode(setup.secret) })
   t.match(done, {
@@ -200,7 +201,7 @@ t.test('three wrong codes after a right password are told; those of a set-up are
   const token = String((await proveMailbox(doorstep, user)).body.pending_token)
   const begun = await enrol(doorstep, token, { method: 'totp' })
   const secret = String(begun.body.challenge.setup.secret)
-  const wrong = wrongCode(totpCode(secret))
+  const wrong = wrongTotpCode(secret)
   for (const left of [4, 3])
     t.match(await prove(doorstep, begun, { code: wrong }), { body: { attempts_remaining: left } })
   t.equal((await prove(doorstep, begun, { code: totpCode(secret) })).status, 200)
@@ -372,7 +373,7 @@ t.test('a login goes on with another method, with the tries that are left', asyn
   const begun = await login(doorstep, user)
   const pending = begun.body.pending_token
   t.match(begun.body, { challenge: { method: 'totp' }, methods: ['totp', 'sms', 'recovery_code'] })
-  await prove(doorstep, begun, { code: wrongCode(totpCode(secret)) })
+  await prove(doorstep, begun, { code: wrongTotpCode(secret) })
   const count = textsTo(doorstep, phone).length
   t.match(await switchTo(pending, 'email'), invalidRequest)
   const switched = await switchTo(pending, 'sms')

@@ -7,10 +7,10 @@ import { runHere } from '../helpers/cli.ts'
 import { plantDevice, tokensOf } from '../helpers/credentials.ts'
 import { type Doorstep, startDoorstep, testKeys } from '../helpers/doorstep.ts'
 import { allMethods, createOwner, type Given, type Owner, rightAnswer, sentCode } from '../helpers/equipped.ts'
-import { totpCode } from '../helpers/factors.ts'
+import { totpCode, wrongTotpCode } from '../helpers/factors.ts'
 import { mailedToken, mailsTo } from '../helpers/links.ts'
 import { readMail, startSmtpStub } from '../helpers/smtp-stub.ts'
-import { type Answer, call, codeFor, freshPhone, textsTo, wrongCode } from '../helpers/story.ts'
+import { type Answer, call, codeFor, freshPhone, textsTo } from '../helpers/story.ts'
 
 t.setTimeout(300_000)
 
@@ -60,7 +60,7 @@ async function enrol(at: At, token: string, method: 'passkey' | 'totp' | 'sms'):
 
 async function failCodes(at: At, owner: Owner, times: number): Promise<Answer> {
   const begun = await begin(at, owner, 'totp', await plantDevice(at, owner))
-  const code = wrongCode(totpCode(owner.secret))
+  const code = wrongTotpCode(owner.secret)
   let answer = begun
   for (let n = 0; n < times; n += 1) answer = await prove(at, begun, { method: 'totp', code })
   return answer

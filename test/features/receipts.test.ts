@@ -231,7 +231,7 @@ t.test('a forger cannot have more read of him than a receipt has', async (t) => 
   const chunk = `${(64 * 1_024).toString(16)}\r\n${'x'.repeat(64 * 1_024)}\r\n`
   for (const length of ['Content-Length: 10000000', 'Transfer-Encoding: chunked']) {
     const head = `${[...lines, length].join('\r\n')}\r\n\r\n`
-    const { answers, ended } = await exchange(port, head + chunk.repeat(150))
+    const { answers, ended } = await exchange(port, head + chunk.repeat(150), { waitMs: 60_000 })
     t.equal(answers[0]?.status, 403, length)
     t.ok(ended, 'the connection is cut')
     t.ok((sockets.at(-1)?.bytesRead ?? Infinity) < 1_000_000, `read ${sockets.at(-1)?.bytesRead} of 10 MB`)
@@ -295,11 +295,11 @@ t.test('a receipt that is quicker than the answer it is about counts, whatever t
     return { user, answer, text: await textOf(user) }
   }
 
-  const early = await overtaken({ slowMs: 500 }, 'a', 'delivered')
+  const early = await overtaken({ slowMs: 2_000 }, 'a', 'delivered')
   t.match(early.text, { delivery: 'delivered', state: 'open', provider_id: sid('a') })
   const shown = await call(doorstep, '/login/2fa', { token: early.answer.body.pending_token })
   t.equal(shown.body.challenge.delivery, 'delivered', 'its owner is told')
-  const lost = await overtaken({ slowMs: 500 }, 'b', 'undelivered')
+  const lost = await overtaken({ slowMs: 2_000 }, 'b', 'undelivered')
   t.match(lost.text, { delivery: 'failed', state: 'open' })
 
   // After our own time-out: the answer that nobody waits for any more says nothing of it.

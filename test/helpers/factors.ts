@@ -1,7 +1,7 @@
 import { fromBase32 } from '../../src/security/base32.ts'
 import { hotp } from '../../src/security/totp.ts'
 import type { Doorstep } from './doorstep.ts'
-import { type Answer, call, codeFor, freshPhone, login, type TestUser } from './story.ts'
+import { type Answer, call, codeFor, freshPhone, login, type TestUser, wrongCode } from './story.ts'
 
 /** A user with nothing but a password. */
 export async function createBareUser(
@@ -30,6 +30,15 @@ export function mailedCode({ services }: Pick<Doorstep, 'services'>, email: stri
 
 /** What an authenticator app shows now. */
 export const totpCode = (secret: string): string => hotp(fromBase32(secret), Math.floor(Date.now() / 30_000))
+
+/** A code that the app shows neither now nor in the minute before and after. */
+export function wrongTotpCode(secret: string): string {
+  const step = Math.floor(Date.now() / 30_000)
+  const right = [-2, -1, 0, 1, 2].map((by) => hotp(fromBase32(secret), step + by))
+  let code = wrongCode(totpCode(secret))
+  while (right.includes(code)) code = wrongCode(code)
+  return code
+}
 
 /** Lets the codes of an authenticator app work again that were used a moment ago. */
 export const forgetSteps = ({ sql }: Pick<Doorstep, 'sql'>, user: TestUser) =>

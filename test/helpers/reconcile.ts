@@ -50,7 +50,8 @@ export async function reconcile(
   const stored = new Map<string, number>()
   for (const { id, key_id: keyId, phone, sends } of challenges) {
     const code = services.oneTimeCodes.again({ challengeId: id, method: 'sms' }, keyId)
-    stored.set(`${phone} ${code}`, sends)
+    const name = `${phone} ${code}`
+    stored.set(name, (stored.get(name) ?? 0) + sends)
   }
   const sent = new Map<string, number>()
   for (const { to, body } of texts) {

@@ -1,8 +1,7 @@
 import decodeQR from 'qr/decode.js'
 import t from 'tap'
 import { qrCode } from '../../src/security/qr-code.ts'
-import { newSecret, uri } from '../../src/security/totp.ts'
-import { systemRandom } from '../../src/system.ts'
+import { uri } from '../../src/security/totp.ts'
 
 const svgOf = (address: string): string => {
   const [, image = ''] = /^data:image\/svg\+xml;base64,([A-Za-z0-9+/]+={0,2})$/.exec(address) ?? []
@@ -29,10 +28,14 @@ function draw(svg: string): { width: number; height: number; data: Uint8Array } 
 }
 
 const links = [
-  uri({ secret: newSecret(systemRandom), issuer: 'Doorstep', account: 'ada@example.com' }),
-  uri({ secret: newSecret(systemRandom), issuer: 'Ünïversity of 日本', account: 'ädä@bücher.example' }),
+  uri({ secret: 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP', issuer: 'Doorstep', account: 'ada@example.com' }),
+  uri({ secret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', issuer: 'Ünïversity of 日本', account: 'ädä@bücher.example' }),
   // The longest names that there can be.
-  uri({ secret: newSecret(systemRandom), issuer: '𠀀'.repeat(40), account: `${'𠀀'.repeat(120)}@example.com` }),
+  uri({
+    secret: 'MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U',
+    issuer: '𠀀'.repeat(40),
+    account: `${'𠀀'.repeat(120)}@example.com`,
+  }),
 ]
 
 t.test('what is in the picture is the link', async (t) => {
