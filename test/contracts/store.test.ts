@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import pg from 'pg'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { Event } from '../../src/events.ts'
 import { policyOf, traits } from '../../src/features/factors/index.ts'
 import type { Candidate } from '../../src/store/candidates.ts'
