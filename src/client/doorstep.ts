@@ -60,7 +60,7 @@ export function createDoorstep({
     answerOf(await sendSoon(ask('post', '/token/refresh', { refresh_token })), isSession)
 
   const tabs = createTabs(name, storage.isShared === true)
-  const keeper: Keeper = createKeeper({ name, vault: createVault(storage, name), locks, tabs, rotate })
+  const keeper: Keeper = createKeeper({ name, vault: createVault(storage, name, tabs.isOver), locks, tabs, rotate })
   const repeat = createRepeat({ access: keeper.access, onStepUp })
   const flow = createFlow({ send, keeper, repeat })
 

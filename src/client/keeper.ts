@@ -1,4 +1,4 @@
-import { differIn } from './access-token.ts'
+import { differIn, sessionOf } from './access-token.ts'
 import { pause } from './clock.ts'
 import { DoorstepError, signedOut } from './errors.ts'
 import type { Locks } from './locks.ts'
@@ -45,9 +45,9 @@ export type Keeper = ReturnType<typeof createKeeper>
 
 /** What is done to the session that is kept while nobody else, in whatever tab, does anything to it. */
 function createChanges({ vault, tabs, rotate }: Pick<Parts, 'vault' | 'tabs' | 'rotate'>) {
-  const end = async (error?: DoorstepError): Promise<void> => {
+  const end = async (kept: Kept | null, error?: DoorstepError): Promise<void> => {
     await vault.clear()
-    tabs.tell({ isSignedIn: false, error })
+    tabs.tell({ isSignedIn: false, error }, kept && sessionOf(kept.access_token))
   }
 
   const refresh = async (refused?: string): Promise<Kept> => {
@@ -62,7 +62,7 @@ function createChanges({ vault, tabs, rotate }: Pick<Parts, 'vault' | 'tabs' | '
     // Where there are no locks another tab may have been first, even after a failure.
     if (now.refresh_token !== kept.refresh_token) return now
     if (isSession(outcome)) return vault.save(outcome)
-    if (isDefinite(outcome)) await end(outcome)
+    if (isDefinite(outcome)) await end(kept, outcome)
     throw outcome
   }
 
@@ -87,7 +87,7 @@ export function createKeeper({ name, locks, ...parts }: Parts) {
       exclusive(async () => {
         const kept = await vault.read()
         const isMine = kept === null || (token !== undefined && !differIn('sid', token, kept.access_token))
-        if (isMine) await end()
+        if (isMine) await end(kept)
       }),
     isSignedIn: async (): Promise<boolean> => (await vault.read()) !== null,
     device: vault.device,

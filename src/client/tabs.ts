@@ -10,8 +10,8 @@ export type Tabs = ReturnType<typeof createTabs>
 type Channel = InstanceType<typeof BroadcastChannel> & { unref?: () => void }
 
 /**
- * Who wants to hear of signing in and out, here and (where `isShared`) in other tabs. Those are told which it is: a browser runs
- * its tabs in several processes, and what one has stored the other reads a moment later.
+ * Who wants to hear of signing in and out, here and (where `isShared`) in other tabs. Those are told which it is, and which
+ * session has ended: a browser runs its tabs in several processes, and what one has stored the other reads a moment later.
  */
 export function createTabs(name: string, isShared: boolean) {
   const listeners = new Set<Listener>()
@@ -19,17 +19,24 @@ export function createTabs(name: string, isShared: boolean) {
   const tellHere = (event: SessionEvent): void => {
     for (const listener of listeners) queueMicrotask(() => listener(event))
   }
+  let over: unknown
   const canTell = isShared && typeof BroadcastChannel === 'function'
   const channel: Channel | undefined = canTell ? new BroadcastChannel(name) : undefined
   if (channel) {
-    channel.onmessage = ({ data }: { data: unknown }) => tellHere({ isSignedIn: data === true })
+    channel.onmessage = ({ data }: { data: unknown }) => {
+      if (typeof data === 'string') over = data
+      tellHere({ isSignedIn: data === true })
+    }
     channel.unref?.()
   }
   return {
-    tell: (event: SessionEvent): void => {
+    /** `session`: the one that has ended. */
+    tell: (event: SessionEvent, session?: unknown): void => {
       tellHere(event)
-      channel?.postMessage(event.isSignedIn)
+      channel?.postMessage(event.isSignedIn || session)
     },
+    /** Whether another tab has said that this session is over. */
+    isOver: (session: unknown): boolean => session !== undefined && session === over,
     /** Returns what ends it. */
     listen: (listener: Listener): (() => void) => {
       listeners.add(listener)

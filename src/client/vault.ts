@@ -1,3 +1,4 @@
+import { sessionOf } from './access-token.ts'
 import { nowMs } from './clock.ts'
 import { unkept } from './errors.ts'
 import { parsed } from './json.ts'
@@ -24,8 +25,8 @@ function keptOf(text: string | null): Kept | null {
   return typeof kept.refresh_token === 'string' ? kept : null
 }
 
-/** The session and the device token in their storage. What is none of them is not there. */
-export function createVault(storage: TokenStorage, name: string) {
+/** The session and the device token in their storage. What is none of them is not there, nor is a session that `isOver`. */
+export function createVault(storage: TokenStorage, name: string, isOver: (session: unknown) => boolean) {
   const [sessionKey, deviceKey] = [`${name}.session`, `${name}.device`]
   const get = async (key: string): Promise<string | null> => {
     try {
@@ -42,7 +43,10 @@ export function createVault(storage: TokenStorage, name: string) {
     }
   }
   return {
-    read: async (): Promise<Kept | null> => keptOf(await get(sessionKey)),
+    read: async (): Promise<Kept | null> => {
+      const kept = keptOf(await get(sessionKey))
+      return kept !== null && isOver(sessionOf(kept.access_token)) ? null : kept
+    },
 
     save: async ({ access_token, refresh_token, expires_in, device_token }: Authenticated): Promise<Kept> => {
       // A tenth of its life early: clocks run apart, and a request is under way for a while.

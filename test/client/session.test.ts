@@ -160,6 +160,44 @@ t.test('a tab that finds another was first takes what it left, even after a fail
   slow.client.close()
 })
 
+t.test(
+  'a tab that reads late what another has stored goes by what it was told: that one session is over',
+  async (t) => {
+    const shared = memoryStorage()
+    const tap = wiretap()
+    const one = await signedIn({ storage: { ...shared, isShared: true } })
+    const [of, frozen] = ['doorstep.session', await shared.get('doorstep.session')]
+    let isLate = true
+    const late: TokenStorage = {
+      ...{ ...shared, isShared: true },
+      get: (key) => (isLate && key === of ? frozen : shared.get(key)),
+    }
+    const two = createClient(baseUrl, { storage: late, fetch: tap.fetch })
+    t.teardown(() => {
+      one.client.close()
+      two.client.close()
+    })
+    t.equal(await two.client.isSignedIn(), true)
+    const heard = new Promise((resolve) => two.client.onSession(({ isSignedIn }) => resolve(isSignedIn)))
+    await one.client.signOut()
+    t.equal(await heard, false)
+    t.equal(await two.client.isSignedIn(), false)
+    t.match(await problem(two.client.me()), { code: 'signed_out' })
+    t.same(tap.sent, [], 'the service is asked nothing')
+
+    // Somebody signs in, and is told late that the session before is over.
+    isLate = false
+    await enter(two.client, one.user)
+    const channel = new BroadcastChannel('doorstep')
+    t.teardown(() => channel.close())
+    const toldAgain = new Promise((resolve) => two.client.onSession(resolve))
+    channel.postMessage(part(JSON.parse(frozen ?? '').access_token, 1).sid)
+    await toldAgain
+    t.equal(await two.client.isSignedIn(), true, 'which says nothing of the new one')
+    t.match(await two.client.me(), { id: one.user.id })
+  },
+)
+
 t.test('the tokens of a step-up and of a refresh do not overtake each other', async (t) => {
   const tap = wiretap()
   const { locks } = fakeLocks()

@@ -44,10 +44,6 @@ async function viewAt(place: string, isSignedIn: boolean): Promise<View | null> 
   }
 }
 
-/** So this page was told: what another tab has done to the storage it reads a moment later. */
-let isSignedOut = false
-const hasSession = async (): Promise<boolean> => !isSignedOut && (await doorstep.isSignedIn())
-
 let drawings = 0
 
 /** Draws what the address names. Where there is nothing, what is at the door: the sign-in, or the account. */
@@ -56,7 +52,7 @@ async function draw(): Promise<void> {
   const mine = drawings
   // Also in a page that is open: of a second mail only what stands behind `#` is new.
   takeToken()
-  const isSignedIn = await hasSession()
+  const isSignedIn = await doorstep.isSignedIn()
   const linked = location.hash === '' ? linkedView(location.pathname, isSignedIn) : undefined
   const slow = setTimeout(() => mine === drawings && show(waiting), 300)
   try {
@@ -68,7 +64,7 @@ async function draw(): Promise<void> {
     else show(view)
   } catch (error) {
     if (mine !== drawings) return
-    if (await hasSession()) show(failed(error))
+    if (await doorstep.isSignedIn()) show(failed(error))
     else go('', { replace: true })
   } finally {
     clearTimeout(slow)
@@ -87,7 +83,6 @@ const failed =
   }
 
 doorstep.onSession(({ isSignedIn, error }) => {
-  isSignedOut = !isSignedIn
   if (isSignedIn) return
   begun.forget()
   document.querySelector('dialog')?.close()
