@@ -97,6 +97,7 @@ export async function inspect(
   state: string,
 ): Promise<void> {
   await page.waitForFunction('document.querySelector("#view h1") !== null')
+  t.match(await page.title(), /^[^\u00ad]+ · Doorstep$/, `${state}: its title`)
   t.strictSame(await violations(page), [], `${state}: light`)
   await page.emulateMedia({ colorScheme: 'dark' })
   t.strictSame(await violations(page, { runOnly: ['color-contrast'] }), [], `${state}: dark`)

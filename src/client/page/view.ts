@@ -16,7 +16,8 @@ export function show(view: View): void {
   main.replaceChildren(...body)
   document.documentElement.lang = language()
   const heading = main.querySelector('h1')
-  document.title = `${heading?.textContent} · Doorstep`
+  // Where a long word may be parted is nothing to the title of a tab.
+  document.title = `${heading?.textContent?.replaceAll('\u00ad', '')} · Doorstep`
   focusOn(main)
   scrollTo(0, 0)
 }
