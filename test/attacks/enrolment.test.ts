@@ -497,20 +497,22 @@ t.test('a session changes factors while it is fresh, and as strong as the accoun
 })
 
 t.test('enrolments are counted by the account, over sessions, replicas and at once: ten in any 24 hours', async (t) => {
-  let owner = await createOwner(one)
-  let a = await sessionOf(one, owner)
   await repeat(t, 1, async () => {
-    owner = await createOwner(one)
-    a = await sessionOf(one, owner)
-    const b = await sessionOf(one, owner)
+    const owner = await createOwner(one)
+    const [a, b] = [await sessionOf(one, owner), await sessionOf(one, owner)]
     const answers = await together(30, (n) => enrol(replica(n), (n % 3 ? a : b).access, { method: 'totp' }))
     if (isOverloaded(answers)) return false
     t.same(tally(answers), { '200': 10, '429 rate_limited': 20 })
+    await stayCounted(t, owner, a.access)
     return true
   })
-  const { body } = await enrol(one, a.access, { method: 'passkey' })
+})
+
+/** Of an account that has begun ten set-ups today. */
+async function stayCounted(t: Test, owner: Owner, access: string): Promise<void> {
+  const { body } = await enrol(one, access, { method: 'passkey' })
   t.ok(body.retry_after > 86_000 && body.retry_after <= 86_400, `${body.retry_after} s`)
-  const retry = await enrol(one, a.access, { method: 'recovery_code' })
+  const retry = await enrol(one, access, { method: 'recovery_code' })
   t.equal(retry.status, 200, 'recovery codes begin nothing')
   owner.codes = retry.body.recovery_codes
   await services.store.purge.expired({ eventDays: 400, notices: false })
@@ -520,7 +522,7 @@ t.test('enrolments are counted by the account, over sessions, replicas and at on
   t.match(await enrol(one, later.access, { method: 'totp' }), { status: 429 }, 'though what was begun is long over')
   await age(one, owner, 19 * 3_600)
   t.equal((await enrol(one, (await sessionOf(one, owner)).access, { method: 'totp' })).status, 200)
-})
+}
 
 t.test('an account sends three texts to new numbers a day, and no more by asking again', async (t) => {
   const owner = await createOwner(one, ['passkey'])
