@@ -104,9 +104,10 @@ t.test('while passwords are hashed, everything else goes on, and memory stays wh
     for (const { status } of await answers) seen.add(status)
   }
   t.ok(besides >= 10, `answered while two hashes were running: ${besides}`)
+  // How many are too many depends on the machine; the test before says exactly who is refused.
   t.same(
-    [...seen].filter((status) => ![401, 503].includes(status)),
-    [],
+    [...seen].filter((status) => status !== 503),
+    [401],
   )
   const growth = (mostMemory - before) / 2 ** 20
   t.ok(growth < 100, `memory grew by ${growth.toFixed(0)} MiB`)

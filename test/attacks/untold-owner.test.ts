@@ -42,7 +42,9 @@ async function quietly(at: Doorstep, owner: Owner, method: Method = 'passkey'): 
   return tokensOf(await prove(at, begun, rightAnswer(at, owner, method, begun.body))).access
 }
 
-async function setUp(at: Doorstep, token: string, method: Method): Promise<{ begun: Answer; proof: object }> {
+type Proof = { code?: string; credential?: object }
+
+async function setUp(at: Doorstep, token: string, method: Method): Promise<{ begun: Answer; proof: Proof }> {
   const phone = freshPhone()
   const begun = await enrol(at, token, method === 'sms' ? { method, phone } : { method })
   if (begun.status !== 200) throw new Error(`${method}: ${begun.status} ${begun.body.code}`)
@@ -81,7 +83,7 @@ const enrolling =
   async (t, at, owner, fails) => {
     const token = await quietly(at, owner, 'recovery_code')
     const { begun, proof } = await setUp(at, token, method)
-    const wrong = { code: wrongCode(String((proof as { code?: string }).code ?? '000000')) }
+    const wrong = { code: wrongCode(proof.code ?? '000000') }
     const answer = await prove(
       at,
       begun,
@@ -382,7 +384,7 @@ t.test('the old number is told by text that it was replaced, once, and no new on
   const owner = await createOwner(doorstep)
   const token = await quietly(doorstep, owner)
   const { begun, proof } = await setUp(doorstep, token, 'sms')
-  await prove(doorstep, begun, { code: wrongCode(String((proof as { code?: string }).code)) })
+  await prove(doorstep, begun, { code: wrongCode(String(proof.code)) })
   await doorstep.services.background.drain()
   t.same(textsTo(doorstep, owner.phone), [])
   t.equal((await prove(doorstep, begun, proof)).status, 200)

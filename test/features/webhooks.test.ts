@@ -136,9 +136,11 @@ t.test('a try that fails is made again, later and later, ten times in all', asyn
     t.match(row, { tries: at + 1, error: 'http_500' })
     const wait = row?.wait ?? 0
     t.ok(wait > delay * 0.8 - 60 && wait <= delay * 1.2, `${wait} s after try ${at + 1}`)
-    if (delay > 5) t.equal(await send(doorstep), 0, 'not before its time')
+    // This machine may have stood still for some of the seconds.
+    await passForHooks(doorstep, -60)
+    t.equal(await send(doorstep), 0, 'not before its time')
     // Half of it is not enough, one and a fifth always is.
-    await passForHooks(doorstep, delay * 1.2)
+    await passForHooks(doorstep, 60 + delay * 1.2)
   }
   t.match(await state(), { status: 'active', failing_since: /Z$/, last_error: 'http_500', waiting: 1 })
   t.equal(await send(doorstep), 1, 'the tenth')

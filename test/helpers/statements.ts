@@ -6,7 +6,8 @@ type Query = (this: unknown, ...args: unknown[]) => unknown
 /**
  * Puts `around` in the way of every statement that the service sends to its database from now on, at the driver through
  * which all of them go; it returns what `run` returns, or something in its place. The statements of the test itself do
- * not count: they come from connections without the service's name.
+ * not count: they come from connections without the service's name. Nor does what a new connection is set up with: when the
+ * pool opens one is not for a test to know.
  */
 export function interceptStatements(t: Test, around: (text: string, run: () => unknown) => unknown): void {
   const target = pg.Client.prototype as unknown as { query: Query }
